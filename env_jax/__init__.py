@@ -1,0 +1,17 @@
+"""GridWorld25 in JAX: a cooperative foraging world, pure, jittable, and usable without any learner."""
+
+from env_jax.gridworld import GridWorld25
+from env_jax.oracle import best_return
+from env_jax.policies import greedy_nearest, random_policy
+from env_jax.types import Environment, EnvSpec, State, TimeStep
+
+__all__ = [
+    "EnvSpec",
+    "Environment",
+    "GridWorld25",
+    "State",
+    "TimeStep",
+    "best_return",
+    "greedy_nearest",
+    "random_policy",
+]

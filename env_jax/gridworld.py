@@ -1,0 +1,102 @@
+"""GridWorld25: four agents forage four foods on a 25 x 25 grid."""
+
+from dataclasses import dataclass, field
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from env_jax import dynamics, layouts, observations
+from env_jax.constants import NUM_ACTIONS, NUM_AGENTS, NUM_FOODS, OBSERVATION_SIZE
+from env_jax.oracle import best_return
+from env_jax.policies import greedy_nearest
+from env_jax.types import EnvSpec, State, TimeStep
+
+MODES = ("fixed", "random")
+
+
+@dataclass(frozen=True)
+class GridWorld25:
+    """The reference's GridWorld25v0 as pure functions. Hashable: pass it to `jax.jit` as a static argument."""
+
+    mode: str = "fixed"  # "fixed": every episode has the same start; "random": a new start at every reset
+    layout_seed: int = 1  # which fixed start; unused in random mode
+    max_steps: int = 200  # steps after which an unsolved episode is truncated
+    _fixed_start: tuple[np.ndarray, np.ndarray] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Check the arguments and draw the fixed start once."""
+        if self.mode not in MODES:
+            raise ValueError(f"mode must be one of {', '.join(MODES)}, not {self.mode!r}")
+        if not _is_int(self.layout_seed) or self.layout_seed < 0:
+            raise ValueError(f"layout_seed must be an integer >= 0, not {self.layout_seed!r}")
+        if not _is_int(self.max_steps) or self.max_steps < 1:
+            raise ValueError(f"max_steps must be an integer >= 1, not {self.max_steps!r}")
+        object.__setattr__(self, "_fixed_start", layouts.fixed_start(self.layout_seed))
+
+    @property
+    def spec(self) -> EnvSpec:
+        """Sizes, time limit, feature maps, best return and baseline of this environment."""
+        return EnvSpec(
+            name="GridWorld25v0",
+            num_agents=NUM_AGENTS,
+            num_actions=NUM_ACTIONS,
+            observation_size=OBSERVATION_SIZE,
+            state_size=NUM_AGENTS * OBSERVATION_SIZE,
+            max_steps=self.max_steps,
+            observation_dtype=jnp.uint8,
+            encode_observations=observations.encode_observations,
+            state_from_observations=observations.state_from_observations,
+            encode_state=observations.encode_state,
+            best_return=best_return,
+            baseline_policy=greedy_nearest,
+            episode_metrics=episode_metrics,
+        )
+
+    def reset(self, key: jax.Array) -> tuple[State, TimeStep]:
+        """Start an episode. Fixed mode ignores the key."""
+        start = layouts.random_start(key) if self.mode == "random" else self._fixed_start
+        agent_positions, food_positions = map(jnp.asarray, start)
+        state = State(
+            agent_positions=agent_positions,
+            food_positions=food_positions,
+            food_present=jnp.ones(NUM_FOODS, bool),
+            step_count=jnp.zeros((), jnp.int32),
+        )
+        never = jnp.zeros((), bool)
+        return state, _time_step(state, jnp.zeros(NUM_AGENTS), never, never)
+
+    def step(self, key: jax.Array, state: State, actions: jax.Array) -> tuple[State, TimeStep]:
+        """Advance one step with the joint action int[4]; actions outside 0..5 stay. The world is deterministic: no key used."""
+        del key
+        proposals = dynamics.propose(state.agent_positions, state.food_positions, state.food_present, actions)
+        agent_positions = dynamics.resolve_collisions(state.agent_positions, proposals)
+        collected, food_present = dynamics.collect(agent_positions, state.food_positions, state.food_present)
+        step_count = state.step_count + 1
+        foods_left = food_present.sum(dtype=jnp.int32)
+        terminated = foods_left == 0
+        truncated = ~terminated & (step_count >= self.max_steps)
+        penalty = jnp.where(truncated, 0.5 * foods_left.astype(jnp.float32), 0.0)  # paid by every agent
+        state = state.replace(agent_positions=agent_positions, food_present=food_present, step_count=step_count)
+        return state, _time_step(state, collected.astype(jnp.float32) - penalty, terminated, truncated)
+
+
+def episode_metrics(state: State) -> dict[str, jax.Array]:
+    """Return what a finished episode is judged by besides its return: foods collected, float32[], 0..4."""
+    return {"foods_collected": (~state.food_present).sum(dtype=jnp.float32)}
+
+
+def _time_step(state: State, rewards: jax.Array, terminated: jax.Array, truncated: jax.Array) -> TimeStep:
+    views = observations.observe(state.agent_positions, state.food_positions, state.food_present)
+    return TimeStep(
+        observations=views,
+        state=observations.state_from_observations(views),
+        action_mask=jnp.ones((NUM_AGENTS, NUM_ACTIONS), bool),
+        rewards=rewards,
+        terminated=terminated,
+        truncated=truncated,
+    )
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,0 +1,70 @@
+"""The data every environment exchanges with its user: state, time step, static description.
+
+`TimeStep` and `EnvSpec` are the contract of any environment in this project; `State` is GridWorld25's own.
+Shapes: N agents, A actions, O numbers per observation, S numbers of global state, F encoded numbers.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import jax
+from flax import struct
+
+Array = jax.Array
+
+
+@struct.dataclass
+class State:
+    """Everything that changes in one GridWorld25 episode. Build one by hand to test any situation."""
+
+    agent_positions: Array  # int32[4, 2], cells as (x, y), each 0..24
+    food_positions: Array  # int32[4, 2], cells as (x, y), in the original order, collected or not
+    food_present: Array  # bool[4], food not yet collected
+    step_count: Array  # int32[], environment steps since the reset
+
+
+@struct.dataclass
+class TimeStep:
+    """What an environment shows after a reset or a step."""
+
+    observations: Array  # float32[N, O], one row per agent, raw values
+    state: Array  # float32[S], global state, for centralised training only
+    action_mask: Array  # bool[N, A], True where the action may be chosen
+    rewards: Array  # float32[N], each agent's own reward of this step (0 after a reset)
+    terminated: Array  # bool[], the episode reached an end of its own
+    truncated: Array  # bool[], the time limit ended the episode
+
+
+@dataclass(frozen=True)
+class EnvSpec:
+    """Static description of an environment: sizes, limit, and what only the environment can know.
+
+    Every callable is a pure, jittable function of unbatched arrays; callers vmap. `None` means "has none".
+    """
+
+    name: str
+    num_agents: int
+    num_actions: int
+    observation_size: int
+    state_size: int
+    max_steps: int  # the episode's time limit, in steps
+    observation_dtype: Any  # smallest dtype that holds every observation value exactly; replay stores it
+    masks_actions: bool = True  # False: every action is always allowed, so masks need no replay memory
+    encode_observations: Callable[[Array], Array] | None = None  # float32[N, O] -> float32[N, F]
+    state_from_observations: Callable[[Array], Array] | None = None  # float32[N, O] -> float32[S], exact
+    encode_state: Callable[[Array], Array] | None = None  # float32[S] -> float32[G]
+    best_return: Callable[[Any, Array], Array] | None = None  # (environment state, discount) -> float32[]
+    baseline_policy: Callable[[Array, Array], Array] | None = None  # (key, float32[N, O]) -> int32[N]
+    episode_metrics: Callable[[Any], dict[str, Array]] | None = None  # final state -> named scalars
+
+
+class Environment(Protocol):
+    """The contract: two pure functions and a spec. `step` never resets by itself."""
+
+    @property
+    def spec(self) -> EnvSpec: ...
+
+    def reset(self, key: Array) -> tuple[Any, TimeStep]: ...
+
+    def step(self, key: Array, state: Any, actions: Array) -> tuple[Any, TimeStep]: ...

@@ -1,0 +1,212 @@
+"""Every setting of a run: a frozen, hashable dataclass that knows its own limits.
+
+A field's declaration is the single place for its default, its help line and the values it accepts; the command
+line, the validation and `hparams.json` are made from it.
+"""
+
+from dataclasses import dataclass, field, fields
+from math import isfinite
+from typing import Any
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot work; the message is one line that names the flag, its value and what is accepted."""
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    choices: tuple[str, ...] | None = None,
+) -> Any:
+    """A field with its help line and accepted values (applied to every element of a tuple)."""
+    limits = {"at_least": at_least, "above": above, "at_most": at_most, "choices": choices}
+    return field(default=default, metadata={"help": help, **limits})
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of one training run, in the order `--help` shows them. 'Environment steps' count all environments."""
+
+    # The run
+    total_episodes: int = setting(
+        1000, "budget in full-length episodes over all environments; short episodes leave room for more", at_least=1
+    )
+    total_steps: int | None = setting(None, "budget in environment steps, instead of --total_episodes", at_least=1)
+    max_steps_per_ep: int = setting(200, "time limit of an episode, in steps", at_least=1, at_most=65_535)
+    num_envs: int = setting(64, "environments stepped at once", at_least=1, at_most=65_536)
+    seed: int = setting(0, "seed of everything random in the run", at_least=0, at_most=2**32 - 1)
+    env_mode: str = setting(
+        "fixed", "starts: one layout restored at every reset, or a new one", choices=("fixed", "random")
+    )
+    layout_seed: int = setting(1, "NumPy seed of the fixed layout", at_least=0, at_most=2**32 - 1)
+
+    # Replay
+    buffer_capacity: int = setting(100_000, "replay size, in transitions", at_least=1)
+    batch_size: int = setting(64, "sequences drawn per update (each gives one target)", at_least=1)
+    min_buffer_size: int = setting(10_000, "transitions in replay before the first update", at_least=0)
+    train_frequency: int = setting(4, "environment steps per update", at_least=1)
+
+    # Learning
+    lr: float = setting(1e-3, "Adam's learning rate at the first update", above=0.0, at_most=1.0)
+    lr_end_fraction: float = setting(
+        0.05, "learning rate at the last update, as a fraction of --lr (linear decay)", at_least=0.0, at_most=1.0
+    )
+    gamma: float = setting(0.95, "discount per step", at_least=0.0, at_most=1.0)
+    n_step: int = setting(3, "steps of reward before the bootstrap", at_least=1, at_most=1_000)
+    double_q: bool = setting(True, "choose the bootstrap's actions by the online network (double Q-learning)")
+    target_update_interval: int = setting(200, "updates between copies to the target network", at_least=1)
+    max_grad_norm: float = setting(10.0, "gradients are scaled down to this global norm", above=0.0)
+    weight_decay: float = setting(1e-5, "L2 coefficient added to the gradient", at_least=0.0, at_most=1.0)
+
+    # Exploration
+    epsilon_start: float = setting(1.0, "share of random actions at the start", at_least=0.0, at_most=1.0)
+    epsilon_end: float = setting(0.02, "share of random actions after the decay", at_least=0.0, at_most=1.0)
+    epsilon_decay_steps: int = setting(150_000, "environment steps of the linear decay", at_least=1)
+
+    # Networks
+    hidden_sizes: tuple[int, ...] = setting((64, 64), "widths of the agents' hidden layers", at_least=1, at_most=65_536)
+    mixing_size: int = setting(32, "width of the mixing network", at_least=1, at_most=65_536)
+    hypernet_size: int = setting(64, "width of the hypernetworks' hidden layers", at_least=1, at_most=65_536)
+    share_parameters: bool = setting(False, "one network for all agents, told apart by a one-hot id")
+    encoding: str = setting(
+        "env", "network inputs: the environment's feature map, or raw observations", choices=("env", "raw")
+    )
+    state_clock: bool = setting(True, "append the elapsed fraction of the episode to the mixer's state")
+    hypernet_init_scale: float = setting(
+        0.01, "orthogonal gain of the hypernetworks' outputs; small starts q_tot near 0", above=0.0
+    )
+    head_init_scale: float = setting(0.01, "orthogonal gain of the agents' output heads", above=0.0)
+
+    # Evaluation and output
+    eval_interval: int = setting(10_000, "environment steps between greedy evaluations", at_least=1)
+    eval_episodes: int = setting(32, "episodes of one evaluation", at_least=1, at_most=1_000_000)
+    save_interval: int = setting(100, "finished episodes between checkpoints", at_least=1)
+    results_dir: str = setting("results", "folder that gets run_<i>/")
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work.
+
+        Raises:
+            ConfigError: naming the first flag that is out of its limits, or the flags that contradict each other.
+        """
+        for declared in fields(self):
+            _check_field(declared.name, getattr(self, declared.name), dict(declared.metadata))
+        _check_combinations(self)
+
+    @property
+    def vector_steps(self) -> int:
+        """Steps every environment makes in the run: ceil(total_episodes / num_envs) * max_steps_per_ep."""
+        if self.total_steps is not None:
+            return -(-self.total_steps // self.num_envs)
+        return -(-self.total_episodes // self.num_envs) * self.max_steps_per_ep
+
+    @property
+    def env_steps(self) -> int:
+        """Environment steps of the run, over all environments."""
+        return self.vector_steps * self.num_envs
+
+    @property
+    def replay_capacity(self) -> int:
+        """`buffer_capacity` rounded down to a multiple of `num_envs`."""
+        return self.buffer_capacity // self.num_envs * self.num_envs
+
+    @property
+    def sequence_length(self) -> int:
+        """Steps in one sampled sequence: the n steps of reward and the state that follows them."""
+        return self.n_step + 1
+
+    @property
+    def first_update_step(self) -> int:
+        """Environment steps before updates are counted: `min_buffer_size`, but no less than one whole sequence."""
+        return max(self.min_buffer_size, self.sequence_length * self.num_envs)
+
+    @property
+    def total_updates(self) -> int:
+        """Gradient updates of the run."""
+        return max(0, self.env_steps - self.first_update_step) // self.train_frequency
+
+    @property
+    def chunk_length(self) -> int:
+        """Vector steps per compiled call: at most `eval_interval` environment steps, without a short last chunk.
+
+        The divisor of `vector_steps` nearest below the interval, so that all chunks share one compilation.
+        """
+        wanted = max(1, self.eval_interval // self.num_envs)
+        return max(length for length in range(1, wanted + 1) if self.vector_steps % length == 0)
+
+    def notices(self) -> list[str]:
+        """What the run rounds, one line each, to be said at the start."""
+        lines = []
+        if self.replay_capacity != self.buffer_capacity:
+            lines.append(
+                f"--buffer_capacity {self.buffer_capacity}: rounded down to {self.replay_capacity}, "
+                f"a multiple of --num_envs {self.num_envs}"
+            )
+        if self.first_update_step != self.min_buffer_size:
+            lines.append(
+                f"--min_buffer_size {self.min_buffer_size}: updates begin after {self.first_update_step} steps, when "
+                f"every environment has one sequence of --n_step {self.n_step} + 1 steps"
+            )
+        if self.total_steps is not None and self.env_steps != self.total_steps:
+            lines.append(
+                f"--total_steps {self.total_steps}: rounded up to {self.env_steps}, "
+                f"a multiple of --num_envs {self.num_envs}"
+            )
+        return lines
+
+
+def _check_field(name: str, value: Any, limits: dict[str, Any]) -> None:
+    values = value if isinstance(value, tuple) else (value,)
+    if isinstance(value, tuple) and not value:
+        raise ConfigError(f"--{name}: needs at least one value")
+    for number in values:
+        if limits["choices"] is not None and number not in limits["choices"]:
+            raise ConfigError(f"--{name} {number}: must be one of {', '.join(limits['choices'])}")
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            continue
+        too_low = limits["at_least"] is not None and number < limits["at_least"]
+        not_above = limits["above"] is not None and number <= limits["above"]
+        too_high = limits["at_most"] is not None and number > limits["at_most"]
+        if too_low or not_above or too_high or not isfinite(number):
+            raise ConfigError(f"--{name} {number}: must be {describe_limits(limits)}")
+
+
+def describe_limits(limits: dict[str, Any]) -> str:
+    """Accepted range in words, such as 'at least 0 and at most 1'."""
+    parts = [
+        f"{word} {limits[key]}"
+        for key, word in (("at_least", "at least"), ("above", "above"), ("at_most", "at most"))
+        if limits[key] is not None
+    ]
+    return " and ".join(parts) or "a finite number"
+
+
+def _check_combinations(config: Config) -> None:
+    if config.total_steps is not None and config.total_episodes != Config.total_episodes:
+        raise ConfigError(
+            f"--total_steps {config.total_steps} and --total_episodes {config.total_episodes}: give only one of them"
+        )
+    if config.env_steps >= 2**31:
+        raise ConfigError(
+            f"--total_episodes, --total_steps: {config.env_steps} environment steps; must be below {2**31} in all"
+        )
+    rows = config.buffer_capacity // config.num_envs
+    if rows < config.sequence_length:
+        raise ConfigError(
+            f"--buffer_capacity {config.buffer_capacity}: must be at least {config.sequence_length * config.num_envs}, "
+            f"--num_envs {config.num_envs} times (--n_step {config.n_step} + 1)"
+        )
+    if config.min_buffer_size > config.replay_capacity:
+        raise ConfigError(
+            f"--min_buffer_size {config.min_buffer_size}: must be at most {config.replay_capacity}, "
+            f"what --buffer_capacity {config.buffer_capacity} holds at --num_envs {config.num_envs}"
+        )
+    if config.batch_size > config.replay_capacity:
+        raise ConfigError(
+            f"--batch_size {config.batch_size}: must be at most {config.replay_capacity}, "
+            f"what --buffer_capacity {config.buffer_capacity} holds at --num_envs {config.num_envs}"
+        )

@@ -1,0 +1,53 @@
+"""Running totals of the episodes in progress, and a log row for each that ends."""
+
+import jax
+import jax.numpy as jnp
+
+from qmix_jax.types import Array, EpisodeLog, Episodes, UpdateMetrics
+
+
+def init_episodes(num_envs: int) -> Episodes:
+    """Totals of `num_envs` episodes that have just begun."""
+    return Episodes(
+        length=jnp.zeros(num_envs, jnp.int32),
+        discounted_return=jnp.zeros(num_envs, jnp.float32),
+        update_sums=jnp.zeros((num_envs, len(UpdateMetrics._fields)), jnp.float32),
+        updates=jnp.zeros(num_envs, jnp.int32),
+    )
+
+
+def advance_episodes(
+    episodes: Episodes,
+    rewards: Array,
+    finished: Array,
+    update_sums: UpdateMetrics,
+    updates: Array,
+    epsilon: Array,
+    gamma: float,
+) -> tuple[Episodes, EpisodeLog]:
+    """Add one vector step; episodes that finished are logged and start again from zero.
+
+    Args:
+        episodes: totals before the step.
+        rewards: float32[E, N] of the step.
+        finished: bool[E], whether the step ended the episode.
+        update_sums: float32[] each, sums over the step's gradient updates.
+        updates: int32[], how many updates those were.
+        epsilon: float32[], exploration rate of the step.
+        gamma: discount of the logged return.
+    """
+    discount = gamma ** episodes.length.astype(jnp.float32)
+    totals = Episodes(
+        length=episodes.length + 1,
+        discounted_return=episodes.discounted_return + discount * jnp.sum(rewards, axis=-1),
+        update_sums=episodes.update_sums + jnp.stack(update_sums)[None, :],
+        updates=episodes.updates + updates,
+    )
+    # 0 / 0 is the wanted NaN: an episode without updates has no loss.
+    means = totals.update_sums / totals.updates.astype(jnp.float32)[:, None]
+    log = EpisodeLog(finished, totals.discounted_return, totals.length, epsilon, UpdateMetrics(*means.T))
+
+    def restart(total: Array) -> Array:
+        return jnp.where(jnp.expand_dims(finished, tuple(range(1, total.ndim))), jnp.zeros_like(total), total)
+
+    return jax.tree.map(restart, totals), log

@@ -1,0 +1,59 @@
+"""Greedy evaluation on environments of its own, measured against the best possible return of the same starts."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from env_jax.types import Environment, TimeStep
+from qmix_jax.types import Array, Evaluation
+
+SCORE_DISCOUNT = 0.95  # whatever gamma trains, so that runs compare
+
+Policy = Callable[[Array, TimeStep], Array]  # (key, TimeStep batched over K) -> int32[K, N]
+
+
+def evaluate(environment: Environment, policy: Policy, key: Array, num_episodes: int) -> Evaluation:
+    """Play `num_episodes` episodes at once, from one reset each until all have ended."""
+    spec = environment.spec
+    reset_key, play_key = jax.random.split(key)
+    starts, first = jax.vmap(environment.reset)(jax.random.split(reset_key, num_episodes))
+    zeros = jnp.zeros(num_episodes, jnp.float32)
+    carry = (play_key, jnp.zeros((), jnp.int32), starts, first, zeros, zeros, zeros > 0.0)
+
+    def unfinished(carry: tuple[Any, ...]) -> Array:
+        return jnp.any(~carry[-1])
+
+    def play(carry: tuple[Any, ...]) -> tuple[Any, ...]:
+        key, step, states, time_steps, returns, lengths, finished = carry
+        key, policy_key, step_key = jax.random.split(key, 3)
+        actions = policy(policy_key, time_steps)
+        next_states, next_steps = jax.vmap(environment.step)(
+            jax.random.split(step_key, num_episodes), states, actions
+        )
+        reward = jnp.where(finished, 0.0, jnp.sum(next_steps.rewards, axis=-1))
+        returns = returns + SCORE_DISCOUNT ** step.astype(jnp.float32) * reward
+        lengths = lengths + jnp.where(finished, 0.0, 1.0)
+
+        def keep_final(new: Array, old: Array) -> Array:
+            return jnp.where(jnp.expand_dims(finished, tuple(range(1, new.ndim))), old, new)
+
+        states = jax.tree.map(keep_final, next_states, states)
+        time_steps = jax.tree.map(keep_final, next_steps, time_steps)
+        return key, step + 1, states, time_steps, returns, lengths, time_steps.terminated | time_steps.truncated
+
+    _, _, final_states, final_steps, returns, lengths, _ = jax.lax.while_loop(unfinished, play, carry)
+    mean_return = jnp.mean(returns)
+    optimality = jnp.full((), jnp.nan)
+    if spec.best_return is not None:
+        best = jax.vmap(spec.best_return, in_axes=(0, None))(starts, jnp.float32(SCORE_DISCOUNT))
+        optimality = mean_return / jnp.mean(best)
+    extra = jax.vmap(spec.episode_metrics)(final_states) if spec.episode_metrics is not None else {}
+    return Evaluation(
+        mean_return=mean_return,
+        optimality=optimality,
+        solved=jnp.mean(final_steps.terminated.astype(jnp.float32)),
+        mean_length=jnp.mean(lengths),
+        extra={name: jnp.mean(values) for name, values in extra.items()},
+    )

@@ -1,0 +1,127 @@
+"""One gradient update of QMIX: loss, clipping, Adam, target copy."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+
+from env_jax.types import EnvSpec
+from qmix_jax.config import Config
+from qmix_jax.mixers import QMixer
+from qmix_jax.networks import Agents, make_agents
+from qmix_jax.targets import td_target
+from qmix_jax.types import Array, LearnerState, Params, Transition, UpdateMetrics
+from qmix_jax.views import Views, make_views
+
+
+class Learner(NamedTuple):
+    """QMIX's learning side as pure functions."""
+
+    init: Callable[[Array], LearnerState]  # key -> state
+    q_values: Callable[[Params, Array], Array]  # (params, observations [B, N, O]) -> float32[N, B, A]
+    update: Callable[[LearnerState, Transition], tuple[LearnerState, UpdateMetrics]]  # batch [B, n + 1]
+
+
+def make_learner(config: Config, spec: EnvSpec) -> Learner:
+    """Agents, mixer and optimiser of `config` for an environment of `spec`."""
+    views = make_views(spec, config.encoding, config.state_clock)
+    agents = make_agents(
+        config.hidden_sizes,
+        spec.num_agents,
+        views.num_features,
+        spec.num_actions,
+        config.share_parameters,
+        config.head_init_scale,
+    )
+    mixer = QMixer(config.mixing_size, config.hypernet_size, config.hypernet_init_scale)
+    optimizer = make_optimizer(config)
+    loss = make_loss(config, views, agents, mixer)
+
+    def init(key: Array) -> LearnerState:
+        agents_key, mixer_key = jax.random.split(key)
+        params = {
+            "agents": agents.init(agents_key),
+            "mixer": mixer.init(mixer_key, jnp.zeros((1, spec.num_agents)), jnp.zeros((1, views.state_size))),
+        }
+        return LearnerState(
+            params=params,
+            # A copy, not an alias: the whole state is donated, and no buffer can be donated twice.
+            target_params=jax.tree.map(jnp.copy, params),
+            optimizer_state=optimizer.init(params),
+            updates=jnp.zeros((), jnp.int32),
+        )
+
+    def update(state: LearnerState, batch: Transition) -> tuple[LearnerState, UpdateMetrics]:
+        gradient, metrics = jax.grad(loss, has_aux=True)(state.params, state.target_params, batch)
+        step, optimizer_state = optimizer.update(gradient, state.optimizer_state, state.params)
+        params = optax.apply_updates(state.params, step)
+        updates = state.updates + 1
+        copy_now = updates % config.target_update_interval == 0
+        target_params = jax.tree.map(lambda new, old: jnp.where(copy_now, new, old), params, state.target_params)
+        return LearnerState(params, target_params, optimizer_state, updates), metrics
+
+    return Learner(
+        init=init,
+        q_values=lambda params, observations: agents.apply(params["agents"], views.agents(observations)),
+        update=update,
+    )
+
+
+def make_optimizer(config: Config) -> optax.GradientTransformation:
+    """Global-norm clipping, L2 weight decay in the gradient as PyTorch's Adam has it, Adam, linear decay."""
+    learning_rate = optax.linear_schedule(config.lr, config.lr * config.lr_end_fraction, config.total_updates)
+    return optax.flatten(
+        optax.chain(
+            optax.clip_by_global_norm(config.max_grad_norm),
+            optax.add_decayed_weights(config.weight_decay),
+            optax.scale_by_adam(),
+            optax.scale_by_learning_rate(learning_rate),
+        )
+    )
+
+
+def make_loss(
+    config: Config, views: Views, agents: Agents, mixer: QMixer
+) -> Callable[[Params, Params, Transition], tuple[Array, UpdateMetrics]]:
+    """Mean squared TD error of q_tot (Rashid et al. 2018, eq. 6) with double Q-learning and n-step targets."""
+
+    def loss(params: Params, target_params: Params, batch: Transition) -> tuple[Array, UpdateMetrics]:
+        chex.assert_shape(batch.done, (None, config.n_step + 1))
+        first, last = (jax.tree.map(lambda x, t=t: x[:, t], batch) for t in (0, -1))
+
+        q_values = agents.apply(params["agents"], views.agents(first.observations))
+        q_chosen = select_actions(q_values, first.actions.T)
+        mixer_state = views.mixer(first.observations, first.state, first.elapsed)
+        q_tot = mixer.apply(params["mixer"], q_chosen.T, mixer_state)
+
+        last_features = views.agents(last.observations)
+        target_values = agents.apply(target_params["agents"], last_features)
+        selector = agents.apply(params["agents"], last_features) if config.double_q else target_values
+        if last.action_mask is not None:
+            selector = jnp.where(jnp.swapaxes(last.action_mask, 0, 1), selector, -jnp.inf)
+        target_chosen = select_actions(target_values, jnp.argmax(selector, axis=-1))
+        last_mixer_state = views.mixer(last.observations, last.state, last.elapsed)
+        target_q_tot = mixer.apply(target_params["mixer"], target_chosen.T, last_mixer_state)
+
+        team_rewards = jnp.sum(batch.rewards[:, :-1], axis=-1)
+        target = jax.vmap(td_target, in_axes=(0, 0, 0, None))(
+            team_rewards, batch.done[:, :-1], target_q_tot, config.gamma
+        )
+        td_error = q_tot - jax.lax.stop_gradient(target)
+        value = jnp.mean(jnp.square(td_error))
+        return value, UpdateMetrics(loss=value, td_error=jnp.mean(jnp.abs(td_error)), q_value=jnp.mean(q_tot))
+
+    return loss
+
+
+def select_actions(q_values: Array, actions: Array) -> Array:
+    """Values of the chosen actions: float32[N, B, A], int[N, B] -> float32[N, B].
+
+    A masked sum, not a gather: its gradient is a product, where a gather's is a slow scatter.
+    """
+    chex.assert_rank([q_values, actions], [3, 2])
+    chosen = actions[:, :, None] == jnp.arange(q_values.shape[-1], dtype=actions.dtype)
+    return jnp.sum(jnp.where(chosen, q_values, 0.0), axis=-1)

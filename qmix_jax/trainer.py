@@ -1,0 +1,111 @@
+"""The QMIX trainer: rollout, replay and updates fused in one `lax.scan`.
+
+Read `vector_step` first: it is the algorithm.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from env_jax.types import Environment, TimeStep
+from qmix_jax.config import Config
+from qmix_jax.episodes import advance_episodes, init_episodes
+from qmix_jax.evaluation import evaluate
+from qmix_jax.exploration import greedy_action, linear_epsilon
+from qmix_jax.learner import Learner, make_learner
+from qmix_jax.replay import Replay, make_replay, make_transition
+from qmix_jax.rollout import choose_actions, step_environments
+from qmix_jax.types import Array, EpisodeLog, Evaluation, LearnerState, Params, TrainState, UpdateMetrics
+
+
+class Trainer(NamedTuple):
+    """A configured trainer as pure functions; jit them as you need (`train_chunk` with its state donated)."""
+
+    init: Callable[[Array], TrainState]  # key -> state
+    train_chunk: Callable[[TrainState], tuple[TrainState, EpisodeLog]]  # chunk_length vector steps
+    evaluate: Callable[[Params, Array], Evaluation]  # (params, key) -> greedy evaluation
+
+
+def make_trainer(config: Config, environment: Environment) -> Trainer:
+    """Bind `config` and `environment` to the trainer's functions."""
+    spec = environment.spec
+    learner = make_learner(config, spec)
+    replay = make_replay(spec, config.num_envs, config.replay_capacity, config.batch_size, config.sequence_length)
+
+    def init(key: Array) -> TrainState:
+        run_key, reset_key, learner_key = jax.random.split(key, 3)
+        env_state, time_step = jax.vmap(environment.reset)(jax.random.split(reset_key, config.num_envs))
+        return TrainState(
+            key=run_key,
+            vector_step=jnp.zeros((), jnp.int32),
+            env_state=env_state,
+            time_step=time_step,
+            replay=replay.init(),
+            learner=learner.init(learner_key),
+            episodes=init_episodes(config.num_envs),
+        )
+
+    def train_chunk(state: TrainState) -> tuple[TrainState, EpisodeLog]:
+        def body(state: TrainState, _: None) -> tuple[TrainState, EpisodeLog]:
+            return vector_step(config, environment, learner, replay, state)
+
+        return jax.lax.scan(body, state, length=config.chunk_length)
+
+    def evaluate_greedy(params: Params, key: Array) -> Evaluation:
+        def policy(_: Array, time_step: TimeStep) -> Array:
+            q_values = jnp.swapaxes(learner.q_values(params, time_step.observations), 0, 1)
+            return jax.vmap(jax.vmap(greedy_action))(q_values, time_step.action_mask)
+
+        return evaluate(environment, policy, key, config.eval_episodes)
+
+    return Trainer(init, train_chunk, evaluate_greedy)
+
+
+def vector_step(
+    config: Config, environment: Environment, learner: Learner, replay: Replay, state: TrainState
+) -> tuple[TrainState, EpisodeLog]:
+    """One step of every environment, and the gradient updates that are due after it."""
+    key, action_key, env_key, update_key = jax.random.split(state.key, 4)
+    epsilon = linear_epsilon(
+        state.vector_step * config.num_envs, config.epsilon_start, config.epsilon_end, config.epsilon_decay_steps
+    )
+
+    q_values = learner.q_values(state.learner.params, state.time_step.observations)
+    actions = choose_actions(action_key, q_values, state.time_step.action_mask, epsilon)
+    env_state, time_step, stepped = step_environments(environment, env_key, state.env_state, actions)
+    transition = jax.vmap(make_transition, in_axes=(None, 0, 0, 0, 0))(
+        environment.spec, state.time_step, actions, stepped, state.episodes.length
+    )
+    replay_state = replay.add(state.replay, transition)
+
+    due = updates_due(config, state.vector_step)
+
+    def update(i: Array, carry: tuple[LearnerState, UpdateMetrics]) -> tuple[LearnerState, UpdateMetrics]:
+        learner_state, sums = carry
+        batch = replay.sample(replay_state, jax.random.fold_in(update_key, i))
+        learner_state, metrics = learner.update(learner_state, batch)
+        return learner_state, jax.tree.map(jnp.add, sums, metrics)
+
+    # A loop of `due` turns, not a `cond` on "can sample": a branch that passes the buffer through copies it.
+    zeros = UpdateMetrics(*(jnp.zeros(()) for _ in UpdateMetrics._fields))
+    learner_state, update_sums = jax.lax.fori_loop(0, due, update, (state.learner, zeros))
+
+    finished = stepped.terminated | stepped.truncated
+    episodes, log = advance_episodes(
+        state.episodes, stepped.rewards, finished, update_sums, due, epsilon, config.gamma
+    )
+    return TrainState(key, state.vector_step + 1, env_state, time_step, replay_state, learner_state, episodes), log
+
+
+def updates_due(config: Config, step: Array) -> Array:
+    """Gradient updates after vector step int32[] `step` (from 0), so that the replay ratio holds exactly. int32[].
+
+    One update per `train_frequency` environment steps beyond `first_update_step`; fractions carry over.
+    """
+
+    def updates_by(env_steps: Array) -> Array:
+        return jnp.maximum(env_steps - config.first_update_step, 0) // config.train_frequency
+
+    return updates_by((step + 1) * config.num_envs) - updates_by(step * config.num_envs)

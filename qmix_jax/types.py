@@ -1,0 +1,90 @@
+"""The pytrees of the trainer. Imports nothing of ours.
+
+Shapes: E environments, N agents, A actions, O numbers per observation, S numbers of global state,
+B sequences in a batch, T steps in a sequence, C vector steps in a chunk.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+from flax import struct
+
+Array = jax.Array
+Params = dict[str, Any]
+
+
+@struct.dataclass
+class Transition:
+    """One environment step as replay stores it: what was seen, what was done, what came of it.
+
+    The next observation is not stored: it is the next step's `observations`, and no target reads it after an end.
+    """
+
+    observations: Array  # spec.observation_dtype[N, O]
+    actions: Array  # int8[N] (int32 where there are more than 127 actions)
+    rewards: Array  # float32[N], each agent's own reward
+    done: Array  # bool[], terminated or truncated: both end the bootstrap
+    elapsed: Array  # uint16[], steps of the episode before this one
+    state: Array | None  # float32[S], or None where the observations hold it
+    action_mask: Array | None  # bool[N, A], or None where every action is always allowed
+
+
+@struct.dataclass
+class LearnerState:
+    """What gradient updates change. `params` is {'agents': ..., 'mixer': ...}."""
+
+    params: Params
+    target_params: Params
+    optimizer_state: Any
+    updates: Array  # int32[], gradient updates made
+
+
+@struct.dataclass
+class Episodes:
+    """Running totals of the E episodes in progress."""
+
+    length: Array  # int32[E], steps so far
+    discounted_return: Array  # float32[E], sum of gamma^t times the team reward
+    update_sums: Array  # float32[E, 3], sums of `UpdateMetrics` over the updates made while the episode ran
+    updates: Array  # int32[E], how many updates those were
+
+
+class UpdateMetrics(NamedTuple):
+    """What one gradient update reports, or the mean over several."""
+
+    loss: Array  # float32[], mean squared TD error of the batch
+    td_error: Array  # float32[], mean absolute TD error
+    q_value: Array  # float32[], mean q_tot of the batch
+
+
+@struct.dataclass
+class TrainState:
+    """Everything a run is: with it, and nothing else, training continues."""
+
+    key: Array  # typed PRNG key[]
+    vector_step: Array  # int32[], steps made by every environment; shared by vmapped seeds
+    env_state: Any  # the environment's state, batched over E
+    time_step: Any  # TimeStep batched over E: what the agents see now
+    replay: Any  # flashbax buffer state
+    learner: LearnerState
+    episodes: Episodes
+
+
+class EpisodeLog(NamedTuple):
+    """One vector step's finished episodes: row e counts only where `finished[e]`."""
+
+    finished: Array  # bool[E]
+    episode_return: Array  # float32[E], discounted team return
+    episode_length: Array  # int32[E], steps
+    epsilon: Array  # float32[], exploration rate of the vector step
+    updates: UpdateMetrics  # float32[E] each, mean over the updates made while the episode ran, NaN without any
+
+
+class Evaluation(NamedTuple):
+    """Greedy policy over K episodes: means over the episodes."""
+
+    mean_return: Array  # float32[], discounted team return at evaluation.SCORE_DISCOUNT
+    optimality: Array  # float32[], mean_return over the mean best possible return; NaN where unknown
+    solved: Array  # float32[], share of episodes that terminated before the time limit
+    mean_length: Array  # float32[], steps
+    extra: dict[str, Array]  # the environment's own means, by name (GridWorld25: foods_collected)

@@ -1,0 +1,59 @@
+"""What networks read of an environment: encoded observations for agents, encoded state and clock for the mixer."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from env_jax.types import EnvSpec
+from qmix_jax.types import Array
+
+
+class Views(NamedTuple):
+    """Inputs of the networks, batched over B."""
+
+    agents: Callable[[Array], Array]  # observations [B, N, O], any dtype -> float32[N, B, F]
+    mixer: Callable[[Array, Array | None, Array], Array]  # (observations, state, elapsed) -> float32[B, G]
+    num_features: int  # F
+    state_size: int  # G
+
+
+def make_views(spec: EnvSpec, encoding: str, state_clock: bool) -> Views:
+    """`encoding` 'env' applies the environment's feature maps, 'raw' feeds raw numbers.
+
+    `state_clock` appends the elapsed fraction of the episode to the mixer's state: a penalty at the time limit
+    cannot be predicted from observations that hold no clock, and Q then diverges.
+    """
+    encoded = encoding == "env"
+    encode_observations = (encoded and spec.encode_observations) or _identity
+    encode_state = (encoded and spec.encode_state) or _identity
+
+    def agents(observations: Array) -> Array:
+        features = jax.vmap(encode_observations)(observations.astype(jnp.float32))
+        return jnp.swapaxes(features, 0, 1)
+
+    def one_mixer_state(observations: Array, state: Array | None, elapsed: Array) -> Array:
+        if state is None:
+            assert spec.state_from_observations is not None  # replay keeps the state of every other environment
+            state = spec.state_from_observations(observations.astype(jnp.float32))
+        features = encode_state(state)
+        if not state_clock:
+            return features
+        clock = elapsed.astype(jnp.float32) / spec.max_steps
+        return jnp.concatenate([features, clock[None]])
+
+    mixer = jax.vmap(one_mixer_state)
+    observations = jax.ShapeDtypeStruct((1, spec.num_agents, spec.observation_size), jnp.float32)
+    state = None if spec.state_from_observations else jax.ShapeDtypeStruct((1, spec.state_size), jnp.float32)
+    elapsed = jax.ShapeDtypeStruct((1,), jnp.int32)
+    return Views(
+        agents=agents,
+        mixer=mixer,
+        num_features=jax.eval_shape(agents, observations).shape[-1],
+        state_size=jax.eval_shape(mixer, observations, state, elapsed).shape[-1],
+    )
+
+
+def _identity(numbers: Array) -> Array:
+    return numbers
