@@ -1,12 +1,12 @@
 """GridWorld25: four agents forage four foods on a 25 x 25 grid."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from env_jax import dynamics, layouts, observations
+from env_jax import cells, dynamics, encoding, layouts, observations
 from env_jax.constants import NUM_ACTIONS, NUM_AGENTS, NUM_FOODS, OBSERVATION_SIZE
 from env_jax.oracle import best_return
 from env_jax.policies import greedy_nearest
@@ -45,9 +45,9 @@ class GridWorld25:
             state_size=NUM_AGENTS * OBSERVATION_SIZE,
             max_steps=self.max_steps,
             observation_dtype=jnp.uint8,
-            encode_observations=observations.encode_observations,
+            encode_observations=encoding.encode_observations,
             state_from_observations=observations.state_from_observations,
-            encode_state=observations.encode_state,
+            encode_state=encoding.encode_state,
             best_return=best_return,
             baseline_policy=greedy_nearest,
             episode_metrics=episode_metrics,
@@ -67,17 +67,19 @@ class GridWorld25:
         return state, _time_step(state, jnp.zeros(NUM_AGENTS), never, never)
 
     def step(self, key: jax.Array, state: State, actions: jax.Array) -> tuple[State, TimeStep]:
-        """Advance one step with the joint action int[4]; actions outside 0..5 stay. The world is deterministic: no key used."""
+        """Advance one step with the joint action int32[4]; actions outside 0..5 stay. Ignores the key."""
         del key
-        proposals = dynamics.propose(state.agent_positions, state.food_positions, state.food_present, actions)
-        agent_positions = dynamics.resolve_collisions(state.agent_positions, proposals)
-        collected, food_present = dynamics.collect(agent_positions, state.food_positions, state.food_present)
+        agents = cells.pack(state.agent_positions)
+        foods = jnp.where(state.food_present, cells.pack(state.food_positions), cells.NOWHERE)
+        agents = dynamics.resolve_collisions(agents, dynamics.propose(agents, foods, actions))
+        collected, taken = dynamics.collect(agents, foods)
+        food_present = state.food_present & ~taken
         step_count = state.step_count + 1
         foods_left = food_present.sum(dtype=jnp.int32)
         terminated = foods_left == 0
         truncated = ~terminated & (step_count >= self.max_steps)
         penalty = jnp.where(truncated, 0.5 * foods_left.astype(jnp.float32), 0.0)  # paid by every agent
-        state = state.replace(agent_positions=agent_positions, food_present=food_present, step_count=step_count)
+        state = replace(state, agent_positions=cells.unpack(agents), food_present=food_present, step_count=step_count)
         return state, _time_step(state, collected.astype(jnp.float32) - penalty, terminated, truncated)
 
 

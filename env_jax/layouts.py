@@ -12,23 +12,28 @@ NUM_OBJECTS = NUM_AGENTS + NUM_FOODS
 def random_start(key: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Draw agents, then foods, each uniformly on a cell that nothing occupies yet.
 
-    Returns (agent_positions int32[4, 2], food_positions int32[4, 2]), cells as (x, y). All ordered choices of 8 different
-    cells are equally likely, up to the 2e-7 relative bias of reducing 32 random bits modulo at most 625.
+    Returns (agent_positions int32[4, 2], food_positions int32[4, 2]), cells as (x, y). All ordered choices of 8
+    different cells are equally likely, up to the 2e-7 relative bias of a 32-bit word modulo at most 625.
     """
     bits = jax.random.bits(key, (NUM_OBJECTS,), jnp.uint32)
-    # Object k takes the r-th free cell, r uniform below 625 - k. Walking past the occupied cells in ascending order
-    # turns a rank among free cells into a cell: no rejection, no permutation of the grid, only elementwise arithmetic.
-    occupied: list[jax.Array] = []  # ascending
-    cells = []
-    for k in range(NUM_OBJECTS):
-        cell = (bits[k] % jnp.uint32(NUM_CELLS - k)).astype(jnp.int32)
-        for taken in occupied:
-            cell = cell + (cell >= taken)
-        cells.append(cell)
-        occupied = _insert_ascending(occupied, cell)
-    cell = jnp.stack(cells)
-    positions = jnp.stack([cell % GRID_SIZE, cell // GRID_SIZE], axis=-1)
+    ranks = [(bits[k] % np.uint32(NUM_CELLS - k)).astype(jnp.int32) for k in range(NUM_OBJECTS)]
+    cell = jnp.stack(cells_from_ranks(ranks))
+    positions = jnp.stack([cell % GRID_SIZE, cell // GRID_SIZE], axis=1)
     return positions[:NUM_AGENTS], positions[NUM_AGENTS:]
+
+
+def cells_from_ranks(ranks: list[jax.Array]) -> list[jax.Array]:
+    """Place objects one after another: object k takes the ranks[k]-th, from 0, of the cells that 0..k-1 left free.
+
+    Ranks and cells are int32[]. No rejection, sorting or permutation of the grid: a few comparisons per object.
+    """
+    cells = []
+    for k, cell in enumerate(ranks):
+        # Put the earlier objects back, last one first: each pushes the cells from its own rank on one cell further.
+        for earlier in reversed(ranks[:k]):
+            cell = jnp.where(cell >= earlier, cell + 1, cell)
+        cells.append(cell)
+    return cells
 
 
 def fixed_start(layout_seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -46,11 +51,3 @@ def fixed_start(layout_seed: int) -> tuple[np.ndarray, np.ndarray]:
             cells.append((x, y))
     positions = np.array(cells, dtype=np.int32)
     return positions[:NUM_AGENTS], positions[NUM_AGENTS:]
-
-
-def _insert_ascending(ascending: list[jax.Array], value: jax.Array) -> list[jax.Array]:
-    result = []
-    for element in ascending:
-        result.append(jnp.minimum(element, value))
-        value = jnp.maximum(element, value)
-    return [*result, value]

@@ -1,30 +1,21 @@
-"""What the agents and the trainer see, raw and encoded for a network."""
+"""What the agents see, and the global state for centralised training."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from env_jax.constants import GRID_SIZE, NUM_AGENTS, NUM_FOOD_SLOTS, NUM_FOODS, OBSERVATION_SIZE
+from env_jax.constants import NUM_AGENTS, NUM_FOOD_SLOTS, NUM_FOODS, OBSERVATION_SIZE
 
 _NEIGHBOUR = (1, 0, 0, 1)  # the one agent that agent i sees, at any distance
 
-
-def _food_slot_numbers() -> np.ndarray:
-    """Table int32[m, agent, slot]: which of the m remaining foods, renumbered 0..m-1, a slot shows; -1 for none."""
-    table = np.full((NUM_FOODS + 1, NUM_AGENTS, NUM_FOOD_SLOTS), -1, np.int32)
-    for remaining in range(1, NUM_FOODS + 1):
-        for agent in range(NUM_AGENTS):
-            used: list[int] = []
-            for slot in range(min(NUM_FOOD_SLOTS, remaining)):
-                number = (agent + slot) % NUM_FOODS % remaining
-                while number in used:
-                    number = (number + 1) % remaining
-                used.append(number)
-                table[remaining, agent, slot] = number
-    return table
-
-
-_FOOD_SLOT_NUMBERS = _food_slot_numbers()
+# Each observed number is one field of one word: the four x of the agents make a word, their four y another, and so on.
+# "The x of the third food" is then a shift, and all 72 numbers come from one vectorised elementwise pass, seven times
+# faster on a CPU than selecting foods with gathers or masks and concatenating.
+_FIELD_BITS = 5  # holds a coordinate 0..24
+_FIELD = (1 << _FIELD_BITS) - 1
+_FIELD_SHIFTS = np.arange(NUM_AGENTS, dtype=np.int32) * _FIELD_BITS
+_AGENT_X, _AGENT_Y, _FOOD_X, _FOOD_Y, _FOOD_ON, _ONE = range(6)  # the words
+_EMPTY = 4  # a field that is 0 in every word
 
 
 def observe(agent_positions: jax.Array, food_positions: jax.Array, food_present: jax.Array) -> jax.Array:
@@ -33,49 +24,55 @@ def observe(agent_positions: jax.Array, food_positions: jax.Array, food_present:
     Row i: self (x, y, 1), neighbour (x, y, 1), three food slots of (x, y, 1) or zeros, one slot that is always zeros.
     Takes agent_positions int32[4, 2], food_positions int32[4, 2], food_present bool[4].
     """
-    on = jnp.ones((NUM_AGENTS, 1), jnp.int32)
-    neighbours = jnp.stack([agent_positions[j] for j in _NEIGHBOUR])
-    slots = _food_slots(food_positions, food_present)
-    off = jnp.zeros((NUM_AGENTS, 3), jnp.int32)
-    return jnp.concatenate([agent_positions, on, neighbours, on, slots.reshape(NUM_AGENTS, -1), off], axis=1).astype(
-        jnp.float32
-    )
+    present = food_present.astype(jnp.int32)
+    remaining = present.sum()
+    # Remaining foods are renumbered: the list closes up as foods go.
+    food_shifts = (jnp.cumsum(present) - 1) * _FIELD_BITS
+    words = {
+        _AGENT_X: (agent_positions[:, 0] << _FIELD_SHIFTS).sum(),
+        _AGENT_Y: (agent_positions[:, 1] << _FIELD_SHIFTS).sum(),
+        _FOOD_X: jnp.where(food_present, food_positions[:, 0] << food_shifts, 0).sum(),
+        _FOOD_Y: jnp.where(food_present, food_positions[:, 1] << food_shifts, 0).sum(),
+        _FOOD_ON: jnp.where(food_present, 1 << food_shifts, 0).sum(),
+    }
+    word = jnp.ones((), jnp.int32)
+    for source, value in words.items():
+        word = jnp.where(source == _SOURCE, value, word)
+    shift = (_SHIFT >> (remaining * _FIELD_BITS)) & _FIELD
+    numbers = ((word >> shift) & _FIELD).astype(jnp.float32)
+    return numbers.reshape(NUM_AGENTS, OBSERVATION_SIZE)
 
 
-def _food_slots(food_positions: jax.Array, food_present: jax.Array) -> jax.Array:
-    """Return int32[4, 3, 3]: agent, slot, (x, y, 1) or zeros."""
-    number = jnp.cumsum(food_present, dtype=jnp.int32) - 1  # of each remaining food; the list closes up as foods go
-    remaining = food_present.sum(dtype=jnp.int32)
-    slot_number = jnp.full((NUM_AGENTS, NUM_FOOD_SLOTS), -1)
-    for m in range(1, NUM_FOODS + 1):
-        slot_number = jnp.where(remaining == m, _FOOD_SLOT_NUMBERS[m], slot_number)
-    food = jnp.concatenate([food_positions, jnp.ones((NUM_FOODS, 1), jnp.int32)], axis=1)
-    shown = (slot_number[:, :, None] == number[None, None]) & food_present[None, None]
-    return jnp.where(shown[..., None], food[None, None], 0).sum(axis=2)
+def _food_in_slot(remaining: int, agent: int, slot: int) -> int:
+    """Return which of the `remaining` foods, numbered 0.., the agent sees in this slot; `_EMPTY` for none."""
+    used: list[int] = []
+    for k in range(min(slot + 1, remaining)):
+        number = (agent + k) % NUM_FOODS % remaining
+        while number in used:
+            number = (number + 1) % remaining
+        used.append(number)
+    return used[slot] if slot < remaining else _EMPTY
+
+
+def _layout() -> tuple[np.ndarray, np.ndarray]:
+    """Return the word and the shift of each observed number, both int32[72].
+
+    The shift depends on how many foods remain; the shifts for 0..4 foods are fields of one number.
+    """
+    source = np.empty((NUM_AGENTS, OBSERVATION_SIZE), np.int32)
+    shift = np.zeros((NUM_AGENTS, OBSERVATION_SIZE), np.int32)
+    for agent in range(NUM_AGENTS):
+        source[agent] = [_AGENT_X, _AGENT_Y, _ONE] * 2 + [_FOOD_X, _FOOD_Y, _FOOD_ON] * NUM_FOOD_SLOTS + [_ONE] * 3
+        for remaining in range(NUM_FOODS + 1):
+            foods = [_food_in_slot(remaining, agent, slot) for slot in range(NUM_FOOD_SLOTS)]
+            field = [agent, agent, 0, _NEIGHBOUR[agent], _NEIGHBOUR[agent], 0, *np.repeat([*foods, _EMPTY], 3)]
+            shift[agent] |= (np.array(field, np.int32) * _FIELD_BITS) << (remaining * _FIELD_BITS)
+    return source.reshape(-1), shift.reshape(-1)  # flat, because long rows vectorise
+
+
+_SOURCE, _SHIFT = _layout()
 
 
 def state_from_observations(observations: jax.Array) -> jax.Array:
     """Return the global state, float32[72]: the four observations, float32[4, 18], one after another."""
     return observations.reshape(NUM_AGENTS * OBSERVATION_SIZE)
-
-
-def encode_observations(observations: jax.Array) -> jax.Array:
-    """Turn raw views, float32[4, 18], into network inputs of order one, float32[4, 13].
-
-    Own cell scaled to -1..1 (2); neighbour relative to self in grid lengths (2); then for each food slot its position
-    relative to self in grid lengths, zero where the slot is empty, and whether it is filled (3 x 3).
-    The columns that never change (self and neighbour flags, last slot) carry nothing and are dropped.
-    """
-    far = GRID_SIZE - 1
-    here = observations[:, 0:2]
-    neighbour = observations[:, 3:5]
-    slots = observations[:, 6 : 6 + 3 * NUM_FOOD_SLOTS].reshape(-1, NUM_FOOD_SLOTS, 3)
-    filled = slots[:, :, 2:]
-    offsets = (slots[:, :, :2] - here[:, None]) / far * filled
-    foods = jnp.concatenate([offsets, filled], axis=-1).reshape(-1, 3 * NUM_FOOD_SLOTS)
-    return jnp.concatenate([here / far * 2 - 1, (neighbour - here) / far, foods], axis=-1)
-
-
-def encode_state(state: jax.Array) -> jax.Array:
-    """Turn the global state, float32[72], into network inputs, float32[52]: the four encoded views in a row."""
-    return encode_observations(state.reshape(NUM_AGENTS, OBSERVATION_SIZE)).reshape(-1)

@@ -5,7 +5,7 @@ from functools import reduce
 import jax
 import jax.numpy as jnp
 
-from env_jax.constants import NUM_FOODS
+from env_jax.constants import NUM_AGENTS, NUM_FOODS
 from env_jax.types import State
 
 _ALL_FOODS = 2**NUM_FOODS - 1  # sets of foods are bit masks
@@ -26,37 +26,28 @@ def best_return(state: State, discount: jax.Array | float) -> jax.Array:
     arrival_weight = discount ** (first_leg - 1).astype(jnp.float32)  # [agent, food]
     leg_weight = discount ** _distances(state.food_positions, state.food_positions).astype(jnp.float32)
 
-    after = _value_after(leg_weight, worth)
-    none = jnp.zeros_like(arrival_weight[:, 0])
-    of_set = [  # value of each set to each agent: list over the 16 sets of float32[4]
-        _best([none, *(arrival_weight[:, food] * (worth[food] + after[food, foods & ~(1 << food)]) for food in _foods(foods))])
-        for foods in range(_ALL_FOODS + 1)
-    ]
-    agents = [[value[agent] for value in of_set] for agent in range(state.agent_positions.shape[0])]
+    after: dict[tuple[int, int], jax.Array] = {}  # (food, set of other foods) -> value of the others once at the food
+    for others in range(_ALL_FOODS + 1):  # ascending, so that every set comes after its subsets
+        for food in set(range(NUM_FOODS)) - set(_members(others)):
+            after[food, others] = _best_route(leg_weight[food], worth, after, others)
+    of_set = [_best_route(arrival_weight.T, worth, after, foods) for foods in range(_ALL_FOODS + 1)]  # each float32[4]
+    agents = [[value[agent] for value in of_set] for agent in range(NUM_AGENTS)]
     return reduce(_share, agents)[_ALL_FOODS]
 
 
-def _value_after(leg_weight: jax.Array, worth: jax.Array) -> dict[tuple[int, int], jax.Array]:
-    """Map (food, other foods) to the best value of collecting the others, seen from the step that collected `food`.
+def _best_route(weight: jax.Array, worth: jax.Array, after: dict[tuple[int, int], jax.Array], foods: int) -> jax.Array:
+    """Return the best value of collecting a set of foods; weight[food] discounts the way to the first one.
 
-    Discounting is multiplicative, so this does not depend on which agent walks or when it started.
+    Discounting is multiplicative, so what follows the first food depends on neither the agent nor the time.
     """
-    after: dict[tuple[int, int], jax.Array] = {}
-    for others in range(_ALL_FOODS + 1):  # ascending, so that subsets come before their supersets
-        for food in range(NUM_FOODS):
-            if others & (1 << food):
-                continue
-            after[food, others] = _best(
-                [jnp.zeros(())]
-                + [leg_weight[food, n] * (worth[n] + after[n, others & ~(1 << n)]) for n in _foods(others)]
-            )
-    return after
+    values = [weight[food] * (worth[food] + after[food, foods & ~(1 << food)]) for food in _members(foods)]
+    return reduce(jnp.maximum, values, jnp.zeros_like(weight[0]))
 
 
 def _share(first: list[jax.Array], second: list[jax.Array]) -> list[jax.Array]:
     """Combine two parties' values of each set into the value of each set shared between them in the best way."""
     return [
-        _best([first[part] + second[foods & ~part] for part in range(foods + 1) if part & foods == part])
+        reduce(jnp.maximum, [first[part] + second[foods & ~part] for part in range(foods + 1) if part & foods == part])
         for foods in range(_ALL_FOODS + 1)
     ]
 
@@ -65,9 +56,5 @@ def _distances(origins: jax.Array, targets: jax.Array) -> jax.Array:
     return jnp.abs(origins[:, None] - targets[None]).sum(axis=-1)
 
 
-def _foods(foods: int) -> list[int]:
+def _members(foods: int) -> list[int]:
     return [food for food in range(NUM_FOODS) if foods & (1 << food)]
-
-
-def _best(values: list[jax.Array]) -> jax.Array:
-    return reduce(jnp.maximum, values)

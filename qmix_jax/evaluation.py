@@ -29,9 +29,7 @@ def evaluate(environment: Environment, policy: Policy, key: Array, num_episodes:
         key, step, states, time_steps, returns, lengths, finished = carry
         key, policy_key, step_key = jax.random.split(key, 3)
         actions = policy(policy_key, time_steps)
-        next_states, next_steps = jax.vmap(environment.step)(
-            jax.random.split(step_key, num_episodes), states, actions
-        )
+        next_states, next_steps = jax.vmap(environment.step)(jax.random.split(step_key, num_episodes), states, actions)
         reward = jnp.where(finished, 0.0, jnp.sum(next_steps.rewards, axis=-1))
         returns = returns + SCORE_DISCOUNT ** step.astype(jnp.float32) * reward
         lengths = lengths + jnp.where(finished, 0.0, 1.0)

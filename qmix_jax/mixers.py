@@ -4,6 +4,7 @@ import chex
 import jax.numpy as jnp
 from flax import linen as nn
 
+from qmix_jax.initializers import orthogonal
 from qmix_jax.types import Array
 
 
@@ -27,9 +28,7 @@ class QMixer(nn.Module):
         batch, num_agents = agent_qs.shape
 
         def hypernetwork(size: int, name: str) -> Array:
-            hidden = nn.Dense(
-                self.hypernet_size, kernel_init=nn.initializers.orthogonal(2**0.5), name=f"{name}_hidden"
-            )(states)
+            hidden = nn.Dense(self.hypernet_size, kernel_init=orthogonal(2**0.5), name=f"{name}_hidden")(states)
             return self._output(size, name)(nn.relu(hidden))
 
         weights_1 = jnp.abs(hypernetwork(num_agents * self.mixing_size, "weights_1"))
@@ -42,4 +41,4 @@ class QMixer(nn.Module):
         return jnp.sum(hidden * weights_2, axis=-1) + value[:, 0]
 
     def _output(self, size: int, name: str) -> nn.Dense:
-        return nn.Dense(size, kernel_init=nn.initializers.orthogonal(self.init_scale), name=name)
+        return nn.Dense(size, kernel_init=orthogonal(self.init_scale), name=name)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from qmix_jax.initializers import orthogonal
 from qmix_jax.types import Array, Params
 
 
@@ -28,9 +29,9 @@ class QNetwork(nn.Module):
     def __call__(self, features: Array) -> Array:
         hidden = features
         for size in self.hidden_sizes:
-            hidden = nn.Dense(size, kernel_init=nn.initializers.orthogonal(2**0.5))(hidden)
+            hidden = nn.Dense(size, kernel_init=orthogonal(2**0.5))(hidden)
             hidden = nn.relu(nn.LayerNorm()(hidden))
-        head_init = nn.initializers.orthogonal(self.head_init_scale)
+        head_init = orthogonal(self.head_init_scale)
         advantage = nn.Dense(self.num_actions, kernel_init=head_init, name="advantage")(hidden)
         value = nn.Dense(1, kernel_init=head_init, name="value")(hidden)
         return value + advantage - jnp.mean(advantage, axis=-1, keepdims=True)

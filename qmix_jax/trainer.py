@@ -93,9 +93,7 @@ def vector_step(
     learner_state, update_sums = jax.lax.fori_loop(0, due, update, (state.learner, zeros))
 
     finished = stepped.terminated | stepped.truncated
-    episodes, log = advance_episodes(
-        state.episodes, stepped.rewards, finished, update_sums, due, epsilon, config.gamma
-    )
+    episodes, log = advance_episodes(state.episodes, stepped.rewards, finished, update_sums, due, epsilon, config.gamma)
     return TrainState(key, state.vector_step + 1, env_state, time_step, replay_state, learner_state, episodes), log
 
 

@@ -1,0 +1,42 @@
+# `make train` and `make test` work on a fresh machine: both build .venv first.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: install train test test-slow lint format types clean
+
+# One stamp per set of extras, renewed when the dependencies change.
+install: .venv/installed-base
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/installed-base: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+.venv/installed-dev: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[test,dev]'
+	touch $@ .venv/installed-base
+
+train: install
+	$(BIN)/python train.py --num_envs 512
+
+test: .venv/installed-dev
+	$(BIN)/python -m pytest -n auto
+
+test-slow: .venv/installed-dev
+	$(BIN)/python -m pytest -m slow
+
+lint: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: .venv/installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: .venv/installed-dev
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,71 @@
+"""Random situations, crowded ones most of all, played by `env_jax` and by the slow NumPy version side by side."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy_gridworld import NumpyGridWorld
+
+from env_jax import GridWorld25, State
+from env_jax.observations import observe
+
+MAX_STEPS = 6
+ENV = GridWorld25(max_steps=MAX_STEPS)
+step = jax.jit(ENV.step)
+jit_observe = jax.jit(observe)
+
+
+@st.composite
+def starts(draw):
+    """Any state at all: objects in a square of any size and place, some foods gone, agents possibly sharing cells."""
+    side = draw(st.sampled_from([2, 3, 4, 6, 25]))
+    corner = draw(st.tuples(*[st.sampled_from([0, 25 - side])] * 2))
+    cell = st.tuples(*[st.integers(low, low + side - 1) for low in corner])
+    return NumpyGridWorld(
+        agents=draw(st.lists(cell, min_size=4, max_size=4)),
+        foods=draw(st.lists(cell, min_size=4, max_size=4)),
+        present=draw(st.lists(st.booleans(), min_size=4, max_size=4)),
+        step_count=draw(st.integers(0, MAX_STEPS)),
+        max_steps=MAX_STEPS,
+    )
+
+
+actions = st.one_of(st.integers(0, 5), st.integers(1, 5), st.sampled_from([-99, -1, 6, 100]))
+episodes = st.lists(st.lists(actions, min_size=4, max_size=4), min_size=1, max_size=8)
+
+
+def _state(world):
+    return State(
+        agent_positions=jnp.asarray(world.agents, jnp.int32),
+        food_positions=jnp.asarray(world.foods, jnp.int32),
+        food_present=jnp.asarray(world.present),
+        step_count=jnp.asarray(world.step_count, jnp.int32),
+    )
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(starts(), episodes)
+def test_plays_like_the_numpy_version(world, joint_actions):
+    state = _state(world)
+    for joint_action in joint_actions:
+        state, time_step = step(jax.random.key(0), state, np.asarray(joint_action, np.int32))
+        observations, rewards, terminated, truncated = world.step(joint_action)
+        np.testing.assert_array_equal(state.agent_positions, world.agents)
+        np.testing.assert_array_equal(state.food_present, world.present)
+        np.testing.assert_array_equal(time_step.observations, observations)
+        np.testing.assert_array_equal(time_step.state, observations.reshape(-1))
+        np.testing.assert_array_equal(time_step.rewards, rewards)
+        assert (bool(time_step.terminated), bool(time_step.truncated)) == (terminated, truncated)
+        assert state.step_count == world.step_count
+
+
+@pytest.mark.parametrize("pattern", range(16))
+def test_observes_like_the_numpy_version_with_every_choice_of_remaining_foods(pattern):
+    rng = np.random.default_rng(pattern)
+    present = [bool(pattern & (1 << food)) for food in range(4)]
+    cells = rng.integers(0, 25, (8, 2))
+    world = NumpyGridWorld([*cells[:4]], [*cells[4:]], present, 0, 200)
+    seen = jit_observe(jnp.asarray(cells[:4], jnp.int32), jnp.asarray(cells[4:], jnp.int32), jnp.asarray(present))
+    np.testing.assert_array_equal(seen, world.observe())

@@ -1,0 +1,50 @@
+"""Network inputs: of order one, and nothing that the raw observation says is lost."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from env_jax.encoding import encode_observations, encode_state
+from env_jax.observations import observe
+
+
+@pytest.fixture(scope="module")
+def views():
+    """Raw observations of random situations with 0..4 foods left, float32[64, 4, 18]."""
+    rng = np.random.default_rng(0)
+    agents, foods = rng.integers(0, 25, (2, 64, 4, 2), dtype=np.int32)
+    return jax.vmap(observe)(jnp.asarray(agents), jnp.asarray(foods), jnp.asarray(rng.random((64, 4)) < 0.6))
+
+
+def test_one_view_by_hand():
+    view = np.zeros((4, 18), np.float32)
+    view[0] = [24, 0, 1, 12, 12, 1, 24, 6, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0]
+    expected = [1, -1, -0.5, 0.5, 0, 0.25, 1, -1, 0, 1, 0, 0, 0]
+    np.testing.assert_allclose(encode_observations(jnp.asarray(view))[0], expected, atol=1e-7)
+
+
+def test_the_raw_observation_can_be_read_back(views):
+    encoded = np.asarray(jax.vmap(encode_observations)(views))
+    assert encoded.shape == (64, 4, 13)
+    assert encoded.dtype == np.float32
+    assert np.abs(encoded).max() <= 1
+
+    here = (encoded[..., 0:2] + 1) * 12
+    slots = encoded[..., 4:].reshape(64, 4, 3, 3)
+    filled = slots[..., 2:]
+    foods = (slots[..., :2] * 24 + here[:, :, None]) * filled
+    one = np.ones((64, 4, 1))
+    parts = [here, one, here + encoded[..., 2:4] * 24, one, np.concatenate([foods, filled], -1).reshape(64, 4, 9)]
+    raw = np.concatenate([*parts, np.zeros((64, 4, 3))], axis=-1)
+    np.testing.assert_array_equal(np.round(raw), views)
+
+
+def test_the_state_is_the_four_encoded_views_in_a_row(views):
+    for view in views[:4]:
+        np.testing.assert_array_equal(encode_state(view.reshape(-1)), encode_observations(view).reshape(-1))
+
+
+def test_works_under_more_batch_dimensions(views):
+    twice = jax.vmap(jax.vmap(encode_observations))(views.reshape(8, 8, 4, 18))
+    np.testing.assert_array_equal(twice.reshape(64, 4, 13), jax.vmap(encode_observations)(views))
