@@ -4,6 +4,7 @@ A field's declaration is the single place for its default, its help line and the
 line, the validation and `hparams.json` are made from it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from math import isfinite
 from typing import Any
@@ -21,19 +22,28 @@ def setting(
     above: float | None = None,
     at_most: float | None = None,
     choices: tuple[str, ...] | None = None,
+    group: str | None = None,
 ) -> Any:
-    """A field with its help line and accepted values (applied to every element of a tuple)."""
+    """A field with its help line and accepted values (applied to every element of a tuple).
+
+    A whole `at_least` marks a whole number, which traced code holds as int32. `group` opens a section of `--help`;
+    the fields that follow belong to it too.
+    """
+    if isinstance(at_least, int) and at_most is None:
+        at_most = 2**31 - 1
     limits = {"at_least": at_least, "above": above, "at_most": at_most, "choices": choices}
-    return field(default=default, metadata={"help": help, **limits})
+    return field(default=default, metadata={"help": help, "group": group, **limits})
 
 
 @dataclass(frozen=True)
 class Config:
     """Settings of one training run, in the order `--help` shows them. 'Environment steps' count all environments."""
 
-    # The run
     total_episodes: int = setting(
-        1000, "budget in full-length episodes over all environments; short episodes leave room for more", at_least=1
+        1000,
+        "budget in full-length episodes over all environments; short episodes leave room for more",
+        at_least=1,
+        group="The run",
     )
     total_steps: int | None = setting(None, "budget in environment steps, instead of --total_episodes", at_least=1)
     max_steps_per_ep: int = setting(200, "time limit of an episode, in steps", at_least=1, at_most=65_535)
@@ -44,14 +54,12 @@ class Config:
     )
     layout_seed: int = setting(1, "NumPy seed of the fixed layout", at_least=0, at_most=2**32 - 1)
 
-    # Replay
-    buffer_capacity: int = setting(100_000, "replay size, in transitions", at_least=1)
+    buffer_capacity: int = setting(100_000, "replay size, in transitions", at_least=1, group="Replay")
     batch_size: int = setting(64, "sequences drawn per update (each gives one target)", at_least=1)
     min_buffer_size: int = setting(10_000, "transitions in replay before the first update", at_least=0)
     train_frequency: int = setting(4, "environment steps per update", at_least=1)
 
-    # Learning
-    lr: float = setting(1e-3, "Adam's learning rate at the first update", above=0.0, at_most=1.0)
+    lr: float = setting(1e-3, "Adam's learning rate at the first update", above=0.0, at_most=1.0, group="Learning")
     lr_end_fraction: float = setting(
         0.05, "learning rate at the last update, as a fraction of --lr (linear decay)", at_least=0.0, at_most=1.0
     )
@@ -60,15 +68,20 @@ class Config:
     double_q: bool = setting(True, "choose the bootstrap's actions by the online network (double Q-learning)")
     target_update_interval: int = setting(200, "updates between copies to the target network", at_least=1)
     max_grad_norm: float = setting(10.0, "gradients are scaled down to this global norm", above=0.0)
+    adam_epsilon: float = setting(
+        5e-3, "Adam's denominator offset; large shrinks steps as gradients shrink, which steadies the policy", above=0.0
+    )
     weight_decay: float = setting(1e-5, "L2 coefficient added to the gradient", at_least=0.0, at_most=1.0)
 
-    # Exploration
-    epsilon_start: float = setting(1.0, "share of random actions at the start", at_least=0.0, at_most=1.0)
-    epsilon_end: float = setting(0.02, "share of random actions after the decay", at_least=0.0, at_most=1.0)
+    epsilon_start: float = setting(
+        1.0, "share of random actions at the start", at_least=0.0, at_most=1.0, group="Exploration"
+    )
+    epsilon_end: float = setting(0.0, "share of random actions after the decay", at_least=0.0, at_most=1.0)
     epsilon_decay_steps: int = setting(150_000, "environment steps of the linear decay", at_least=1)
 
-    # Networks
-    hidden_sizes: tuple[int, ...] = setting((64, 64), "widths of the agents' hidden layers", at_least=1, at_most=65_536)
+    hidden_sizes: tuple[int, ...] = setting(
+        (64, 64), "widths of the agents' hidden layers", at_least=1, at_most=65_536, group="Networks"
+    )
     mixing_size: int = setting(32, "width of the mixing network", at_least=1, at_most=65_536)
     hypernet_size: int = setting(64, "width of the hypernetworks' hidden layers", at_least=1, at_most=65_536)
     share_parameters: bool = setting(False, "one network for all agents, told apart by a one-hot id")
@@ -81,8 +94,9 @@ class Config:
     )
     head_init_scale: float = setting(0.01, "orthogonal gain of the agents' output heads", above=0.0)
 
-    # Evaluation and output
-    eval_interval: int = setting(10_000, "environment steps between greedy evaluations", at_least=1)
+    eval_interval: int = setting(
+        10_000, "environment steps between greedy evaluations", at_least=1, group="Evaluation and output"
+    )
     eval_episodes: int = setting(32, "episodes of one evaluation", at_least=1, at_most=1_000_000)
     save_interval: int = setting(100, "finished episodes between checkpoints", at_least=1)
     results_dir: str = setting("results", "folder that gets run_<i>/")
@@ -94,7 +108,7 @@ class Config:
             ConfigError: naming the first flag that is out of its limits, or the flags that contradict each other.
         """
         for declared in fields(self):
-            _check_field(declared.name, getattr(self, declared.name), dict(declared.metadata))
+            _check_field(declared.name, getattr(self, declared.name), declared.metadata)
         _check_combinations(self)
 
     @property
@@ -135,7 +149,7 @@ class Config:
 
         The divisor of `vector_steps` nearest below the interval, so that all chunks share one compilation.
         """
-        wanted = max(1, self.eval_interval // self.num_envs)
+        wanted = min(max(1, self.eval_interval // self.num_envs), self.vector_steps)
         return max(length for length in range(1, wanted + 1) if self.vector_steps % length == 0)
 
     def notices(self) -> list[str]:
@@ -159,26 +173,34 @@ class Config:
         return lines
 
 
-def _check_field(name: str, value: Any, limits: dict[str, Any]) -> None:
+def _check_field(name: str, value: Any, limits: Mapping[str, Any]) -> None:
     values = value if isinstance(value, tuple) else (value,)
     if isinstance(value, tuple) and not value:
         raise ConfigError(f"--{name}: needs at least one value")
     for number in values:
-        if limits["choices"] is not None and number not in limits["choices"]:
-            raise ConfigError(f"--{name} {number}: must be one of {', '.join(limits['choices'])}")
-        if isinstance(number, bool) or not isinstance(number, int | float):
-            continue
-        too_low = limits["at_least"] is not None and number < limits["at_least"]
-        not_above = limits["above"] is not None and number <= limits["above"]
-        too_high = limits["at_most"] is not None and number > limits["at_most"]
-        if too_low or not_above or too_high or not isfinite(number):
+        if not accepts(number, limits):
             raise ConfigError(f"--{name} {number}: must be {describe_limits(limits)}")
 
 
-def describe_limits(limits: dict[str, Any]) -> str:
-    """Accepted range in words, such as 'at least 0 and at most 1'."""
+def accepts(value: Any, limits: Mapping[str, Any]) -> bool:
+    """Whether a field's metadata allows one value."""
+    if limits["choices"] is not None:
+        return value in limits["choices"]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return True
+    too_low = limits["at_least"] is not None and value < limits["at_least"]
+    not_above = limits["above"] is not None and value <= limits["above"]
+    too_high = limits["at_most"] is not None and value > limits["at_most"]
+    infinite = isinstance(value, float) and not isfinite(value)
+    return not (too_low or not_above or too_high or infinite)
+
+
+def describe_limits(limits: Mapping[str, Any]) -> str:
+    """Accepted values in words, such as 'at least 0 and at most 1'."""
+    if limits["choices"] is not None:
+        return f"one of {', '.join(limits['choices'])}"
     parts = [
-        f"{word} {limits[key]}"
+        f"{word} {limits[key]:.10g}"
         for key, word in (("at_least", "at least"), ("above", "above"), ("at_most", "at most"))
         if limits[key] is not None
     ]

@@ -43,15 +43,39 @@ def evaluate(environment: Environment, policy: Policy, key: Array, num_episodes:
 
     _, _, final_states, final_steps, returns, lengths, _ = jax.lax.while_loop(unfinished, play, carry)
     mean_return = jnp.mean(returns)
-    optimality = jnp.full((), jnp.nan)
+    best_return = jnp.full((), jnp.nan)
     if spec.best_return is not None:
-        best = jax.vmap(spec.best_return, in_axes=(0, None))(starts, jnp.float32(SCORE_DISCOUNT))
-        optimality = mean_return / jnp.mean(best)
+        best_return = jnp.mean(jax.vmap(spec.best_return, in_axes=(0, None))(starts, jnp.float32(SCORE_DISCOUNT)))
     extra = jax.vmap(spec.episode_metrics)(final_states) if spec.episode_metrics is not None else {}
     return Evaluation(
         mean_return=mean_return,
-        optimality=optimality,
+        best_return=best_return,
+        optimality=mean_return / best_return,
         solved=jnp.mean(final_steps.terminated.astype(jnp.float32)),
         mean_length=jnp.mean(lengths),
         extra={name: jnp.mean(values) for name, values in extra.items()},
     )
+
+
+def evaluate_baseline(environment: Environment, key: Array, num_episodes: int) -> Evaluation:
+    """Play the environment's own baseline (`spec.baseline_policy`), from the starts that `evaluate` has for this key.
+
+    Raises:
+        ValueError: the environment has no baseline.
+    """
+    baseline = environment.spec.baseline_policy
+    if baseline is None:
+        raise ValueError(f"{environment.spec.name} has no baseline policy")
+
+    def policy(key: Array, time_step: TimeStep) -> Array:
+        return jax.vmap(baseline)(jax.random.split(key, num_episodes), time_step.observations)
+
+    return evaluate(environment, policy, key, num_episodes)
+
+
+def extra_names(environment: Environment) -> tuple[str, ...]:
+    """Names in `Evaluation.extra`, in its order."""
+    if environment.spec.episode_metrics is None:
+        return ()
+    state, _ = jax.eval_shape(environment.reset, jax.random.key(0))
+    return tuple(jax.eval_shape(environment.spec.episode_metrics, state))

@@ -77,7 +77,7 @@ def make_optimizer(config: Config) -> optax.GradientTransformation:
         optax.chain(
             optax.clip_by_global_norm(config.max_grad_norm),
             optax.add_decayed_weights(config.weight_decay),
-            optax.scale_by_adam(),
+            optax.scale_by_adam(eps=config.adam_epsilon),
             optax.scale_by_learning_rate(learning_rate),
         )
     )

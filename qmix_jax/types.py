@@ -84,7 +84,8 @@ class Evaluation(NamedTuple):
     """Greedy policy over K episodes: means over the episodes."""
 
     mean_return: Array  # float32[], discounted team return at evaluation.SCORE_DISCOUNT
-    optimality: Array  # float32[], mean_return over the mean best possible return; NaN where unknown
+    best_return: Array  # float32[], mean best possible return of the same starts; NaN where unknown
+    optimality: Array  # float32[], mean_return over best_return; NaN where unknown
     solved: Array  # float32[], share of episodes that terminated before the time limit
     mean_length: Array  # float32[], steps
     extra: dict[str, Array]  # the environment's own means, by name (GridWorld25: foods_collected)

@@ -1,0 +1,27 @@
+"""QMIX in JAX, fused into one jitted program. Importing this package does not import JAX; using it does."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from qmix_jax.config import Config, ConfigError
+
+if TYPE_CHECKING:
+    from qmix_jax.checkpoint import load_params
+    from qmix_jax.runner import RunResult, run
+    from qmix_jax.trainer import Trainer, make_trainer
+
+__all__ = ["Config", "ConfigError", "RunResult", "Trainer", "load_params", "make_trainer", "run"]
+
+_HOMES = {
+    "RunResult": "qmix_jax.runner",
+    "Trainer": "qmix_jax.trainer",
+    "load_params": "qmix_jax.checkpoint",
+    "make_trainer": "qmix_jax.trainer",
+    "run": "qmix_jax.runner",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

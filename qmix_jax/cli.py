@@ -1,0 +1,153 @@
+"""The command line: `python train.py` and `qmix-train`. Flags, help and limits come from `Config`'s fields.
+
+What it imports at the top must stay light: `--help` and a refused flag should answer before JAX could be imported.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import Field, fields
+from difflib import get_close_matches
+from typing import Any, get_args, get_origin
+
+from qmix_jax.config import Config, ConfigError, accepts, describe_limits
+from qmix_jax.run_directory import check_results_dir
+
+_BOOLS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+_METAVARS = {int: "N", float: "X", str: "NAME", bool: "true|false"}
+_TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train as the flags say.
+
+    Returns:
+        The exit status: 0, 2 after one line on stderr that names what was wrong, or 130 after Ctrl-C.
+    """
+    parser = _make_parser()
+    try:
+        arguments = _parse(parser, sys.argv[1:] if argv is None else argv)
+        if arguments.pop("help"):
+            print(parser.format_help(), end="")
+            return 0
+        config = _make_config(arguments)
+        check_results_dir(config.results_dir)
+
+        from qmix_jax.compilation import enable_compilation_cache
+        from qmix_jax.runner import run
+
+        enable_compilation_cache()
+        run(config)
+    except ConfigError as error:
+        print(f"{parser.prog}: error: {' '.join(str(error).splitlines())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> Any:
+        """Raise instead of printing the usage and leaving."""
+        raise ConfigError(message.removeprefix("argument "))
+
+
+def _make_parser() -> _Parser:
+    parser = _Parser(
+        usage="%(prog)s [--flag value ...]",
+        description="Train QMIX; everything is written to a new folder run_<i> of --results_dir.",
+        epilog="Names may be written with hyphens: --num-envs is --num_envs. Lists are written --hidden_sizes 64 64.",
+        formatter_class=_one_line_formatter,
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+        add_help=False,
+    )
+    parser.add_argument("-h", "--help", action="store_true", default=False, help="show this text and exit")
+    group: Any = parser
+    for declared in fields(Config):
+        if declared.metadata["group"]:
+            group = parser.add_argument_group(declared.metadata["group"])
+        kind = _scalar_type(declared)
+        bare: dict[str, Any] = {}  # how many values; a bool alone means true
+        if kind is bool:
+            bare = {"nargs": "?", "const": "true"}
+        elif get_origin(declared.type) is tuple:
+            bare = {"nargs": "+"}
+        metavar = "|".join(declared.metadata["choices"] or [_METAVARS[kind]])
+        group.add_argument(f"--{declared.name}", metavar=metavar, help=_help_line(declared), **bare)
+    return parser
+
+
+def _one_line_formatter(prog: str) -> argparse.HelpFormatter:
+    return argparse.HelpFormatter(prog, max_help_position=40, width=1000)
+
+
+def _help_line(declared: Field[Any]) -> str:
+    default = declared.default
+    if default is None:
+        return _escape(f"{declared.metadata['help']} (default: not set)")
+    if isinstance(default, bool):
+        default = str(default).lower()
+    elif isinstance(default, tuple):
+        default = " ".join(map(str, default))
+    return _escape(f"{declared.metadata['help']} (default: {default})")
+
+
+def _escape(text: str) -> str:
+    return text.replace("%", "%%")
+
+
+def _parse(parser: _Parser, arguments: Sequence[str]) -> dict[str, Any]:
+    """Flags that were given, as text by name, and 'help'."""
+    given, unknown = parser.parse_known_args([_normalise(argument) for argument in arguments])
+    if unknown and unknown[0].startswith("-"):
+        flag = unknown[0].partition("=")[0]
+        nearest = get_close_matches(flag.strip("-"), [declared.name for declared in fields(Config)], 1, cutoff=0.5)
+        raise ConfigError(f"{flag}: unknown flag; " + (f"did you mean --{nearest[0]}?" if nearest else "see --help"))
+    if unknown:
+        raise ConfigError(f"{unknown[0].strip()}: unexpected value; flags begin with --, see --help")
+    return vars(given)
+
+
+def _normalise(argument: str) -> str:
+    """Hyphens in a flag's name become underscores; a leading space keeps argparse from taking -1e-3 for a flag."""
+    if argument.startswith("--"):
+        name, equals, value = argument[2:].partition("=")
+        return f"--{name.replace('-', '_')}{equals}{value}"
+    try:
+        float(argument)
+    except ValueError:
+        return argument
+    return f" {argument}"
+
+
+def _make_config(arguments: dict[str, Any]) -> Config:
+    if {"total_steps", "total_episodes"} <= arguments.keys():
+        # Config alone cannot tell a default from the same value given.
+        raise ConfigError(
+            f"--total_steps {arguments['total_steps'].strip()} and --total_episodes "
+            f"{arguments['total_episodes'].strip()}: give only one of them"
+        )
+    declared = {declared.name: declared for declared in fields(Config)}
+    return Config(**{name: _read(declared[name], text) for name, text in arguments.items()})
+
+
+def _read(declared: Field[Any], text: str | list[str]) -> Any:
+    if isinstance(text, list):
+        return tuple(_read(declared, element) for element in text)
+    text = text.strip()
+    kind = _scalar_type(declared)
+    try:
+        value = _BOOLS[text.lower()] if kind is bool else kind(text)
+    except (KeyError, ValueError):
+        limits = "" if kind is bool else f", {describe_limits(declared.metadata)}"
+        raise ConfigError(f"--{declared.name} {text}: must be {_TYPE_NAMES[kind]}{limits}") from None
+    if not accepts(value, declared.metadata):
+        raise ConfigError(f"--{declared.name} {text}: must be {describe_limits(declared.metadata)}")
+    return value
+
+
+def _scalar_type(declared: Field[Any]) -> type:
+    """`int` of int, int | None and tuple[int, ...]."""
+    elements = [kind for kind in get_args(declared.type) if kind not in (type(None), Ellipsis)]
+    return elements[0] if elements else declared.type  # type: ignore[return-value]

@@ -1,0 +1,179 @@
+"""training_plots.png: how a run went, at a glance."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
+
+from qmix_jax.records import EpisodeRows
+
+_BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#595959"  # Okabe and Ito: safe for colour-blind eyes
+_MAX_POINTS = 1_000  # a panel shows no more
+_FEW = 40  # points that still get markers
+
+
+def plot_training(
+    path: Path,
+    title: str,
+    episodes: EpisodeRows,
+    evaluations: Sequence[dict[str, float]],
+    best_return: float = math.nan,
+    baseline_return: float = math.nan,
+) -> None:
+    """Draw a run's learning curves.
+
+    Args:
+        path: the PNG to write.
+        title: what was trained.
+        episodes: every finished episode.
+        evaluations: rows of evaluation_log.csv.
+        best_return: mean best possible return of the evaluation's starts, NaN where unknown.
+        baseline_return: mean return of the environment's baseline from the same starts, NaN where unknown.
+    """
+    figure = Figure(figsize=(13, 12), layout="constrained")  # not pyplot's: nothing global is touched
+    figure.get_layout_engine().set(h_pad=0.12, w_pad=0.12)  # type: ignore[union-attr, call-arg]
+    figure.suptitle(title, fontsize=14)
+    panels = figure.subplots(3, 2)
+    _plot_evaluation(panels[0, 0], evaluations, best_return, baseline_return)
+    _plot_success(panels[0, 1], evaluations)
+    _plot_episodes(panels[1, 0], "Episode returns while exploring", "discounted team return", episodes.episode_return)
+    _plot_episodes(panels[1, 1], "Training loss", "mean squared TD error (log scale)", episodes.loss, log=True)
+    _plot_episodes(panels[2, 0], "Q-values", "mean q_tot of the batches", episodes.q_value)
+    _plot_exploration(panels[2, 1], episodes)
+    FigureCanvasAgg(figure).print_png(path)
+
+
+def moving_average(values: np.ndarray, window: int) -> np.ndarray:
+    """Mean of each value and the `window` - 1 before it, as far as there are any; NaNs are left out."""
+    known = ~np.isnan(values)
+    sums = np.cumsum(np.where(known, values, 0.0), dtype=np.float64)
+    counts = np.cumsum(known)
+    sums[window:] -= sums[:-window].copy()
+    counts[window:] -= counts[:-window].copy()
+    return np.divide(sums, counts, out=np.full(len(values), np.nan), where=counts > 0)
+
+
+def _plot_evaluation(
+    axes: Axes, evaluations: Sequence[dict[str, float]], best_return: float, baseline_return: float
+) -> None:
+    _decorate(axes, "Greedy evaluation", "environment steps", "discounted team return (0.95)")
+    if not math.isnan(best_return):
+        axes.axhline(best_return, color=_GREEN, linestyle="--", label=f"best possible, {best_return:.2f}")
+    if not math.isnan(baseline_return):
+        axes.axhline(baseline_return, color=_GREY, linestyle=":", label=f"greedy-nearest, {baseline_return:.2f}")
+    _plot_evaluated(axes, evaluations, "mean_return", "QMIX", _BLUE, "{:.2f}")
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(0.0, low), high + 0.03 * abs(high))
+    _add_legend(axes)
+
+
+def _plot_success(axes: Axes, evaluations: Sequence[dict[str, float]]) -> None:
+    _decorate(axes, "Greedy evaluation: success", "environment steps", "share of best possible, of episodes")
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    _plot_evaluated(axes, evaluations, "optimality", "optimality", _BLUE, "{:.0%}")
+    _plot_evaluated(axes, evaluations, "solved", "solved", _ORANGE, "{:.0%}", linestyle="--")
+    axes.set_ylim(min(-0.03, axes.get_ylim()[0]), 1.05)
+    _add_legend(axes)
+
+
+def _plot_evaluated(
+    axes: Axes,
+    evaluations: Sequence[dict[str, float]],
+    name: str,
+    label: str,
+    color: str,
+    number: str,
+    linestyle: str = "-",
+) -> None:
+    values = np.array([row[name] for row in evaluations], np.float64)
+    if not np.isfinite(values).any():
+        return
+    steps = np.array([row["env_steps"] for row in evaluations], np.float64)
+    marker = "o" if len(values) <= _FEW else None
+    label = f"{label}, final {number.format(values[-1])}"
+    axes.plot(steps, values, color=color, linestyle=linestyle, marker=marker, markersize=4, label=label)
+    axes.set_xlim(0.0, 1.02 * steps[-1])
+
+
+def _plot_episodes(axes: Axes, title: str, unit: str, values: np.ndarray, log: bool = False) -> None:
+    _decorate(axes, title, "episode", unit)
+    if log:
+        values = np.where(values > 0.0, values, np.nan)
+    if _plot_raw_and_mean(axes, values) and log:
+        axes.set_yscale("log")
+    _add_legend(axes)
+
+
+def _plot_exploration(axes: Axes, episodes: EpisodeRows) -> None:
+    _decorate(axes, "Epsilon and TD error", "episode", "epsilon: share of random actions")
+    right = axes.twinx()
+    right.spines["top"].set_visible(False)
+    right.set_ylabel("mean absolute TD error", color=_ORANGE)
+    axes.yaxis.label.set_color(_BLUE)
+    axes.set_ylim(-0.03, 1.05)
+    at = _sample(len(episodes.episode))
+    if len(at):
+        marker = "." if len(at) <= _FEW else None
+        axes.plot(at, episodes.epsilon[at], color=_BLUE, linestyle="--", marker=marker, label="epsilon")
+    _plot_raw_and_mean(right, episodes.td_error, _ORANGE, "TD error: ")
+    _add_legend(axes, right)
+
+
+def _plot_raw_and_mean(axes: Axes, values: np.ndarray, color: str = _BLUE, name: str = "") -> bool:
+    """Every value, or the range of neighbours where there are too many, and a moving average. False without data."""
+    if not np.isfinite(values).any():
+        return False
+    at = _sample(len(values))
+    if len(values) > _MAX_POINTS:
+        starts = np.concatenate([[0], at[:-1] + 1])
+        lowest, highest = np.fmin.reduceat(values, starts), np.fmax.reduceat(values, starts)
+        axes.fill_between(at, lowest, highest, color=color, alpha=0.25, linewidth=0, label=f"{name}range")
+    else:
+        axes.plot(at, values, color=color, alpha=0.35, linewidth=0, marker=".", label=f"{name}each episode")
+    window = max(1, min(len(values) // 20, max(100, len(values) // 100)))
+    average = moving_average(values, window)[at]
+    marker = "." if len(at) <= _FEW else None
+    axes.set_xlim(-0.02 * len(values), 1.02 * len(values))
+    axes.plot(at, average, color=color, marker=marker, label=f"moving average over {window}")
+    return True
+
+
+def _sample(length: int) -> np.ndarray:
+    """Indices of evenly spread episodes, the last one among them."""
+    count = min(length, _MAX_POINTS)
+    return np.arange(1, count + 1) * length // max(count, 1) - 1
+
+
+def _decorate(axes: Axes, title: str, x_label: str, y_label: str) -> None:
+    axes.set_title(title, loc="left", pad=26, fontweight="bold")
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
+    axes.grid(alpha=0.3, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _add_legend(*shared: Axes) -> None:
+    """A legend between title and panel, where it covers nothing; a note where there is nothing to explain."""
+    entries = [axes.get_legend_handles_labels() for axes in shared]
+    handles = [handle for found, _ in entries for handle in found]
+    labels = [label for _, found in entries for label in found]
+    if not handles:
+        shared[0].text(0.5, 0.5, "no data yet", transform=shared[0].transAxes, ha="center", color=_GREY)
+        return
+    shared[0].legend(
+        handles,
+        labels,
+        loc="lower left",
+        bbox_to_anchor=(0.0, 1.0),
+        ncols=len(handles),
+        borderaxespad=0.2,
+        frameon=False,
+        fontsize=9,
+    )

@@ -1,0 +1,76 @@
+"""The progress bar: in a terminal or a notebook, and nowhere else."""
+
+import math
+import sys
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from qmix_jax.records import EpisodeRows
+
+RECENT_EPISODES = 100  # the return shown is a mean over these
+_FORMAT = "{percentage:3.0f}% {bar} {n_fmt}/{total_fmt} steps, {rate_noinv_fmt}, ETA {remaining}{postfix}"
+
+
+class Progress:
+    """A bar over the run's environment steps. `visible` None: only where someone watches."""
+
+    def __init__(self, env_steps: int, visible: bool | None = None) -> None:
+        shown = is_watched() if visible is None else visible
+        self._bar: Any = tqdm(
+            total=env_steps, disable=not shown, bar_format=_FORMAT, unit="", unit_scale=True, dynamic_ncols=True
+        )
+        self._bar.set_postfix_str("compiling")
+        self._episodes = 0
+        self._recent = np.zeros(0, np.float32)
+        self._epsilon = self._loss = self._optimality = math.nan
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._bar.close()
+
+    def start(self) -> None:
+        """Say that compilation is over: speed and time left count from here."""
+        self._bar.unpause()
+
+    def update(self, env_steps: int, rows: EpisodeRows, evaluation: dict[str, float] | None) -> None:
+        """Advance by one chunk.
+
+        Args:
+            env_steps: environment steps of the chunk.
+            rows: episodes that finished in it.
+            evaluation: the row of the evaluation at its end, None without one.
+        """
+        self._episodes += len(rows.episode)
+        self._recent = np.concatenate([self._recent, rows.episode_return])[-RECENT_EPISODES:]
+        if len(rows.episode):
+            self._epsilon, self._loss = rows.epsilon[-1], rows.loss[-1]
+        if evaluation is not None:
+            self._optimality = evaluation["optimality"]
+        self._bar.set_postfix_str(self._describe(), refresh=False)
+        self._bar.update(env_steps)
+
+    def _describe(self) -> str:
+        recent_return = self._recent.mean() if len(self._recent) else math.nan
+        parts = [
+            f"return {recent_return:z.2f}",
+            f"optimality {self._optimality:z.0%}",
+            f"epsilon {self._epsilon:.2f}",
+            f"loss {self._loss:.2g}",
+        ]
+        return ", ".join([f"episodes {self._episodes}", *(part for part in parts if "nan" not in part)])
+
+
+def is_watched() -> bool:
+    """Whether standard error is a terminal, or this is a notebook, whose standard error is not one."""
+    return sys.stderr.isatty() or _in_notebook()
+
+
+def _in_notebook() -> bool:
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell is not None and "IPKernelApp" in shell.config

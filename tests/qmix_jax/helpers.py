@@ -1,0 +1,123 @@
+"""What several tests share: small settings, batches of random numbers, and the networks again in slow NumPy."""
+
+from functools import partial
+from itertools import product
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from env_jax.types import EnvSpec
+from qmix_jax.config import Config
+from qmix_jax.learner import make_learner, select_actions
+from qmix_jax.mixers import QMixer
+from qmix_jax.trainer import make_trainer
+from qmix_jax.types import Transition
+from qmix_jax.views import make_views
+
+# These programs run for milliseconds and compile for seconds: half of that without the compiler's optimisations.
+quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+SMALL = {"hidden_sizes": (16,), "mixing_size": 8, "hypernet_size": 8, "weight_decay": 0.0, "adam_epsilon": 1e-8}
+
+# Two agents, three actions, float observations and a state of its own: small enough for slow NumPy.
+SPEC = EnvSpec(
+    name="numbers",
+    num_agents=2,
+    num_actions=3,
+    observation_size=2,
+    state_size=3,
+    max_steps=10,
+    observation_dtype=jnp.float32,
+)
+
+
+def small_config(**settings):
+    """Return a configuration of small networks without weight decay."""
+    return Config(**{**SMALL, **settings})
+
+
+def train(environment, config, seed=0):
+    """Return the state after the whole run, compiled as one program."""
+    trainer = make_trainer(config, environment)
+
+    def run(key):
+        state = trainer.init(key)
+        for _ in range(config.vector_steps // config.chunk_length):
+            state, _ = trainer.train_chunk(state)
+        return state
+
+    return quick_jit(run)(jax.random.key(seed))
+
+
+def joint_values(config, environment, state, env_state, elapsed=0):
+    """Return q_tot of every joint action of two agents in one environment state, float32[A, A]."""
+    spec = environment.spec
+    never = jnp.zeros((), bool)
+    shown = environment.show(env_state, jnp.zeros(spec.num_agents), never, never)
+    actions = jnp.array(list(product(range(spec.num_actions), repeat=2))).T
+    params, count = state.learner.params, actions.shape[1]
+    views = make_views(spec, config.encoding, config.state_clock)
+
+    def repeat(x):
+        return jnp.broadcast_to(x[None], (count, *x.shape))
+
+    observations = repeat(shown.observations)
+    chosen = select_actions(make_learner(config, spec).q_values(params, observations), actions)
+    mixer_state = views.mixer(observations, repeat(shown.state), jnp.full(count, elapsed))
+    mixer = QMixer(config.mixing_size, config.hypernet_size, config.hypernet_init_scale)
+    return np.asarray(mixer.apply(params["mixer"], chosen.T, mixer_state)).reshape(spec.num_actions, -1)
+
+
+def randomize(params, seed=0, scale=0.7):
+    """Replace every parameter, biases and LayerNorm scales too, by a normal number, so that each of them matters."""
+    generator = np.random.default_rng(seed)
+    return jax.tree.map(lambda x: jnp.asarray(generator.normal(0, scale, x.shape), x.dtype), params)
+
+
+def random_batch(generator, batch, length, spec=SPEC):
+    """Return a batch of transitions of random numbers: no episode ends, every agent may do one action at least."""
+    mask = generator.random((batch, length, spec.num_agents, spec.num_actions)) < 0.6
+    mask[..., 0] |= ~mask.any(axis=-1)
+    numbers = (batch, length, spec.num_agents)
+    return Transition(
+        observations=jnp.asarray(generator.normal(size=(*numbers, spec.observation_size)), jnp.float32),
+        actions=jnp.asarray(generator.integers(0, spec.num_actions, numbers), jnp.int8),
+        rewards=jnp.asarray(generator.normal(size=numbers), jnp.float32),
+        done=jnp.zeros((batch, length), bool),
+        elapsed=jnp.asarray(generator.integers(0, spec.max_steps, (batch, length)), jnp.uint16),
+        state=jnp.asarray(generator.normal(size=(batch, length, spec.state_size)), jnp.float32),
+        action_mask=jnp.asarray(mask) if spec.masks_actions else None,
+    )
+
+
+def numpy_q_values(network, features):
+    """Dueling MLP of one agent for one feature vector, from flax's parameters: linear, LayerNorm, ReLU, two heads."""
+    network = jax.tree.map(lambda x: np.asarray(x, np.float64), network["params"])
+    hidden = np.asarray(features, np.float64)
+    for layer in range(sum(name.startswith("Dense_") for name in network)):
+        hidden = _linear(network[f"Dense_{layer}"], hidden)
+        norm = network[f"LayerNorm_{layer}"]
+        hidden = (hidden - hidden.mean()) / np.sqrt(hidden.var() + 1e-6) * norm["scale"] + norm["bias"]
+        hidden = np.maximum(hidden, 0.0)
+    advantage = _linear(network["advantage"], hidden)
+    return _linear(network["value"], hidden) + advantage - advantage.mean()
+
+
+def numpy_q_tot(mixer, agent_qs, state):
+    """QMIX's mixing network for one vector of values and one state, from flax's parameters."""
+    mixer = jax.tree.map(lambda x: np.asarray(x, np.float64), mixer["params"])
+    state = np.asarray(state, np.float64)
+
+    def two_layers(name):
+        return _linear(mixer[name], np.maximum(_linear(mixer[f"{name}_hidden"], state), 0.0))
+
+    mixing_size = mixer["weights_2"]["bias"].size
+    weights_1 = np.abs(two_layers("weights_1")).reshape(len(agent_qs), mixing_size)
+    hidden = np.asarray(agent_qs, np.float64) @ weights_1 + _linear(mixer["bias_1"], state)
+    hidden = np.where(hidden > 0, hidden, np.exp(np.minimum(hidden, 0.0)) - 1)
+    return (hidden @ np.abs(two_layers("weights_2")) + two_layers("value")).item()
+
+
+def _linear(layer, inputs):
+    return inputs @ layer["kernel"] + layer["bias"]

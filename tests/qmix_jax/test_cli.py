@@ -1,0 +1,202 @@
+"""The command line: what it accepts, and how it refuses."""
+
+import os
+from dataclasses import fields
+
+import pytest
+
+from qmix_jax import cli
+from qmix_jax.config import Config
+
+SPEC_DEFAULTS = {
+    "total_episodes": "1000",
+    "max_steps_per_ep": "200",
+    "buffer_capacity": "100000",
+    "batch_size": "64",
+    "lr": "0.001",
+    "gamma": "0.95",
+    "target_update_interval": "200",
+    "train_frequency": "4",
+    "min_buffer_size": "10000",
+    "save_interval": "100",
+}
+
+REFUSED = [
+    ("--lr 0", "--lr 0: must be above 0 and at most 1"),
+    ("--lr -1e-3", "--lr -1e-3: must be above 0"),
+    ("--lr abc", "--lr abc: must be a number, above 0"),
+    ("--lr nan", "--lr nan: must be above 0"),
+    ("--lr=inf", "--lr inf: must be above 0"),
+    ("--max_grad_norm inf", "--max_grad_norm inf: must be above 0"),
+    ("--lr", "--lr: expected one argument"),
+    ("--gamma 1.01", "--gamma 1.01: must be at least 0 and at most 1"),
+    ("--num_envs 1.5", "--num_envs 1.5: must be a whole number"),
+    ("--num-envs 0", "--num_envs 0: must be at least 1"),
+    ("--num_envs -3", "--num_envs -3: must be at least 1"),
+    ("--num_envs 8 9", "9: unexpected value"),
+    (f"--total_steps {'9' * 400}", "must be at least 1 and at most 2147483647"),
+    ("--train_frequency 10000000000", "--train_frequency 10000000000: must be at least 1 and at most 2147483647"),
+    ("--hidden_sizes", "--hidden_sizes: expected at least one argument"),
+    ("--hidden_sizes 64 0", "--hidden_sizes 0: must be at least 1"),
+    ("--hidden_sizes 64 -3", "--hidden_sizes -3: must be at least 1"),
+    ("--state_clock maybe", "--state_clock maybe: must be true or false"),
+    ("--env_mode grid", "--env_mode grid: must be one of fixed, random"),
+    ("--nun_envs 3", "--nun_envs: unknown flag; did you mean --num_envs?"),
+    ("--learning-rate 1", "--learning_rate: unknown flag"),
+    ("--num_env 8", "--num_env: unknown flag; did you mean --num_envs?"),
+    ("--zzzz", "--zzzz: unknown flag; see --help"),
+    ("-n 3", "-n: unknown flag"),
+    ("512", "512: unexpected value"),
+    ("--total_steps 200 --total_episodes 1000", "--total_steps 200 and --total_episodes 1000: give only one of them"),
+    ("--buffer_capacity 100 --num_envs 64", "--buffer_capacity 100: must be at least 256, --num_envs 64 times"),
+    (
+        "--batch_size 200 --buffer_capacity 100 --num_envs 1 --min_buffer_size 9",
+        "--batch_size 200: must be at most 100",
+    ),
+    ("--min_buffer_size 200000", "--min_buffer_size 200000: must be at most 99968"),
+    ("--results_dir taken", "--results_dir taken: must be a folder, but"),
+    ("--results_dir taken/below", "--results_dir taken/below: must be a folder, but"),
+    (f"--results_dir {'a' * 300}", "File name too long"),
+]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An otherwise empty working directory that holds a file named 'taken'."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").write_text("")
+    return tmp_path
+
+
+@pytest.fixture
+def trained(folder, monkeypatch):
+    """The configurations that `main` would have trained."""
+    configs = []
+    monkeypatch.setattr("qmix_jax.runner.run", configs.append)
+    monkeypatch.setattr("qmix_jax.compilation.enable_compilation_cache", lambda: None)
+    return configs
+
+
+def refusal(capsys, arguments):
+    assert cli.main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    prefix, message = err.rstrip("\n").split(": error: ", 1)
+    assert prefix
+    return message
+
+
+@pytest.mark.parametrize(("line", "expected"), REFUSED, ids=[line[:40] for line, _ in REFUSED])
+def test_bad_input_gets_one_line_and_leaves_no_file(folder, capsys, line, expected):
+    message = refusal(capsys, line.split())
+    assert expected in message
+    assert os.listdir(folder) == ["taken"]
+
+
+@pytest.mark.parametrize(("value", "shown"), [("", "''"), ("  ", "''"), ("a\0b", r"'a\x00b'")])
+def test_a_folder_without_a_name_is_refused(folder, capsys, value, shown):
+    assert refusal(capsys, ["--results_dir", value]) == f"--results_dir {shown}: must name a folder"
+
+
+def test_a_value_of_two_lines_gets_one(folder, capsys):
+    assert refusal(capsys, ["--lr", "1\n2"]).startswith("--lr 1 2: must be a number")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is unwritable for root")
+def test_an_unwritable_folder_is_refused(folder, capsys):
+    (folder / "locked").mkdir(mode=0o500)
+    assert "must be writable" in refusal(capsys, ["--results_dir", "locked/results"])
+
+
+def test_no_flag_means_the_defaults(trained):
+    assert cli.main([]) == 0
+    assert trained == [Config()]
+
+
+def test_every_flag_is_read(trained):
+    given = {
+        "total_episodes": 7,
+        "max_steps_per_ep": 9,
+        "num_envs": 3,
+        "lr": 1e-4,
+        "gamma": 1.0,
+        "env_mode": "random",
+        "hidden_sizes": (32, 16, 8),
+        "weight_decay": 0.0,
+        "results_dir": "a b",
+    }
+    arguments = []
+    for name, value in given.items():
+        arguments += [f"--{name}", *(map(str, value) if isinstance(value, tuple) else [str(value)])]
+    assert cli.main(arguments) == 0
+    assert trained == [Config(**given)]
+
+
+def test_hyphens_and_underscores_and_equals_signs_are_alike(trained):
+    for arguments in (
+        "--num_envs 8 --results_dir a-b",
+        "--num-envs 8 --results-dir a-b",
+        "--num-envs=8 --results_dir=a-b",
+    ):
+        assert cli.main(arguments.split()) == 0
+    assert trained == 3 * [Config(num_envs=8, results_dir="a-b")]
+
+
+@pytest.mark.parametrize(
+    ("words", "value"),
+    [("--state_clock " + word, True) for word in ("true", "True", "YES", "1")]
+    + [("--state_clock " + word, False) for word in ("false", "no", "0")]
+    + [("--state_clock", True)],
+)
+def test_booleans_are_values(trained, words, value):
+    assert cli.main(words.split()) == 0
+    assert trained[0].state_clock is value
+
+
+def test_the_last_of_two_equal_flags_counts(trained):
+    assert cli.main("--seed 1 --seed 2".split()) == 0
+    assert trained[0].seed == 2
+
+
+def test_total_steps_alone_is_accepted(trained):
+    assert cli.main("--total_steps 6400".split()) == 0
+    assert trained[0].total_steps == 6400
+
+
+def test_ctrl_c_leaves_quietly(folder, capsys, monkeypatch):
+    def interrupt(config):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("qmix_jax.runner.run", interrupt)
+    monkeypatch.setattr("qmix_jax.compilation.enable_compilation_cache", lambda: None)
+    assert cli.main([]) == 130
+    assert capsys.readouterr() == ("", "")
+
+
+def help_lines(capsys):
+    assert cli.main(["--help"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    return out.splitlines()
+
+
+def test_help_explains_every_flag_in_one_line(capsys):
+    lines = help_lines(capsys)
+    for declared in fields(Config):
+        (line,) = [line for line in lines if line.startswith(f"  --{declared.name} ")]
+        assert declared.metadata["help"] in line
+        assert "(default: " in line
+        assert all(choice in line for choice in declared.metadata["choices"] or ())
+
+
+@pytest.mark.parametrize(("name", "default"), SPEC_DEFAULTS.items())
+def test_help_has_the_flags_that_users_know(capsys, name, default):
+    (line,) = [line for line in help_lines(capsys) if line.startswith(f"  --{name} ")]
+    assert line.endswith(f"(default: {default})")
+
+
+def test_help_has_sections(capsys):
+    lines = help_lines(capsys)
+    sections = [line.rstrip(":") for line in lines if line.endswith(":") and not line.startswith(" ")]
+    assert sections == ["options", "The run", "Replay", "Learning", "Exploration", "Networks", "Evaluation and output"]

@@ -1,0 +1,149 @@
+"""Defaults that users rely on, values derived from flags, and refusals in one clear line."""
+
+from dataclasses import FrozenInstanceError
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qmix_jax.config import Config, ConfigError
+
+
+def test_defaults_of_the_ten_flags():
+    expected = {
+        "total_episodes": 1000,
+        "max_steps_per_ep": 200,
+        "buffer_capacity": 100_000,
+        "batch_size": 64,
+        "lr": 1e-3,
+        "gamma": 0.95,
+        "target_update_interval": 200,
+        "train_frequency": 4,
+        "min_buffer_size": 10_000,
+        "save_interval": 100,
+    }
+    assert {name: getattr(Config(), name) for name in expected} == expected
+    assert (Config().num_envs, Config().env_mode, Config().results_dir) == (64, "fixed", "results")
+
+
+def test_frozen_and_hashable():
+    assert hash(Config()) == hash(Config(lr=1e-3))
+    assert Config() != Config(lr=2e-3)
+    with pytest.raises(FrozenInstanceError):
+        Config().lr = 1.0
+
+
+@pytest.mark.parametrize(
+    ("settings", "vector_steps", "env_steps"),
+    [
+        ({"num_envs": 512}, 400, 204_800),  # two waves of 512 episodes
+        ({"num_envs": 64}, 3200, 204_800),  # sixteen waves, the last one not full
+        ({"num_envs": 1}, 200_000, 200_000),
+        ({"num_envs": 1000}, 200, 200_000),
+        ({"num_envs": 1001}, 200, 200_200),
+        ({"num_envs": 512, "max_steps_per_ep": 50}, 100, 51_200),
+        ({"num_envs": 512, "total_steps": 204_800}, 400, 204_800),
+        ({"num_envs": 512, "total_steps": 204_801}, 401, 205_312),
+        ({"num_envs": 512, "total_steps": 1}, 1, 512),
+    ],
+)
+def test_the_runs_length(settings, vector_steps, env_steps):
+    config = Config(**settings)
+    assert (config.vector_steps, config.env_steps) == (vector_steps, env_steps)
+
+
+def test_derived_numbers_of_the_main_command():
+    config = Config(num_envs=512, n_step=3)
+    assert config.replay_capacity == 195 * 512 == 99_840
+    assert config.sequence_length == 4
+    assert config.first_update_step == 10_000
+    assert config.total_updates == (204_800 - 10_000) // 4
+    assert config.vector_steps % config.chunk_length == 0
+
+
+def test_updates_wait_for_one_whole_sequence():
+    assert Config(min_buffer_size=0, num_envs=64, n_step=3).first_update_step == 4 * 64
+    assert Config(min_buffer_size=256, num_envs=64, n_step=3).first_update_step == 256
+    assert Config(min_buffer_size=257, num_envs=64, n_step=3).first_update_step == 257
+
+
+def test_a_run_shorter_than_the_first_update_has_none():
+    assert Config(num_envs=64, total_steps=6400).total_updates == 0
+
+
+@given(st.integers(1, 4096), st.integers(1, 3000), st.integers(1, 10**6))
+def test_chunks_divide_the_run_and_keep_to_the_interval(num_envs, vector_steps, eval_interval):
+    capacity = 100 * num_envs
+    config = Config(
+        num_envs=num_envs,
+        total_steps=vector_steps * num_envs,
+        eval_interval=eval_interval,
+        buffer_capacity=capacity,
+        min_buffer_size=0,
+        batch_size=1,
+    )
+    assert config.vector_steps == vector_steps
+    assert vector_steps % config.chunk_length == 0
+    assert 1 <= config.chunk_length * num_envs <= max(eval_interval, num_envs)
+
+
+def test_what_is_rounded_is_said():
+    def notice(**settings):
+        return "\n".join(Config(**settings).notices())
+
+    assert notice() == "--buffer_capacity 100000: rounded down to 99968, a multiple of --num_envs 64"
+    assert notice(num_envs=100) == ""
+    assert "--min_buffer_size 0: updates begin after 400 steps" in notice(num_envs=100, min_buffer_size=0, n_step=3)
+    assert "--total_steps 999: rounded up to 1000" in notice(num_envs=100, total_steps=999)
+
+
+REFUSED = [
+    ({"num_envs": 0}, "--num_envs 0: must be at least 1"),
+    ({"num_envs": -5}, "--num_envs -5"),
+    ({"gamma": 1.5}, "--gamma 1.5: must be at least 0 and at most 1"),
+    ({"gamma": -0.1}, "--gamma -0.1"),
+    ({"gamma": float("nan")}, "--gamma nan"),
+    ({"lr": 0.0}, "--lr 0.0: must be above 0 and at most 1"),
+    ({"lr": float("inf")}, "--lr inf"),
+    ({"max_grad_norm": 0.0}, "--max_grad_norm 0.0: must be above 0"),
+    ({"max_grad_norm": float("inf")}, "--max_grad_norm inf"),
+    ({"epsilon_start": 1.01}, "--epsilon_start 1.01"),
+    ({"epsilon_decay_steps": 0}, "--epsilon_decay_steps 0: must be at least 1"),
+    ({"n_step": 0}, "--n_step 0"),
+    ({"hidden_sizes": ()}, "--hidden_sizes"),
+    ({"hidden_sizes": (64, 0)}, "--hidden_sizes 0"),
+    ({"env_mode": "mode_1"}, "--env_mode mode_1: must be one of fixed, random"),
+    ({"encoding": "ENV"}, "--encoding ENV: must be one of env, raw"),
+    ({"total_episodes": 500, "total_steps": 1000}, "--total_steps 1000 and --total_episodes 500"),
+    ({"total_steps": 0}, "--total_steps 0"),
+    ({"total_episodes": 20_000_000}, "--total_episodes, --total_steps"),  # 4e9 steps overflow int32
+    ({"buffer_capacity": 100, "num_envs": 64, "n_step": 3}, "--buffer_capacity 100: must be at least 256"),
+    ({"buffer_capacity": 63, "num_envs": 64, "min_buffer_size": 0}, "--buffer_capacity 63"),
+    ({"min_buffer_size": 100_000, "num_envs": 64}, "--min_buffer_size 100000: must be at most 99968"),
+    ({"batch_size": 100_000, "num_envs": 64}, "--batch_size 100000: must be at most 99968"),
+    ({"target_update_interval": 2**31}, "--target_update_interval 2147483648"),
+    ({"train_frequency": 2**40}, "--train_frequency"),
+    ({"epsilon_decay_steps": 10**12}, "--epsilon_decay_steps"),
+    ({"seed": -1}, "--seed -1"),
+]
+
+
+@pytest.mark.parametrize(("settings", "message"), REFUSED, ids=[message for _, message in REFUSED])
+def test_what_cannot_work_is_refused_in_one_line(settings, message):
+    with pytest.raises(ConfigError) as refused:
+        Config(**settings)
+    assert str(refused.value).startswith(message)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("num_envs", [1, 2, 3, 64, 512, 1000, 4096])
+def test_the_default_flags_work_from_1_to_4096_environments(num_envs):
+    config = Config(num_envs=num_envs)
+    assert config.replay_capacity > 95_000
+    assert config.total_updates > 0
+    assert 1 <= config.chunk_length <= config.vector_steps
+
+
+def test_the_smallest_buffer_holds_one_sequence_of_every_environment():
+    config = Config(buffer_capacity=256, num_envs=64, n_step=3, min_buffer_size=256, batch_size=256)
+    assert config.replay_capacity == config.first_update_step == 256

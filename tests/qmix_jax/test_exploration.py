@@ -1,0 +1,85 @@
+"""The exploration rate's line, and actions: allowed ones only, uniform at epsilon 1, greedy at epsilon 0."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import chisquare
+
+from qmix_jax.exploration import epsilon_greedy_action, greedy_action, linear_epsilon, random_action
+
+one_action = jax.jit(epsilon_greedy_action)
+many_actions = jax.jit(jax.vmap(epsilon_greedy_action, in_axes=(0, None, None, None)))
+BELOW_ONE = float(np.nextafter(np.float32(1), np.float32(0)))
+
+
+@pytest.mark.parametrize(
+    ("env_steps", "epsilon"),
+    [(0, 1.0), (250, 0.8), (500, 0.6), (1000, 0.2), (1001, 0.2), (2**31 - 1, 0.2)],
+)
+def test_epsilon_falls_in_a_line_and_stays(env_steps, epsilon):
+    value = linear_epsilon(jnp.int32(env_steps), 1.0, 0.2, 1000)
+    assert value.dtype == jnp.float32
+    assert value == pytest.approx(epsilon, rel=1e-6)
+
+
+def test_epsilon_may_rise_or_stay():
+    assert linear_epsilon(jnp.int32(50), 0.0, 1.0, 100) == 0.5
+    assert linear_epsilon(jnp.int32(50), 0.3, 0.3, 100) == pytest.approx(0.3)
+
+
+masks = st.lists(st.booleans(), min_size=6, max_size=6).filter(any)
+uniforms = st.one_of(st.floats(0, BELOW_ONE, width=32), st.sampled_from((0.0, BELOW_ONE)))
+values = st.lists(st.floats(-1e6, 1e6, width=32), min_size=6, max_size=6)
+
+
+@settings(deadline=None, max_examples=150)
+@given(uniforms, values, masks, st.one_of(st.floats(0, 1, width=32), st.sampled_from((0.0, 1e-9, 0.5, 1.0))))
+def test_forbidden_actions_are_never_taken(uniform, q_values, mask, epsilon):
+    action = one_action(jnp.float32(uniform), jnp.array(q_values, jnp.float32), jnp.array(mask), jnp.float32(epsilon))
+    assert action.dtype == jnp.int32
+    assert mask[int(action)]
+
+
+@pytest.mark.parametrize("allowed", [(0, 1, 2, 3, 4, 5), (5,), (0,), (1, 3, 4)])
+@pytest.mark.parametrize("epsilon", [1.0, 0.1])
+def test_exploring_is_uniform_over_allowed_actions(allowed, epsilon):
+    count = 20_000
+    mask = jnp.zeros(6, bool).at[jnp.array(allowed)].set(True)
+    # Uniform numbers below epsilon: those that explore.
+    uniform = epsilon * jax.random.uniform(jax.random.key(0), (count,))
+    actions = many_actions(uniform, jnp.arange(6.0), mask, jnp.float32(epsilon))
+    counts = np.bincount(actions, minlength=6)
+    assert set(np.flatnonzero(counts)) == set(allowed)
+    assert chisquare(counts[list(allowed)]).pvalue > 1e-3 if len(allowed) > 1 else counts[allowed[0]] == count
+
+
+def test_the_share_of_exploring_actions_is_epsilon():
+    """Of five allowed actions one is greedy, so the greedy one is taken with 1 - epsilon + epsilon / 5."""
+    uniform = jax.random.uniform(jax.random.key(1), (20_000,))
+    actions = many_actions(uniform, jnp.array([9.0, 0, 1, 2, 3, 4]), jnp.array([False] + [True] * 5), jnp.float32(0.3))
+    counts = np.bincount(actions, minlength=6)
+    expected = 20_000 * np.array([0.06] * 4 + [0.7 + 0.06])
+    assert counts[0] == 0
+    assert chisquare(counts[1:], expected).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("uniform", [0.0, 0.5, BELOW_ONE])
+def test_epsilon_zero_is_greedy(uniform):
+    mask = jnp.array([True, True, False, True])
+    assert one_action(jnp.float32(uniform), jnp.array([0.0, 2.0, 9.0, 1.0]), mask, jnp.float32(0)) == 1
+
+
+def test_the_first_of_equal_values_wins():
+    assert greedy_action(jnp.array([1.0, 3.0, 3.0]), jnp.ones(3, bool)) == 1
+    assert greedy_action(jnp.array([3.0, 3.0, 3.0]), jnp.array([False, False, True])) == 2
+    assert greedy_action(jnp.array([-5.0, -1e30, 7.0]), jnp.array([False, True, False])) == 1
+
+
+def test_a_random_action_by_its_number():
+    """Four allowed actions share [0, 1) in quarters, in order."""
+    mask = jnp.array([False, True, True, False, True, True])
+    for uniform, action in [(0.0, 1), (0.24, 1), (0.25, 2), (0.5, 4), (0.74, 4), (0.75, 5), (BELOW_ONE, 5)]:
+        assert random_action(jnp.float32(uniform), mask) == action

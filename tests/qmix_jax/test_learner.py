@@ -1,0 +1,261 @@
+"""One update against slow NumPy: loss, masks, double Q, clipping, weight decay, learning rate, target copies."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from helpers import SPEC, numpy_q_tot, numpy_q_values, quick_jit, random_batch, randomize, small_config
+
+from qmix_jax.learner import make_learner, make_loss, make_optimizer, select_actions
+from qmix_jax.mixers import QMixer
+from qmix_jax.networks import make_agents
+from qmix_jax.views import make_views
+
+GAMMA, BATCH = 0.9, 12
+
+
+def _config(**settings):
+    defaults = {"hidden_sizes": (6,), "mixing_size": 4, "hypernet_size": 5, "gamma": GAMMA, "n_step": 2}
+    return small_config(**{**defaults, "encoding": "raw", **settings})
+
+
+def _loss(config, spec=SPEC):
+    views = make_views(spec, config.encoding, config.state_clock)
+    sizes = (config.hidden_sizes, spec.num_agents, views.num_features, spec.num_actions)
+    agents = make_agents(*sizes, config.share_parameters, config.head_init_scale)
+    return make_loss(config, views, agents, QMixer(config.mixing_size, config.hypernet_size, config.hypernet_init_scale))
+
+
+def _two_parameters(config):
+    params = jax.eval_shape(make_learner(config, SPEC).init, jax.random.key(0)).params
+    return randomize(params, 1), randomize(params, 2)
+
+
+def _batch(n_step, seed=0):
+    """Random numbers; episodes end at every position of the window, after it, and not at all."""
+    batch = random_batch(np.random.default_rng(seed), BATCH, n_step + 1)
+    ends = jnp.arange(BATCH)[:, None] % (n_step + 2) == jnp.arange(n_step + 1)[None]
+    return batch.replace(done=ends)
+
+
+def _q_tot(params, batch, row, t, q_chosen, clock):
+    state = np.asarray(batch.state[row, t], np.float64)
+    if clock:
+        state = np.append(state, float(batch.elapsed[row, t]) / SPEC.max_steps)
+    return numpy_q_tot(params["mixer"], q_chosen, state)
+
+
+def _agent_values(params, batch, row, t):
+    networks = [jax.tree.map(lambda x, i=i: x[i], params["agents"]) for i in range(SPEC.num_agents)]
+    return [numpy_q_values(net, seen) for net, seen in zip(networks, batch.observations[row, t], strict=True)]
+
+
+def numpy_predictions(config, params, batch):
+    """q_tot of the actions taken, one per row."""
+    return np.array(
+        [
+            _q_tot(
+                params,
+                batch,
+                row,
+                0,
+                [q[a] for q, a in zip(_agent_values(params, batch, row, 0), batch.actions[row, 0], strict=True)],
+                config.state_clock,
+            )
+            for row in range(len(batch.done))
+        ]
+    )
+
+
+def numpy_targets(config, params, target_params, batch):
+    """n-step double-Q targets of the masked greedy team, one per row."""
+    targets = []
+    for row in range(len(batch.done)):
+        target, weight = 0.0, 1.0
+        for t in range(config.n_step):
+            target += weight * float(batch.rewards[row, t].sum())
+            weight *= config.gamma * (not batch.done[row, t])
+        values = _agent_values(target_params, batch, row, config.n_step)
+        chooser = _agent_values(params, batch, row, config.n_step) if config.double_q else values
+        allowed = np.asarray(batch.action_mask[row, config.n_step])
+        best = [max(np.flatnonzero(mask), key=q.__getitem__) for q, mask in zip(chooser, allowed, strict=True)]
+        chosen = [q[a] for q, a in zip(values, best, strict=True)]
+        targets.append(target + weight * _q_tot(target_params, batch, row, config.n_step, chosen, config.state_clock))
+    return np.array(targets)
+
+
+@pytest.mark.parametrize(
+    ("n_step", "double_q", "state_clock"), [(1, True, True), (2, True, True), (3, False, True), (2, False, False)]
+)
+def test_the_loss_is_the_slow_one(n_step, double_q, state_clock):
+    config = _config(n_step=n_step, double_q=double_q, state_clock=state_clock)
+    params, target_params = _two_parameters(config)
+    batch = _batch(n_step)
+    predicted = numpy_predictions(config, params, batch)
+    errors = predicted - numpy_targets(config, params, target_params, batch)
+    loss, metrics = quick_jit(_loss(config))(params, target_params, batch)
+    assert loss == pytest.approx((errors**2).mean(), rel=1e-4)
+    assert metrics.loss == loss
+    assert metrics.td_error == pytest.approx(np.abs(errors).mean(), rel=1e-4)
+    assert metrics.q_value == pytest.approx(predicted.mean(), rel=1e-4, abs=1e-5)
+
+
+def test_double_q_and_masks_make_a_difference_here():
+    """Otherwise the comparisons above would prove nothing about them."""
+    config = _config()
+    params, target_params = _two_parameters(config)
+    batch = _batch(2)
+    right = numpy_targets(config, params, target_params, batch)
+    single = numpy_targets(_config(double_q=False), params, target_params, batch)
+    unmasked = batch.replace(action_mask=jnp.ones_like(batch.action_mask))
+    assert not np.allclose(right, single)
+    assert not np.allclose(right, numpy_targets(config, params, target_params, unmasked))
+
+
+def test_the_gradient_treats_the_target_as_a_constant():
+    """Along a random direction, against the slope of the slow loss with its targets held fixed."""
+    config = _config()
+    params, target_params = _two_parameters(config)
+    batch = _batch(2)
+    gradient, target_gradient = quick_jit(jax.grad(lambda *args: _loss(config)(*args)[0], (0, 1)))(
+        params, target_params, batch
+    )
+    assert all((np.asarray(leaf) == 0).all() for leaf in jax.tree.leaves(target_gradient))
+    targets = numpy_targets(config, params, target_params, batch)
+    direction = randomize(params, 3)
+
+    def slow_loss(step):
+        moved = jax.tree.map(lambda p, d: np.asarray(p, np.float64) + step * np.asarray(d), params, direction)
+        return ((numpy_predictions(config, moved, batch) - targets) ** 2).mean()
+
+    slope = sum(np.vdot(g, d) for g, d in zip(*map(jax.tree.leaves, (gradient, direction)), strict=True))
+    assert slope == pytest.approx((slow_loss(1e-5) - slow_loss(-1e-5)) / 2e-5, rel=1e-3)
+
+
+@pytest.mark.parametrize("n_step", [1, 3])
+def test_only_an_end_inside_the_window_masks_the_bootstrap(n_step):
+    """What follows the window counts, unless a step of the window ended its episode; the step after it has no say."""
+    config = _config(n_step=n_step)
+    params, target_params = _two_parameters(config)
+    loss = quick_jit(_loss(config))
+    batch = random_batch(np.random.default_rng(0), 1, n_step + 1)
+    other_end = random_batch(np.random.default_rng(1), 1, n_step + 1)
+    last = jnp.arange(n_step + 1) == n_step
+
+    def after_window(new, old):
+        return jnp.where(last.reshape(1, -1, *[1] * (old.ndim - 2)), new, old)
+
+    changed = jax.tree.map(after_window, other_end, batch)
+    for end in range(-1, n_step + 1):  # -1: none
+        done = (jnp.arange(n_step + 1) == end)[None]
+        losses = [loss(params, target_params, b.replace(done=done))[0] for b in (batch, changed)]
+        assert (losses[0] == losses[1]) == (0 <= end < n_step), end
+
+
+def test_masks_are_optional():
+    """An environment that masks nothing stores no masks, and learns as from masks that allow everything."""
+    config = _config()
+    params, target_params = _two_parameters(config)
+    batch = _batch(2)
+    everything = batch.replace(action_mask=jnp.ones_like(batch.action_mask))
+    loss = quick_jit(_loss(config))
+    expected = float(loss(params, target_params, everything)[0])
+    assert loss(params, target_params, batch.replace(action_mask=None))[0] == pytest.approx(expected, rel=1e-6)
+
+
+def _numpy_adam(gradients, start, config):
+    """PyTorch's Adam (weight decay is L2 in the gradient) after clipping; learning rate linear over the run."""
+    params, mean, square = start.copy(), np.zeros_like(start), np.zeros_like(start)
+    for count, gradient in enumerate(gradients, start=1):
+        clipped = gradient * min(1.0, config.max_grad_norm / np.linalg.norm(gradient)) + config.weight_decay * params
+        mean = 0.9 * mean + 0.1 * clipped
+        square = 0.999 * square + 0.001 * clipped**2
+        fraction = min((count - 1) / config.total_updates, 1.0)
+        lr = config.lr * (1 - fraction * (1 - config.lr_end_fraction))
+        corrected = mean / (1 - 0.9**count), square / (1 - 0.999**count)
+        params = params - lr * corrected[0] / (np.sqrt(corrected[1]) + config.adam_epsilon)
+    return params
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"max_grad_norm": 0.5},  # clips some of the gradients below, but not all
+        {"weight_decay": 0.1},
+        {"max_grad_norm": 0.5, "weight_decay": 0.1, "lr_end_fraction": 1.0, "adam_epsilon": 0.01},
+    ],
+    ids=["plain", "clipped", "decayed", "both, steady"],
+)
+def test_the_optimizer_is_pytorchs_adam(settings):
+    config = _config(num_envs=1, total_steps=18, min_buffer_size=8, train_frequency=1, lr=0.1, **settings)
+    assert config.total_updates == 10
+    generator = np.random.default_rng(0)
+    gradients = [generator.normal(0, scale, 5) for scale in (0.01, 10.0, 0.1, 3.0, 0.03, 1.0, 0.2, 0.1, 0.1, 2.0, 1.0)]
+    start = generator.normal(size=5)
+    optimizer = make_optimizer(config)
+
+    def tree(vector):  # the norm is over all parameters together
+        return {"mixer": jnp.asarray(vector[:2], jnp.float32), "agents": jnp.asarray(vector[2:], jnp.float32)}
+
+    with jax.numpy_dtype_promotion("standard"):  # optax multiplies integers with floats
+        step = jax.jit(optimizer.update)
+        params = tree(start)
+        state = optimizer.init(params)
+        for gradient in gradients:
+            update, state = step(tree(gradient), state, params)
+            params = optax.apply_updates(params, update)
+    result = np.concatenate([params["mixer"], params["agents"]])
+    np.testing.assert_allclose(result, _numpy_adam(gradients, start, config), rtol=1e-4, atol=1e-5)
+
+
+def test_a_run_without_updates_has_an_optimizer_too():
+    config = _config(num_envs=1, total_steps=100, min_buffer_size=100)
+    assert config.total_updates == 0
+    make_optimizer(config).init({"agents": jnp.zeros(2)})
+
+
+def test_targets_are_copied_at_every_interval_and_not_between():
+    config = _config(target_update_interval=3, lr=1e-2, num_envs=1, min_buffer_size=8)
+    learner = make_learner(config, SPEC)
+    state = quick_jit(learner.init)(jax.random.key(0))
+    jax.tree.map(np.testing.assert_array_equal, state.params, state.target_params)
+    update = quick_jit(learner.update)
+    for count in range(1, 8):
+        batch = _batch(2, seed=count)
+        previous, (state, _) = state, update(state, batch)
+        assert state.updates == count
+        assert not _equal(state.params, previous.params)
+        expected = state.params if count % 3 == 0 else previous.target_params
+        jax.tree.map(np.testing.assert_array_equal, state.target_params, expected)
+
+
+def _equal(first, second):
+    return all(jax.tree.leaves(jax.tree.map(lambda x, y: (np.asarray(x) == np.asarray(y)).all(), first, second)))
+
+
+def test_the_bootstrap_uses_the_target_network():
+    """Other target parameters: another loss, except where every window holds an end."""
+    config = _config()
+    params, target_params = _two_parameters(config)
+    batch, loss = _batch(2), quick_jit(_loss(config))
+    assert loss(params, params, batch)[0] != loss(params, target_params, batch)[0]
+    ended = batch.replace(done=jnp.ones_like(batch.done))
+    assert loss(params, params, ended)[0] == loss(params, target_params, ended)[0]
+
+
+@pytest.mark.parametrize("length", [2, 4])
+def test_sequences_of_another_length_are_refused(length):
+    config = _config()
+    params, target_params = _two_parameters(config)
+    with pytest.raises(AssertionError):
+        jax.eval_shape(_loss(config), params, target_params, _batch(length - 1))
+
+
+def test_select_actions():
+    q_values = jnp.arange(12.0).reshape(2, 2, 3)  # [N, B, A]
+    actions = jnp.array([[0, 2], [1, 0]], jnp.int8)
+    np.testing.assert_array_equal(select_actions(q_values, actions), [[0, 5], [7, 9]])
+    gradient = jax.grad(lambda q: select_actions(q, actions).sum())(q_values)
+    np.testing.assert_array_equal(gradient, np.eye(3)[np.asarray(actions)])

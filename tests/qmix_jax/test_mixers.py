@@ -1,0 +1,74 @@
+"""The mixing network against slow NumPy; monotonic for any parameters, values and state."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import numpy_q_tot, randomize
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qmix_jax.mixers import QMixer
+
+AGENTS, STATES, BATCH = 3, 4, 5
+mixer = QMixer(mixing_size=6, hypernet_size=7, init_scale=1.0)
+initial = jax.jit(mixer.init)(jax.random.key(0), jnp.zeros((1, AGENTS)), jnp.zeros((1, STATES)))
+q_tot = jax.jit(mixer.apply)
+gradient = jax.jit(jax.vmap(jax.grad(lambda qs, state, params: mixer.apply(params, qs[None], state[None])[0]), (0, 0, None)))
+
+
+def _inputs(seed, scale=1.0):
+    generator = np.random.default_rng(seed)
+    return tuple(jnp.asarray(generator.normal(0, scale, (BATCH, n)), jnp.float32) for n in (AGENTS, STATES))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_against_numpy(seed):
+    params = randomize(initial, seed)
+    agent_qs, states = _inputs(seed)
+    expected = [numpy_q_tot(params, *row) for row in zip(agent_qs, states, strict=True)]
+    np.testing.assert_allclose(q_tot(params, agent_qs, states), expected, rtol=1e-4, atol=1e-4)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 2**32 - 1), st.sampled_from((0.1, 1.0, 10.0)), st.sampled_from((0.1, 1.0, 10.0)))
+def test_more_for_one_agent_is_never_less_for_all(seed, params_scale, inputs_scale):
+    params = randomize(initial, seed, params_scale)
+    agent_qs, states = _inputs(seed, inputs_scale)
+    assert (np.asarray(gradient(agent_qs, states, params)) >= 0).all()
+
+
+def test_every_agent_can_matter():
+    gradients = [gradient(*_inputs(seed), randomize(initial, seed)) for seed in range(3)]
+    assert (np.mean(gradients, axis=(0, 1)) > 0.01).all()
+
+
+def test_a_row_does_not_depend_on_its_neighbours():
+    params = randomize(initial)
+    agent_qs, states = _inputs(0)
+    others = [new.at[2].set(old[2]) for new, old in zip(_inputs(1), (agent_qs, states), strict=True)]
+    assert q_tot(params, *others)[2] == q_tot(params, agent_qs, states)[2]
+    assert q_tot(params, *others)[1] != q_tot(params, agent_qs, states)[1]
+
+
+def test_the_bias_is_a_value_of_the_state_alone():
+    """With the mixing weights zero, q_tot is V(s) and no agent's value matters."""
+    params = randomize(initial)
+    for name in ("weights_1", "weights_2"):
+        params["params"][name] = jax.tree.map(jnp.zeros_like, params["params"][name])
+    agent_qs, states = _inputs(0)
+    values = q_tot(params, agent_qs, states)
+    np.testing.assert_array_equal(values, q_tot(params, 3 * agent_qs, states))
+    assert len(np.unique(values)) == BATCH
+
+
+def test_a_small_initial_scale_starts_near_zero():
+    small = QMixer(mixing_size=32, hypernet_size=64, init_scale=0.01)
+    agent_qs, states = _inputs(0)
+    params = jax.jit(small.init)(jax.random.key(0), agent_qs, states)
+    assert np.abs(jax.jit(small.apply)(params, agent_qs, states)).max() < 0.1
+
+
+def test_ranks_are_checked():
+    with pytest.raises(AssertionError):
+        mixer.apply(initial, jnp.zeros(AGENTS), jnp.zeros(STATES))

@@ -1,0 +1,85 @@
+"""The bar: shown where someone watches, silent elsewhere."""
+
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from qmix_jax.progress import Progress, is_watched
+from qmix_jax.records import EpisodeRows
+
+
+def rows(*returns, loss=0.125):
+    count = len(returns)
+    ones = np.ones(count, np.float32)
+    return EpisodeRows(
+        np.arange(count), np.float32(returns), 5 * np.ones(count, int), 0.5 * ones, loss * ones, ones, ones
+    )
+
+
+def test_the_bar_tells_what_matters(capsys):
+    with Progress(1_000, visible=True) as progress:
+        progress.start()
+        progress.update(400, rows(), None)
+        progress.update(600, rows(1.0, 2.0), {"optimality": 0.96})
+    out, err = capsys.readouterr()
+    assert out == ""
+    last = err.split("\r")[-1]
+    for part in (
+        "100%",
+        "1.00k/1.00k steps",
+        "/s",
+        "ETA",
+        "episodes 2",
+        "return 1.50",
+        "optimality 96%",
+        "epsilon 0.50",
+    ):
+        assert part in last
+    assert "loss 0.12" in last
+    assert "nan" not in err
+
+
+def test_values_stay_until_there_are_new_ones(capsys):
+    with Progress(1_000, visible=True) as progress:
+        progress.update(400, rows(1.0), {"optimality": -0.001})
+        progress.update(400, rows(), None)
+    last = capsys.readouterr().err.split("\r")[-1]
+    assert "episodes 1, return 1.00, optimality 0%, epsilon 0.50, loss 0.12" in last
+
+
+def test_before_updates_there_is_no_loss(capsys):
+    with Progress(1_000, visible=True) as progress:
+        progress.update(400, rows(1.0, loss=np.nan), None)
+    assert "loss" not in capsys.readouterr().err
+
+
+def test_the_return_is_that_of_recent_episodes(capsys):
+    with Progress(1_000, visible=True) as progress:
+        progress.update(400, rows(*[9.0] * 500), None)
+        progress.update(400, rows(*[1.0] * 100), None)
+    assert "return 1.00" in capsys.readouterr().err.split("\r")[-1]
+
+
+def test_quiet_where_nobody_watches(capsys):
+    with Progress(1_000) as progress:
+        progress.start()
+        progress.update(1_000, rows(1.0), None)
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("terminal", "shell", "watched"),
+    [
+        (True, None, True),
+        (False, None, False),
+        (False, SimpleNamespace(config={"IPKernelApp": {}}), True),
+        (False, SimpleNamespace(config={}), False),
+    ],
+    ids=["terminal", "pipe", "notebook", "ipython in a pipe"],
+)
+def test_who_watches(monkeypatch, terminal, shell, watched):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    assert is_watched() is watched

@@ -1,0 +1,68 @@
+"""Rows of the CSV files."""
+
+import time
+
+import numpy as np
+import pytest
+
+from qmix_jax.records import CsvLog, EpisodeRows, concatenate_rows, evaluation_row, finished_episodes
+from qmix_jax.types import EpisodeLog, Evaluation, UpdateMetrics
+
+NAN = float("nan")
+# Two vector steps of three environments.
+LOG = EpisodeLog(
+    finished=np.array([[False, True, True], [True, False, False]]),
+    episode_return=np.array([[9, 1.5, 0.1], [-3, 9, 9]], np.float32),
+    episode_length=np.array([[9, 4, 5], [6, 9, 9]], np.int32),
+    epsilon=np.array([1.0, 0.5], np.float32),
+    updates=UpdateMetrics(
+        loss=np.array([[9, NAN, 0.25], [1e-9, 9, 9]], np.float32),
+        td_error=np.array([[9, NAN, 0.5], [0.75, 9, 9]], np.float32),
+        q_value=np.array([[9, NAN, 2], [-1, 9, 9]], np.float32),
+    ),
+)
+TEXT = """\
+episode,episode_return,episode_length,epsilon,loss,td_error,q_value
+10,1.5,4,1,,,
+11,0.1,5,1,0.25,0.5,2
+12,-3,6,0.5,1e-09,0.75,-1
+"""
+
+
+def test_training_log_in_order_of_steps_then_environments(tmp_path):
+    with CsvLog(tmp_path / "log.csv", EpisodeRows._fields) as log:
+        log.write(finished_episodes(LOG, 10))
+        assert (tmp_path / "log.csv").read_text() == TEXT  # on disk before the file is closed
+
+
+def test_a_chunk_without_an_end_writes_nothing(tmp_path):
+    with CsvLog(tmp_path / "log.csv", EpisodeRows._fields) as log:
+        log.write(finished_episodes(LOG._replace(finished=np.zeros((2, 3), bool)), 0))
+    assert (tmp_path / "log.csv").read_text().count("\n") == 1
+
+
+def test_chunks_are_joined():
+    rows = concatenate_rows([finished_episodes(LOG, 0), finished_episodes(LOG, 3)])
+    np.testing.assert_array_equal(rows.episode, np.arange(6))
+    np.testing.assert_array_equal(rows.episode_length, [4, 5, 6, 4, 5, 6])
+
+
+def test_evaluation_row_ends_with_the_environments_own():
+    evaluation = Evaluation(np.float32(1), np.float32(2), np.float32(0.5), np.float32(0), np.float32(7), {"foods": 3.0})
+    row = evaluation_row(100, 5, evaluation)
+    assert list(row) == ["env_steps", "episode", "mean_return", "optimality", "solved", "mean_length", "foods"]
+    assert list(row.values()) == [100, 5, 1.0, 0.5, 0.0, 7.0, 3.0]
+
+
+def test_an_existing_file_is_not_overwritten(tmp_path):
+    (tmp_path / "log.csv").write_text("old")
+    with pytest.raises(FileExistsError):
+        CsvLog(tmp_path / "log.csv", ["a"])
+
+
+def test_half_a_million_rows_take_seconds(tmp_path):
+    column = np.random.default_rng(0).normal(size=500_000).astype(np.float32)
+    started = time.process_time()
+    with CsvLog(tmp_path / "log.csv", EpisodeRows._fields) as log:
+        log.write([np.arange(500_000), column, np.arange(500_000), column, column, column, column])
+    assert time.process_time() - started < 15.0

@@ -1,0 +1,144 @@
+"""What replay gives back is what it was given: consecutive steps of one environment, in few bytes."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import SPEC, quick_jit
+from scipy.stats import chisquare
+
+from env_jax import GridWorld25
+from env_jax.types import TimeStep
+from qmix_jax.replay import action_dtype, empty_transition, make_replay, make_transition, transition_bytes
+from qmix_jax.types import Transition
+
+ENVS, BATCH = 3, 400
+
+
+def _number(envs, times):
+    """A number for each environment and time that every field is derived from."""
+    return 100 * times + envs
+
+
+def _transition(number):
+    """Return a transition whose every field tells its number; leading axes as in `number`."""
+    number = np.asarray(number)
+    per_agent = number[..., None] + np.array([0.0, 0.25])
+    return Transition(
+        observations=jnp.asarray(per_agent[..., None] + np.array([0.0, 0.5]), jnp.float32),
+        actions=jnp.asarray((per_agent * 4 % 3).astype(np.int8)),
+        rewards=jnp.asarray(-per_agent, jnp.float32),
+        done=jnp.asarray(number % 7 == 0),
+        elapsed=jnp.asarray(number.astype(np.uint16)),
+        state=jnp.asarray(number[..., None] * np.array([1.0, 2.0, 3.0]), jnp.float32),
+        action_mask=jnp.asarray((number[..., None, None] + np.arange(6).reshape(2, 3)) % 2 == 0),
+    )
+
+
+@pytest.mark.parametrize(("rows", "length"), [(4, 4), (7, 3), (5, 2)])
+def test_sequences_are_consecutive_steps_of_one_environment(rows, length):
+    """Sampled after every step of three turns of the ring: never across the write head, and no valid start left out."""
+    replay = make_replay(SPEC, ENVS, rows * ENVS, BATCH, length)
+    state = jax.jit(replay.init)()
+    add, sample = quick_jit(replay.add, donate_argnums=0), quick_jit(replay.sample)
+    for now in range(3 * rows):
+        state = add(state, _transition(_number(np.arange(ENVS), now)))
+        if now + 1 < length:
+            continue
+        batch = sample(state, jax.random.key(now))
+        number = np.asarray(batch.elapsed, np.int32)
+        envs, times = number % 100, number // 100
+        assert (envs == envs[:, :1]).all()
+        assert (np.diff(times, axis=1) == 1).all()
+        starts = range(max(0, now + 1 - rows), now + 2 - length)
+        seen = set(zip(envs[:, 0].tolist(), times[:, 0].tolist(), strict=True))
+        assert seen == {(env, start) for env in range(ENVS) for start in starts}
+        jax.tree.map(np.testing.assert_array_equal, batch, _transition(number))
+
+
+def test_every_start_is_as_likely():
+    replay = make_replay(SPEC, ENVS, 8 * ENVS, 6000, 3)
+    state = jax.jit(replay.init)()
+    add = jax.jit(replay.add)
+    for now in range(11):
+        state = add(state, _transition(_number(np.arange(ENVS), now)))
+    batch = jax.jit(replay.sample)(state, jax.random.key(0))
+    _, counts = np.unique(batch.elapsed[:, 0], return_counts=True)
+    assert len(counts) == ENVS * (8 - 3 + 1)
+    assert chisquare(counts).pvalue > 1e-3
+
+
+def test_stored_types_are_those_promised():
+    replay = make_replay(SPEC, ENVS, 4 * ENVS, BATCH, 2)
+    stored = jax.eval_shape(replay.sample, jax.eval_shape(replay.init), jax.random.key(0))
+    promised = jax.eval_shape(lambda: empty_transition(SPEC))
+    for leaf, single in zip(jax.tree.leaves(stored), jax.tree.leaves(promised), strict=True):
+        assert (leaf.dtype, leaf.shape) == (single.dtype, (BATCH, 2, *single.shape))
+
+
+def _buffer_bytes(spec, envs, capacity):
+    state = jax.eval_shape(make_replay(spec, envs, capacity, 8, 4).init)
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state.experience))
+
+
+def test_bytes_per_transition():
+    # 2 agents: observations 2 x 2 x 4, actions 2, rewards 2 x 4, done 1, elapsed 2, state 3 x 4, masks 2 x 3
+    assert transition_bytes(SPEC) == 16 + 2 + 8 + 1 + 2 + 12 + 6
+    assert transition_bytes(replace(SPEC, masks_actions=False)) == 41
+    for spec in (SPEC, GridWorld25().spec):
+        assert _buffer_bytes(spec, 64, 6400) == 6400 * transition_bytes(spec)
+
+
+def test_gridworld_needs_at_most_100_bytes():
+    assert transition_bytes(GridWorld25().spec) <= 100
+
+
+@pytest.mark.parametrize(("num_actions", "dtype"), [(2, jnp.int8), (127, jnp.int8), (128, jnp.int32), (1000, jnp.int32)])
+def test_actions_fit_their_dtype(num_actions, dtype):
+    assert action_dtype(num_actions) is dtype
+    assert num_actions - 1 <= jnp.iinfo(dtype).max
+
+
+def _time_step(value, terminated=False, truncated=False):
+    return TimeStep(
+        observations=jnp.full((2, 2), value),
+        state=jnp.full(3, value),
+        action_mask=jnp.array([[True, False, value > 1], [True, True, True]]),
+        rewards=jnp.array([value, -value]),
+        terminated=jnp.array(terminated),
+        truncated=jnp.array(truncated),
+    )
+
+
+@pytest.mark.parametrize(
+    ("terminated", "truncated", "done"),
+    [(False, False, False), (True, False, True), (False, True, True), (True, True, True)],
+)
+def test_a_transition_is_what_was_seen_done_and_got(terminated, truncated, done):
+    before, after = _time_step(1.0, terminated=not done), _time_step(2.0, terminated, truncated)
+    transition = make_transition(SPEC, before, jnp.array([2, 1]), after, jnp.int32(7))
+    np.testing.assert_array_equal(transition.observations, before.observations)
+    np.testing.assert_array_equal(transition.state, before.state)
+    np.testing.assert_array_equal(transition.action_mask, before.action_mask)
+    np.testing.assert_array_equal(transition.actions, [2, 1])
+    np.testing.assert_array_equal(transition.rewards, [2.0, -2.0])
+    assert transition.done == done
+    assert transition.elapsed == 7
+    jax.tree.map(lambda x, y: np.testing.assert_equal(x.dtype, y.dtype), transition, empty_transition(SPEC))
+
+
+def test_what_the_observations_hold_is_not_stored_twice():
+    spec = replace(SPEC, state_from_observations=lambda observations: observations.reshape(-1)[:3], masks_actions=False)
+    transition = make_transition(spec, _time_step(1.0), jnp.array([2, 1]), _time_step(2.0), jnp.int32(7))
+    assert transition.state is None
+    assert transition.action_mask is None
+
+
+def test_integers_are_stored_as_bytes_without_loss():
+    spec = replace(SPEC, observation_dtype=jnp.uint8)
+    transition = make_transition(spec, _time_step(24.0), jnp.array([0, 0]), _time_step(24.0), jnp.int32(65_535))
+    assert transition.observations.dtype == jnp.uint8
+    assert (transition.observations == 24).all()
+    assert transition.elapsed == 65_535

@@ -1,0 +1,135 @@
+"""Steps, resets, what is logged and what is stored, over episode boundaries."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import quick_jit, small_config
+from probes import Corridor
+
+from qmix_jax.rollout import choose_actions, step_environments
+from qmix_jax.trainer import make_trainer
+
+ENVS = 48
+env = Corridor(max_steps=4)
+
+
+@pytest.fixture(scope="module")
+def stepped():
+    """Environments reset and stepped once; agent 0 ended every third one."""
+    states, first = jax.vmap(env.reset)(jax.random.split(jax.random.key(0), ENVS))
+    actions = jnp.zeros((ENVS, 2), jnp.int32).at[::3, 0].set(2)
+    step = quick_jit(step_environments, static_argnums=0)
+    return first, actions, step(env, jax.random.key(1), states, actions)
+
+
+def test_an_ended_episode_goes_on_from_a_reset(stepped):
+    first, _, (states, shown, reached) = stepped
+    ended = np.arange(ENVS) % 3 == 0
+    np.testing.assert_array_equal(reached.terminated, ended)
+    assert not reached.truncated.any()
+    np.testing.assert_array_equal(states.step, np.where(ended, 0, 1))
+    np.testing.assert_array_equal(shown.observations[:, 0, 1], np.where(ended, 0, 1))
+    np.testing.assert_array_equal(reached.observations[:, :, 1], np.ones((ENVS, 2)))  # what the actions led to
+    np.testing.assert_array_equal(reached.rewards, np.tile([0.0, 10.0], (ENVS, 1)))
+    # Others keep their cue; an ended one draws a new one, each its own.
+    cues, new_cues = first.observations[:, 0, 0], shown.observations[:, 0, 0]
+    np.testing.assert_array_equal(new_cues[~ended], cues[~ended])
+    assert set(np.asarray(new_cues[ended] * cues[ended]).tolist()) == {-1.0, 1.0}
+    assert not (shown.terminated | shown.truncated)[ended].any()
+    np.testing.assert_array_equal(shown.rewards[ended], np.zeros((16, 2)))
+
+
+def test_actions_are_chosen_for_each_agent_of_each_environment():
+    """Greedy: the Q-values' agent-major layout and the mask's environment-major one must meet."""
+    q_values = jax.random.normal(jax.random.key(0), (2, ENVS, 3))  # [N, E, A]
+    mask = np.array(jax.random.bernoulli(jax.random.key(1), 0.6, (ENVS, 2, 3)))
+    mask[..., 0] |= ~mask.any(axis=-1)
+    actions = choose_actions(jax.random.key(2), q_values, jnp.asarray(mask), jnp.float32(0))
+    expected = np.where(mask, np.swapaxes(q_values, 0, 1), -np.inf).argmax(axis=-1)
+    np.testing.assert_array_equal(actions, expected)
+    assert actions.dtype == jnp.int32
+
+
+def test_agents_and_environments_explore_independently():
+    mask = jnp.ones((2000, 2, 3), bool)
+    actions = np.asarray(choose_actions(jax.random.key(2), jnp.zeros((2, 2000, 3)), mask, jnp.float32(1)))
+    joint = np.bincount(3 * actions[:, 0] + actions[:, 1], minlength=9) / 2000
+    np.testing.assert_allclose(joint, 1 / 9, atol=0.03)
+
+
+STEPS, NUM_ENVS, GAMMA = 40, 5, 0.9
+
+
+@pytest.fixture(scope="module")
+def run():
+    """Forty vector steps of the whole trainer; updates begin in the middle."""
+    config = small_config(
+        num_envs=NUM_ENVS,
+        total_steps=STEPS * NUM_ENVS,
+        eval_interval=STEPS * NUM_ENVS,
+        buffer_capacity=STEPS * NUM_ENVS,
+        min_buffer_size=STEPS * NUM_ENVS // 2,
+        train_frequency=2,
+        batch_size=4,
+        gamma=GAMMA,
+        epsilon_end=1.0,
+    )
+    trainer = make_trainer(config, env)
+    state, log = quick_jit(lambda key: trainer.train_chunk(trainer.init(key)))(jax.random.key(0))
+    return state, jax.tree.map(np.asarray, state.replay.experience), jax.tree.map(np.asarray, log)
+
+
+def test_stored_steps_follow_each_other_over_episode_boundaries(run):
+    state, stored, _ = run
+    step = stored.observations[:, :, 0, 1]
+    assert step.shape == (NUM_ENVS, STEPS)
+    ended = (stored.actions[:, :, 0] == 2) | (step == 3)
+    np.testing.assert_array_equal(stored.done, ended)
+    assert 0 < stored.done.mean() < 1
+    np.testing.assert_array_equal(step[:, 1:], np.where(ended, 0, step + 1)[:, :-1])  # the next episode after an end
+    np.testing.assert_array_equal(stored.elapsed, step)
+    np.testing.assert_array_equal(stored.state[..., 0], step)
+    np.testing.assert_array_equal(stored.rewards, step[..., None] + np.array([0, 10]))
+    np.testing.assert_array_equal(state.time_step.observations[:, 0, 1], np.where(ended, 0, step + 1)[:, -1])
+    # A cue changes only where an episode ended.
+    cue = stored.observations[:, :, 0, 0]
+    assert ((cue[:, 1:] == cue[:, :-1]) | ended[:, :-1]).all()
+
+
+def test_every_finished_episode_is_logged(run):
+    state, stored, log = run
+    np.testing.assert_array_equal(log.finished, stored.done.T)
+    for number in range(NUM_ENVS):
+        total, length = 0.0, 0
+        for step in range(STEPS):
+            total += GAMMA**length * stored.rewards[number, step].sum()
+            length += 1
+            if stored.done[number, step]:
+                assert log.episode_return[step, number] == pytest.approx(total, rel=1e-6)
+                assert log.episode_length[step, number] == length
+                total, length = 0.0, 0
+        assert state.episodes.length[number] == length
+        assert state.episodes.discounted_return[number] == pytest.approx(total, rel=1e-6)
+
+
+def test_losses_belong_to_the_episodes_time(run):
+    _, stored, log = run
+    finished = log.finished
+    # Two updates and a half per vector step, after the first twenty.
+    before, after = finished[:20], finished[20:]
+    for metric in log.updates:
+        assert np.isnan(metric[:20][before]).all()
+        assert np.isfinite(metric[20:][after]).all()
+    # Episodes that ran over the same steps saw the same updates.
+    pairs = [
+        (step, first, second)
+        for step in range(20, STEPS)
+        for first in range(NUM_ENVS)
+        for second in range(first)
+        if finished[step, first] and finished[step, second]
+        and log.episode_length[step, first] == log.episode_length[step, second]
+    ]
+    assert pairs
+    for step, first, second in pairs:
+        assert log.updates.loss[step, first] == log.updates.loss[step, second]

@@ -1,0 +1,239 @@
+"""A whole run: once for real, from the command line, and the host's loop alone around programs that compute nothing."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+
+from qmix_jax import runner
+from qmix_jax.checkpoint import load_params
+from qmix_jax.compilation import Programs
+from qmix_jax.config import Config, ConfigError
+from qmix_jax.types import EpisodeLog, Evaluation, UpdateMetrics
+
+ROOT = Path(__file__).parents[2]
+FLAGS = (
+    "--num_envs 8 --total_episodes 16 --max_steps_per_ep 20 --min_buffer_size 100 --batch_size 8 --hidden_sizes 16 "
+    "--mixing_size 8 --hypernet_size 8 --eval_interval 80 --eval_episodes 4 --save_interval 8 --results_dir results"
+)
+SETTINGS = Config(
+    num_envs=8,
+    total_episodes=16,
+    max_steps_per_ep=20,
+    min_buffer_size=100,
+    batch_size=8,
+    hidden_sizes=(16,),
+    mixing_size=8,
+    hypernet_size=8,
+    eval_interval=80,
+    eval_episodes=4,
+    save_interval=8,
+)
+
+
+def read(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Train twice with the same flags, under the strictness of these tests. (the working directory, both outcomes)"""
+    folder = tmp_path_factory.mktemp("trained")
+    strict = {
+        "JAX_NUMPY_RANK_PROMOTION": "raise",
+        "JAX_NUMPY_DTYPE_PROMOTION": "strict",
+        "JAX_DEBUG_KEY_REUSE": "1",
+        "JAX_COMPILATION_CACHE_DIR": str(folder / "cache"),
+    }
+    command = [sys.executable, "-W", "error", str(ROOT / "train.py"), *FLAGS.split()]
+    environ = os.environ | strict
+    outcomes = [
+        subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=False) for _ in range(2)
+    ]
+    return folder, outcomes
+
+
+@pytest.fixture(scope="module")
+def first(trained):
+    """Directory of the first run."""
+    return trained[0] / "results" / "run_1"
+
+
+def test_it_says_what_trains_and_where_it_went(trained):
+    for number, outcome in enumerate(trained[1], start=1):
+        assert outcome.returncode == 0, outcome.stderr
+        assert outcome.stderr == ""  # no terminal, no bar
+        lines = outcome.stdout.splitlines()
+        assert lines[0] == "QMIX on GridWorld25v0: 8 environments x 40 steps = 320 environment steps, 55 updates"
+        assert lines[1].startswith("replay: 100000 transitions of ")
+        assert lines[2].startswith("device: ")
+        assert lines[-2].startswith("final policy: return ")
+        assert lines[-1] == f"run directory: results/run_{number}"
+
+
+def test_the_run_directory_is_complete(first):
+    assert sorted(path.name for path in first.iterdir()) == [
+        "configs",
+        "evaluation_log.csv",
+        "models",
+        "timing.csv",
+        "training_log.csv",
+        "training_plots.png",
+    ]
+    models = {path.name for path in (first / "models").iterdir()}
+    assert models == {"best_model", "final_model", "checkpoint_ep8", "checkpoint_ep16"}
+
+
+def test_one_row_per_finished_episode(first):
+    rows = read(first / "training_log.csv")
+    assert [int(row["episode"]) for row in rows] == list(range(16))  # too short to be solved: all last 20 steps
+    assert {row["episode_length"] for row in rows} == {"20"}
+    assert all(row["loss"] and row["td_error"] and row["q_value"] for row in rows)
+
+
+def test_evaluations_at_their_intervals_and_at_the_end(first):
+    rows = read(first / "evaluation_log.csv")
+    assert list(rows[0])[-1] == "foods_collected"
+    assert [int(row["env_steps"]) for row in rows] == [80, 160, 240, 320]
+    assert [int(row["episode"]) for row in rows] == [0, 8, 8, 16]
+
+
+def test_timing_counts_steps_updates_and_episodes(first):
+    rows = read(first / "timing.csv")
+    assert [int(row["env_steps"]) for row in rows] == [80, 160, 240, 320]
+    assert [int(row["updates"]) for row in rows] == [0, 15, 35, 55]
+    assert [int(row["episodes"]) for row in rows] == [0, 8, 8, 16]
+    seconds = [float(row["seconds"]) for row in rows]
+    assert seconds == sorted(seconds)
+
+
+def test_hparams_hold_every_setting_and_where_it_ran(first):
+    hparams = json.loads((first / "configs" / "hparams.json").read_text())
+    for name, value in asdict(SETTINGS).items():
+        assert hparams[name] == (list(value) if isinstance(value, tuple) else value)
+    assert hparams["derived"]["vector_steps"] == 40
+    assert hparams["derived"]["total_updates"] == 55
+    assert hparams["derived"]["replay_capacity"] == 100_000
+    assert hparams["derived"]["replay_bytes"] == 100_000 * hparams["derived"]["replay_bytes_per_transition"]
+    assert hparams["versions"]["jax"] == jax.__version__
+    assert {"python", "jaxlib", "flax", "optax", "flashbax", "orbax-checkpoint", "numpy"} <= hparams["versions"].keys()
+    assert hparams["device"]["backend"] == jax.default_backend()
+
+
+def test_the_same_flags_leave_the_same_bytes(trained):
+    one, two = (trained[0] / "results" / f"run_{i}" for i in (1, 2))
+    for name in ("training_log.csv", "evaluation_log.csv"):
+        assert (one / name).read_bytes() == (two / name).read_bytes()
+    jax.tree.map(np.testing.assert_array_equal, load_params(one), load_params(two))
+
+
+def test_the_final_model_is_the_last_checkpoint(first):
+    jax.tree.map(np.testing.assert_array_equal, load_params(first), load_params(first, "checkpoint_ep16"))
+
+
+class IdlePrograms:
+    """Programs that only count: every chunk finishes one episode, and the only weight is the number of chunks."""
+
+    def __init__(self, config, scores):
+        self.config, self.scores = config, iter(scores)
+
+    def compile(self, trainer, key):
+        return Programs(lambda key: SimpleNamespace(learner=0), self.train_chunk, self.evaluate, self.snapshot)
+
+    def train_chunk(self, state):
+        chunks = state.learner + 1
+        numbers = np.full((self.config.chunk_length, self.config.num_envs), chunks, np.float32)
+        finished = np.zeros(numbers.shape, bool)
+        finished[0, 0] = True
+        log = EpisodeLog(finished, numbers, numbers, numbers[:, 0], UpdateMetrics(numbers, numbers, numbers))
+        return SimpleNamespace(learner=chunks), log
+
+    def snapshot(self, learner):
+        return {"weight": np.float32([learner])}, np.int32(learner)
+
+    def evaluate(self, params, key):
+        score = next(self.scores)
+        if score is None:
+            raise KeyboardInterrupt
+        return Evaluation(*np.float32([score, 1, score, 0, 1]), {"foods_collected": np.float32(0)})
+
+
+@pytest.fixture
+def run_idle(monkeypatch, tmp_path):
+    """Run a loop of four chunks of ten vector steps, evaluated with the given scores."""
+
+    def run(scores, **settings):
+        config = replace(SETTINGS, results_dir=str(tmp_path), save_interval=3, **settings)
+        monkeypatch.setattr(runner, "compile_programs", IdlePrograms(config, scores).compile)
+        monkeypatch.setattr(runner, "_evaluate_baseline", lambda config, environment: None)
+        return runner.run(config)
+
+    return run
+
+
+def test_the_best_model_is_the_first_of_the_best_evaluations(run_idle):
+    result = run_idle([0.1, 0.5, 0.5, 0.3])
+    assert load_params(result.directory, "best_model")["weight"] == 2.0
+    assert load_params(result.directory)["weight"] == 4.0
+    assert result.params["weight"] == 4.0
+    assert result.evaluation.optimality == np.float32(0.3)
+
+
+def test_without_a_best_possible_return_the_mean_return_decides(run_idle, monkeypatch):
+    blind = IdlePrograms.evaluate
+    monkeypatch.setattr(IdlePrograms, "evaluate", lambda *a: blind(*a)._replace(optimality=np.float32(np.nan)))
+    result = run_idle([-3.0, -1.0, -2.0, -4.0])
+    assert load_params(result.directory, "best_model")["weight"] == 2.0
+    assert [row["optimality"] for row in read(result.directory / "evaluation_log.csv")] == [""] * 4
+
+
+def test_checkpoints_when_enough_episodes_have_finished(run_idle):
+    models = run_idle([0.0] * 4).directory / "models"
+    assert sorted(path.name for path in models.iterdir()) == ["best_model", "checkpoint_ep3", "final_model"]
+
+
+def test_rows_of_every_chunk_in_order(run_idle):
+    rows = read(run_idle([0.0] * 4).directory / "training_log.csv")
+    assert [(int(row["episode"]), float(row["loss"])) for row in rows] == [(0, 1), (1, 2), (2, 3), (3, 4)]
+
+
+def test_one_evaluation_where_the_last_is_due_anyway(run_idle):
+    rows = read(run_idle([0.25], eval_interval=100_000).directory / "evaluation_log.csv")
+    assert [int(row["env_steps"]) for row in rows] == [320]
+
+
+def test_an_interrupted_run_leaves_what_there_is(run_idle, tmp_path, capsys):
+    with pytest.raises(KeyboardInterrupt):
+        run_idle([0.1, 0.2, None])
+    directory = tmp_path / "run_1"
+    assert capsys.readouterr().out.splitlines()[-1] == f"run directory: {directory}"
+    assert len(read(directory / "training_log.csv")) == 1  # the second chunk was still to be collected
+    assert (directory / "training_plots.png").exists()
+    assert load_params(directory, "best_model")["weight"] == 1.0
+    assert not (directory / "models" / "final_model").exists()
+
+
+def test_replay_beyond_the_memory_is_refused(tmp_path):
+    config = replace(SETTINGS, buffer_capacity=2**31 - 8, num_envs=2**10, results_dir=str(tmp_path))
+    with pytest.raises(ConfigError, match=r"--buffer_capacity \d+: needs \d+.\d GiB, but there are only"):
+        runner.run(config)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("interval", [1, 79, 80, 90, 120, 200, 1_000])
+def test_evaluations_at_the_chunk_ends_nearest_to_the_interval(interval):
+    config = replace(SETTINGS, total_episodes=160, eval_interval=interval)
+    chunk = config.chunk_length * config.num_envs
+    ends = np.arange(chunk, config.env_steps + 1, chunk)
+    multiples = np.arange(interval, config.env_steps + 1, interval)
+    nearest = {int(ends[np.abs(ends - multiple).argmin()]) for multiple in multiples}
+    assert {end for end in ends.tolist() if runner.evaluation_due(config, end)} == nearest | {config.env_steps}
