@@ -7,15 +7,28 @@ from qmix_jax.config import Config, ConfigError
 
 if TYPE_CHECKING:
     from qmix_jax.checkpoint import load_params
+    from qmix_jax.program import RunMetrics, make_train
     from qmix_jax.runner import RunResult, run
     from qmix_jax.trainer import Trainer, make_trainer
 
-__all__ = ["Config", "ConfigError", "RunResult", "Trainer", "load_params", "make_trainer", "run"]
+__all__ = [
+    "Config",
+    "ConfigError",
+    "RunMetrics",
+    "RunResult",
+    "Trainer",
+    "load_params",
+    "make_train",
+    "make_trainer",
+    "run",
+]
 
 _HOMES = {
+    "RunMetrics": "qmix_jax.program",
     "RunResult": "qmix_jax.runner",
     "Trainer": "qmix_jax.trainer",
     "load_params": "qmix_jax.checkpoint",
+    "make_train": "qmix_jax.program",
     "make_trainer": "qmix_jax.trainer",
     "run": "qmix_jax.runner",
 }

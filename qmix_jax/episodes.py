@@ -45,7 +45,8 @@ def advance_episodes(
     )
     # 0 / 0 is the wanted NaN: an episode without updates has no loss.
     means = totals.update_sums / totals.updates.astype(jnp.float32)[:, None]
-    log = EpisodeLog(finished, totals.discounted_return, totals.length, epsilon, UpdateMetrics(*means.T))
+    step_means = jax.tree.map(lambda total: total / updates.astype(jnp.float32), update_sums)
+    log = EpisodeLog(finished, totals.discounted_return, totals.length, epsilon, UpdateMetrics(*means.T), step_means)
 
     def restart(total: Array) -> Array:
         return jnp.where(jnp.expand_dims(finished, tuple(range(1, total.ndim))), jnp.zeros_like(total), total)

@@ -11,7 +11,15 @@ from qmix_jax.types import Array, Evaluation
 
 SCORE_DISCOUNT = 0.95  # whatever gamma trains, so that runs compare
 
+# Folded into a run's key; far from the small numbers that `split` uses.
+_EVALUATION_STREAM = 0x6576616C
+
 Policy = Callable[[Array, TimeStep], Array]  # (key, TimeStep batched over K) -> int32[K, N]
+
+
+def evaluation_key(run_key: Array) -> Array:
+    """The key of every evaluation of a run: the same starts each time."""
+    return jax.random.fold_in(run_key, _EVALUATION_STREAM)
 
 
 def evaluate(environment: Environment, policy: Policy, key: Array, num_episodes: int) -> Evaluation:

@@ -1,7 +1,7 @@
 """One gradient update of QMIX: loss, clipping, Adam, target copy."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -36,7 +36,7 @@ def make_learner(config: Config, spec: EnvSpec) -> Learner:
         config.share_parameters,
         config.head_init_scale,
     )
-    mixer = QMixer(config.mixing_size, config.hypernet_size, config.hypernet_init_scale)
+    mixer: Any = QMixer(config.mixing_size, config.hypernet_size, config.hypernet_init_scale)
     optimizer = make_optimizer(config)
     loss = make_loss(config, views, agents, mixer)
 
@@ -84,7 +84,7 @@ def make_optimizer(config: Config) -> optax.GradientTransformation:
 
 
 def make_loss(
-    config: Config, views: Views, agents: Agents, mixer: QMixer
+    config: Config, views: Views, agents: Agents, mixer: Any
 ) -> Callable[[Params, Params, Transition], tuple[Array, UpdateMetrics]]:
     """Mean squared TD error of q_tot (Rashid et al. 2018, eq. 6) with double Q-learning and n-step targets."""
 

@@ -14,8 +14,6 @@ class QMixer(nn.Module):
     Hypernetworks map the global state to the weights of a two-layer ELU network over the agents' values;
     absolute values keep those weights non-negative. Biases are free: the first is linear in the state, the
     last is a small network, V(s).
-
-    (float32[B, N] chosen values, float32[B, S] states) -> float32[B] q_tot.
     """
 
     mixing_size: int
@@ -24,6 +22,7 @@ class QMixer(nn.Module):
 
     @nn.compact
     def __call__(self, agent_qs: Array, states: Array) -> Array:
+        """Mix float32[B, N] chosen values by float32[B, G] states into float32[B] q_tot."""
         chex.assert_rank([agent_qs, states], 2)
         batch, num_agents = agent_qs.shape
 

@@ -4,7 +4,7 @@ Batches are agent-major, `[N, B, F]`: XLA's batched products over agents then ru
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -16,10 +16,7 @@ from qmix_jax.types import Array, Params
 
 
 class QNetwork(nn.Module):
-    """MLP with LayerNorm and ReLU after each layer, then dueling heads (Wang et al. 2016, eq. 9).
-
-    float32[..., F] -> float32[..., A].
-    """
+    """MLP with LayerNorm and ReLU after each layer, then dueling heads (Wang et al. 2016, eq. 9)."""
 
     hidden_sizes: tuple[int, ...]
     num_actions: int
@@ -27,6 +24,7 @@ class QNetwork(nn.Module):
 
     @nn.compact
     def __call__(self, features: Array) -> Array:
+        """Values of all actions: float32[..., F] -> float32[..., A]."""
         hidden = features
         for size in self.hidden_sizes:
             hidden = nn.Dense(size, kernel_init=orthogonal(2**0.5))(hidden)
@@ -53,7 +51,7 @@ def make_agents(
     head_init_scale: float,
 ) -> Agents:
     """One network per agent, or one for all that also reads a one-hot agent id."""
-    network = QNetwork(hidden_sizes, num_actions, head_init_scale)
+    network: Any = QNetwork(hidden_sizes, num_actions, head_init_scale)
     if share_parameters:
         return Agents(
             init=lambda key: network.init(key, jnp.zeros(num_features + num_agents)),

@@ -14,16 +14,13 @@ from env_jax.types import Environment, EnvSpec
 from qmix_jax.compilation import Programs, compile_programs
 from qmix_jax.config import Config, ConfigError
 from qmix_jax.environments import make_environment
-from qmix_jax.evaluation import evaluate_baseline, extra_names
+from qmix_jax.evaluation import evaluate_baseline, evaluation_key, extra_names
 from qmix_jax.hparams import describe_run, start_lines
 from qmix_jax.recorder import Chunk, Recorder
 from qmix_jax.replay import transition_bytes
 from qmix_jax.run_directory import RunDirectory, create_run_directory
 from qmix_jax.trainer import make_trainer
-from qmix_jax.types import Array, Evaluation, Params
-
-# Folded into the run's seed; far from the small numbers that `split` uses.
-_EVALUATION_STREAM = 0x6576616C
+from qmix_jax.types import Evaluation, Params
 
 
 class RunResult(NamedTuple):
@@ -62,7 +59,7 @@ def train_chunks(config: Config, programs: Programs) -> Iterator[Chunk]:
         state, log = programs.train_chunk(state)
         params, updates = programs.snapshot(state.learner)
         due = evaluation_due(config, index * config.chunk_length * config.num_envs)
-        evaluation = programs.evaluate(params, evaluation_key(config.seed)) if due else None
+        evaluation = programs.evaluate(params, evaluation_key(jax.random.key(config.seed))) if due else None
         if pending is not None:
             yield pending
         pending = Chunk(log, params, updates, evaluation)
@@ -76,11 +73,6 @@ def evaluation_due(config: Config, env_steps: int) -> bool:
     # A multiple within half a chunk: one in (env_steps - chunk / 2, env_steps + chunk / 2].
     nearest = (2 * env_steps + chunk) // (2 * interval) > (2 * env_steps - chunk) // (2 * interval)
     return nearest or env_steps == config.env_steps
-
-
-def evaluation_key(seed: int) -> Array:
-    """The key of every evaluation of a run: the same starts each time."""
-    return jax.random.fold_in(jax.random.key(seed), _EVALUATION_STREAM)
 
 
 def _train(config: Config, environment: Environment, directory: RunDirectory) -> RunResult:
@@ -112,7 +104,7 @@ def _evaluate_baseline(config: Config, environment: Environment) -> Evaluation |
     if environment.spec.baseline_policy is None:
         return None
     evaluate = jax.jit(evaluate_baseline, static_argnums=(0, 2))
-    return jax.device_get(evaluate(environment, evaluation_key(config.seed), config.eval_episodes))
+    return jax.device_get(evaluate(environment, evaluation_key(jax.random.key(config.seed)), config.eval_episodes))
 
 
 def _check_memory(config: Config, spec: EnvSpec) -> None:

@@ -78,6 +78,7 @@ class EpisodeLog(NamedTuple):
     episode_length: Array  # int32[E], steps
     epsilon: Array  # float32[], exploration rate of the vector step
     updates: UpdateMetrics  # float32[E] each, mean over the updates made while the episode ran, NaN without any
+    step_updates: UpdateMetrics  # float32[] each, mean over the vector step's own updates, NaN without any
 
 
 class Evaluation(NamedTuple):

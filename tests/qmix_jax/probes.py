@@ -86,7 +86,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class ConstantReward(Probe):
-    """One step, rewards 1/4 and 3/4: q_tot is 1. A trainer that learns from one agent, or from the mean, gets it wrong."""
+    """One step, rewards 1/4 and 3/4: q_tot is 1. Learning from one agent, or from the mean, gets it wrong."""
 
     def rewards(self, state, actions):
         return jnp.array([0.25, 0.75])
@@ -186,13 +186,13 @@ class ForbiddenFruit(Probe):
 
 @dataclass(frozen=True)
 class Matrix(Probe):
-    """One step; the team is paid by the joint action. Rows are agent 0's actions, columns agent 1's.
+    """One step; the team is paid twice the product of its actions. Rows are agent 0's actions, columns agent 1's.
 
-    Either agent's best action is 2 beside any partner's (the matrix is monotonic), so QMIX can represent it, but no
-    sum of one value per agent can: 8 - 1 is not 1 - 0. VDN would be wrong by 1.5 or more somewhere.
+    More is never less, so QMIX can represent it, but a sum of one value per agent cannot: the best one, row mean plus
+    column mean minus mean, is 2 off in every corner, -2 and 6 instead of 0 and 8.
     """
 
-    payoffs: tuple[tuple[float, ...], ...] = ((0.0, 0.0, 0.0), (0.0, 1.0, 1.0), (0.0, 1.0, 8.0))
+    payoffs: tuple[tuple[float, ...], ...] = ((0.0, 0.0, 0.0), (0.0, 2.0, 4.0), (0.0, 4.0, 8.0))
 
     def rewards(self, state, actions):
         return jnp.stack([jnp.array(self.payoffs)[actions[0], actions[1]], jnp.zeros(())])

@@ -7,6 +7,7 @@ import pytest
 
 from qmix_jax.initializers import orthogonal
 
+
 def _matrices(shape, count, gain=1.0, seed=0):
     """Return `count` matrices drawn together, as initialising several agents does."""
     keys = jax.random.split(jax.random.key(seed), count)

@@ -1,4 +1,4 @@
-"""A two-agent matrix game that needs a mixer: more than a sum of one value per agent."""
+"""A two-agent matrix game that needs a mixer: no sum of one value per agent knows its payoffs."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,14 +10,15 @@ def test_the_best_joint_action_is_found_and_every_payoff_known():
     env = Matrix()
     config = small_config(
         num_envs=8,
-        total_steps=8 * 2000,
-        eval_interval=8 * 2000,
+        total_steps=8 * 1200,
+        eval_interval=8 * 1200,
         buffer_capacity=4000,
         min_buffer_size=64,
-        batch_size=64,
+        batch_size=32,
         train_frequency=8,
         lr=1e-2,
         n_step=1,
+        mixing_size=32,
         epsilon_end=1.0,
     )
     state = ProbeState(jnp.int32(0), jnp.float32(1), jnp.int32(0))

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import numpy_q_tot, randomize
+from helpers import numpy_q_tot, quick_jit, randomize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,9 +12,11 @@ from qmix_jax.mixers import QMixer
 
 AGENTS, STATES, BATCH = 3, 4, 5
 mixer = QMixer(mixing_size=6, hypernet_size=7, init_scale=1.0)
-initial = jax.jit(mixer.init)(jax.random.key(0), jnp.zeros((1, AGENTS)), jnp.zeros((1, STATES)))
-q_tot = jax.jit(mixer.apply)
-gradient = jax.jit(jax.vmap(jax.grad(lambda qs, state, params: mixer.apply(params, qs[None], state[None])[0]), (0, 0, None)))
+initial = quick_jit(mixer.init)(jax.random.key(0), jnp.zeros((1, AGENTS)), jnp.zeros((1, STATES)))
+q_tot = quick_jit(mixer.apply)
+gradient = quick_jit(
+    jax.vmap(jax.grad(lambda qs, state, params: mixer.apply(params, qs[None], state[None])[0]), (0, 0, None))
+)
 
 
 def _inputs(seed, scale=1.0):
@@ -65,8 +67,8 @@ def test_the_bias_is_a_value_of_the_state_alone():
 def test_a_small_initial_scale_starts_near_zero():
     small = QMixer(mixing_size=32, hypernet_size=64, init_scale=0.01)
     agent_qs, states = _inputs(0)
-    params = jax.jit(small.init)(jax.random.key(0), agent_qs, states)
-    assert np.abs(jax.jit(small.apply)(params, agent_qs, states)).max() < 0.1
+    params = quick_jit(small.init)(jax.random.key(0), agent_qs, states)
+    assert np.abs(quick_jit(small.apply)(params, agent_qs, states)).max() < 0.1
 
 
 def test_ranks_are_checked():

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import numpy_q_values, randomize
+from helpers import numpy_q_values, quick_jit, randomize
 
 from qmix_jax.networks import append_agent_ids, make_agents
 
@@ -13,13 +13,15 @@ AGENTS, FEATURES, ACTIONS, BATCH = 3, 4, 5, 6
 
 def _agents(share_parameters):
     agents = make_agents((8, 7), AGENTS, FEATURES, ACTIONS, share_parameters, head_init_scale=1.0)
-    return agents._replace(init=jax.jit(agents.init), apply=jax.jit(agents.apply))
+    return agents._replace(init=quick_jit(agents.init), apply=quick_jit(agents.apply))
 
 
 separate, shared = _agents(False), _agents(True)
 SEPARATE = separate.init(jax.random.key(0))
 SHARED = shared.init(jax.random.key(0))
-CASES = pytest.mark.parametrize(("agents", "initial"), [(separate, SEPARATE), (shared, SHARED)], ids=["separate", "shared"])
+CASES = pytest.mark.parametrize(
+    ("agents", "initial"), [(separate, SEPARATE), (shared, SHARED)], ids=["separate", "shared"]
+)
 
 
 def _features(seed=0):
@@ -101,7 +103,7 @@ def test_a_row_does_not_depend_on_its_neighbours(agents, initial):
 
 def test_small_heads_start_near_zero():
     agents = make_agents((8,), AGENTS, FEATURES, ACTIONS, False, head_init_scale=0.01)
-    q_values = jax.jit(agents.apply)(jax.jit(agents.init)(jax.random.key(0)), _features())
+    q_values = quick_jit(agents.apply)(quick_jit(agents.init)(jax.random.key(0)), _features())
     assert q_values.shape == (AGENTS, BATCH, ACTIONS)
     assert q_values.dtype == jnp.float32
     assert 0 < np.abs(q_values).max() < 0.1

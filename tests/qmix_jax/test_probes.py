@@ -34,7 +34,8 @@ def _state(step=0, cue=1.0, place=0):
 
 
 def test_a_constant_team_reward():
-    config, env = _config(400), ConstantReward()
+    """With one environment alone: the smallest `num_envs`."""
+    config, env = _config(400, num_envs=1, total_steps=400, eval_interval=400, train_frequency=1), ConstantReward()
     np.testing.assert_allclose(joint_values(config, env, train(env, config), _state()), 1.0, atol=0.05)
 
 

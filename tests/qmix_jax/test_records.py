@@ -20,6 +20,7 @@ LOG = EpisodeLog(
         td_error=np.array([[9, NAN, 0.5], [0.75, 9, 9]], np.float32),
         q_value=np.array([[9, NAN, 2], [-1, 9, 9]], np.float32),
     ),
+    step_updates=UpdateMetrics(*np.array([[9, NAN], [9, NAN], [9, NAN]], np.float32)),
 )
 TEXT = """\
 episode,episode_return,episode_length,epsilon,loss,td_error,q_value

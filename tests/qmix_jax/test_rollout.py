@@ -127,7 +127,8 @@ def test_losses_belong_to_the_episodes_time(run):
         for step in range(20, STEPS)
         for first in range(NUM_ENVS)
         for second in range(first)
-        if finished[step, first] and finished[step, second]
+        if finished[step, first]
+        and finished[step, second]
         and log.episode_length[step, first] == log.episode_length[step, second]
     ]
     assert pairs

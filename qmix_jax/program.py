@@ -1,0 +1,71 @@
+"""A whole run as one pure function: jit it, vmap it over keys, call it in a notebook."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from env_jax.types import Environment
+from qmix_jax.config import Config
+from qmix_jax.environments import make_environment
+from qmix_jax.evaluation import evaluation_key
+from qmix_jax.trainer import make_trainer
+from qmix_jax.types import Array, EpisodeLog, Evaluation, TrainState, UpdateMetrics
+
+
+class RunMetrics(NamedTuple):
+    """What a run reports, one row per chunk of `config.chunk_length` vector steps; K chunks."""
+
+    env_steps: Array  # int32[K], environment steps by the end of the chunk
+    episodes: Array  # int32[K], episodes that finished in the chunk
+    episode_return: Array  # float32[K], mean discounted team return of those, NaN without any
+    episode_length: Array  # float32[K], mean length of those in steps, NaN without any
+    epsilon: Array  # float32[K], exploration rate at the end of the chunk
+    updates: UpdateMetrics  # float32[K] each, mean over the chunk's vector steps with updates, NaN without any
+    evaluation: Evaluation  # float32[K] each, greedy policy at the end of the chunk
+
+
+def make_train(
+    config: Config, environment: Environment | None = None
+) -> Callable[[Array], tuple[TrainState, RunMetrics]]:
+    """Build `train(key) -> (state, metrics)`, jittable whole and vmappable over keys.
+
+    `train(jax.random.key(config.seed))` trains what `python train.py` does with the same configuration, and
+    evaluates after every chunk.
+
+    Args:
+        config: settings; those of the run directory are not used.
+        environment: what to train on; by default what `config` names.
+    """
+    environment = environment or make_environment(config)
+    trainer = make_trainer(config, environment)
+
+    def train(key: Array) -> tuple[TrainState, RunMetrics]:
+        eval_key = evaluation_key(jax.random.clone(key))
+
+        def chunk(state: TrainState, _: None) -> tuple[TrainState, RunMetrics]:
+            state, log = trainer.train_chunk(state)
+            evaluation = trainer.evaluate(state.learner.params, jax.random.clone(eval_key))
+            return state, summarise_chunk(state.vector_step * config.num_envs, log, evaluation)
+
+        return jax.lax.scan(chunk, trainer.init(key), length=config.vector_steps // config.chunk_length)
+
+    return train
+
+
+def summarise_chunk(env_steps: Array, log: EpisodeLog, evaluation: Evaluation) -> RunMetrics:
+    """Means over one chunk's log, `EpisodeLog` with a leading axis of vector steps."""
+
+    def finished_mean(values: Array) -> Array:
+        return jnp.mean(values.astype(jnp.float32), where=log.finished)
+
+    return RunMetrics(
+        env_steps=env_steps,
+        episodes=jnp.sum(log.finished, dtype=jnp.int32),
+        episode_return=finished_mean(log.episode_return),
+        episode_length=finished_mean(log.episode_length),
+        epsilon=log.epsilon[-1],
+        updates=jax.tree.map(jnp.nanmean, log.step_updates),
+        evaluation=evaluation,
+    )
