@@ -14,24 +14,39 @@ NEARNESS_DECAY = 0.95  # per step of distance; any figure that still tells 1 ste
 
 
 def encode_observations(observations: jax.Array) -> jax.Array:
-    """Turn raw views, float32[4, 18], into network inputs within -1..1, float32[4, 30].
+    """Turn raw views, float32[4, 18], into network inputs within -1..1, float32[4, 27].
 
-    Own cell (2 numbers), then 7 numbers for each of the neighbour and the three food slots, all 0 where a slot is
-    empty: whether it is filled; offset from self in grid lengths (2); direction, the offset's signs (2); nearness,
-    `NEARNESS_DECAY ** distance`; whether it is 1 step away. The slot that is always empty is dropped.
+    Own cell (2 numbers). The neighbour (4): offset from self in grid lengths (2), nearness `NEARNESS_DECAY **
+    distance`, whether it is 1 step away. Each of the three food slots (7), all 0 where it is empty: the same 4
+    after whether it is filled, and the offset's signs (2), the way to walk. What never changes is dropped.
     """
     far = GRID_SIZE - 1
     here = observations[:, 0:2]
-    others = observations[:, 3 : 6 + 3 * NUM_FOOD_SLOTS].reshape(-1, 1 + NUM_FOOD_SLOTS, 3)
-    filled = others[:, :, 2:]
-    offset = (others[:, :, :2] - here[:, None]) * filled
-    distance = jnp.abs(offset).sum(axis=-1, keepdims=True)
-    nearness = NEARNESS_DECAY**distance * filled
-    adjacent = (distance == 1).astype(jnp.float32)
-    features = jnp.concatenate([filled, offset / far, jnp.sign(offset), nearness, adjacent], axis=-1)
-    return jnp.concatenate([here / far * 2 - 1, features.reshape(features.shape[0], -1)], axis=-1)
+    neighbour = observations[:, 3:5] - here
+    slots = observations[:, 6 : 6 + 3 * NUM_FOOD_SLOTS].reshape(-1, NUM_FOOD_SLOTS, 3)
+    filled = slots[:, :, 2:]
+    foods = (slots[:, :, :2] - here[:, None]) * filled
+    food_nearness, food_adjacent = _closeness(foods)
+    food_features = jnp.concatenate(
+        [filled, foods / far, food_nearness * filled, food_adjacent, jnp.sign(foods)], axis=-1
+    )
+    return jnp.concatenate(
+        [
+            here / far * 2 - 1,
+            neighbour / far,
+            *_closeness(neighbour),
+            food_features.reshape(food_features.shape[0], -1),
+        ],
+        axis=-1,
+    )
 
 
 def encode_state(state: jax.Array) -> jax.Array:
-    """Turn the global state, float32[72], into network inputs, float32[120]: the four encoded views in a row."""
+    """Turn the global state, float32[72], into network inputs, float32[108]: the four encoded views in a row."""
     return encode_observations(state.reshape(NUM_AGENTS, OBSERVATION_SIZE)).reshape(-1)
+
+
+def _closeness(offset: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Nearness and adjacency of things at float32[..., 2] offsets in cells: two float32[..., 1]."""
+    distance = jnp.abs(offset).sum(axis=-1, keepdims=True)
+    return NEARNESS_DECAY**distance, (distance == 1).astype(jnp.float32)

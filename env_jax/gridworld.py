@@ -45,6 +45,7 @@ class GridWorld25:
             state_size=NUM_AGENTS * OBSERVATION_SIZE,
             max_steps=self.max_steps,
             observation_dtype=jnp.uint8,
+            masks_actions=False,
             encode_observations=encoding.encode_observations,
             state_from_observations=observations.state_from_observations,
             encode_state=encoding.encode_state,

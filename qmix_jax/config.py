@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, fields
 from math import isfinite
 from typing import Any
 
+_LONGEST_CHUNK = 20_000  # environment steps; progress, checkpoints and Ctrl-C wait for the end of a chunk
+
 
 class ConfigError(ValueError):
     """A configuration that cannot work; the message is one line that names the flag, its value and what is accepted."""
@@ -149,7 +151,8 @@ class Config:
 
         The divisor of `vector_steps` nearest below the interval, so that all chunks share one compilation.
         """
-        wanted = min(max(1, self.eval_interval // self.num_envs), self.vector_steps)
+        longest = min(self.eval_interval, _LONGEST_CHUNK) // self.num_envs
+        wanted = min(max(1, longest), self.vector_steps)
         return max(length for length in range(1, wanted + 1) if self.vector_steps % length == 0)
 
     def notices(self) -> list[str]:

@@ -22,7 +22,7 @@ def random_action(uniform: Array, action_mask: Array) -> Array:
     """Allowed action by a uniform number in [0, 1): float32[], bool[A] -> int32[]."""
     chex.assert_rank([uniform, action_mask], [0, 1])
     allowed_so_far = jnp.cumsum(action_mask)
-    rank = jnp.floor(uniform * allowed_so_far[-1]).astype(allowed_so_far.dtype)
+    rank = jnp.floor(uniform * allowed_so_far[-1].astype(jnp.float32)).astype(allowed_so_far.dtype)
     return jnp.argmax(allowed_so_far > rank).astype(jnp.int32)
 
 

@@ -123,5 +123,5 @@ def select_actions(q_values: Array, actions: Array) -> Array:
     A masked sum, not a gather: its gradient is a product, where a gather's is a slow scatter.
     """
     chex.assert_rank([q_values, actions], [3, 2])
-    chosen = actions[:, :, None] == jnp.arange(q_values.shape[-1], dtype=actions.dtype)
+    chosen = actions[:, :, None] == jnp.arange(q_values.shape[-1], dtype=actions.dtype)[None, None, :]
     return jnp.sum(jnp.where(chosen, q_values, 0.0), axis=-1)

@@ -9,6 +9,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from qmix_jax.records import EpisodeRows
+from qmix_jax.types import EpisodeLog
 
 RECENT_EPISODES = 100  # the return shown is a mean over these
 _FORMAT = "{percentage:3.0f}% {bar} {n_fmt}/{total_fmt} steps, {rate_noinv_fmt}, ETA {remaining}{postfix}"
@@ -37,22 +38,24 @@ class Progress:
         """Say that compilation is over: speed and time left count from here."""
         self._bar.unpause()
 
-    def update(self, env_steps: int, rows: EpisodeRows, evaluation: dict[str, float] | None) -> None:
+    def update(self, log: EpisodeLog, rows: EpisodeRows, evaluation: dict[str, float] | None) -> None:
         """Advance by one chunk.
 
         Args:
-            env_steps: environment steps of the chunk.
+            log: the chunk's log, arrays [C, E] on the host.
             rows: episodes that finished in it.
             evaluation: the row of the evaluation at its end, None without one.
         """
         self._episodes += len(rows.episode)
         self._recent = np.concatenate([self._recent, rows.episode_return])[-RECENT_EPISODES:]
-        if len(rows.episode):
-            self._epsilon, self._loss = rows.epsilon[-1], rows.loss[-1]
+        self._epsilon = float(log.epsilon[-1])
+        losses = log.step_updates.loss[~np.isnan(log.step_updates.loss)]
+        if len(losses):
+            self._loss = float(losses[-1])
         if evaluation is not None:
             self._optimality = evaluation["optimality"]
         self._bar.set_postfix_str(self._describe(), refresh=False)
-        self._bar.update(env_steps)
+        self._bar.update(log.finished.size)
 
     def _describe(self) -> str:
         recent_return = self._recent.mean() if len(self._recent) else math.nan

@@ -81,7 +81,7 @@ class Recorder:
             self._checkpoints.save(checkpoint_name(self._episodes), params)
         seconds = time.perf_counter() - self._started
         self._timing.write_row((self._env_steps, int(updates), self._episodes, seconds))
-        self._progress.update(env_steps, rows, row)
+        self._progress.update(log, rows, row)
 
     def finish(self, params: Params) -> None:
         """Write the final model."""

@@ -41,10 +41,14 @@ def make_replay(spec: EnvSpec, num_envs: int, capacity: int, batch_size: int, se
     def add(state: Any, transition: Transition) -> Any:
         return buffer.add(state, jax.tree.map(lambda x: x[:, None], transition))
 
+    def sample(state: Any, key: Array) -> Transition:
+        with jax.numpy_rank_promotion("allow"):  # flashbax broadcasts; our own tests forbid it
+            return buffer.sample(state, key).experience
+
     return Replay(
         init=lambda: buffer.init(empty_transition(spec)),
         add=add,
-        sample=lambda state, key: buffer.sample(state, key).experience,
+        sample=sample,
     )
 
 

@@ -20,31 +20,33 @@ def views():
 def test_one_view_by_hand():
     view = np.zeros((4, 18), np.float32)
     view[0] = [24, 0, 1, 12, 12, 1, 24, 6, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0]
-    neighbour = [1, -0.5, 0.5, -1, 1, 0.95**24, 0]
-    first_food = [1, 0, 0.25, 0, 1, 0.95**6, 0]
-    second_food = [1, -1, 0, -1, 0, 0.95**24, 0]
+    neighbour = [-0.5, 0.5, 0.95**24, 0]
+    first_food = [1, 0, 0.25, 0.95**6, 0, 0, 1]
+    second_food = [1, -1, 0, 0.95**24, 0, -1, 0]
     expected = [1, -1, *neighbour, *first_food, *second_food, *[0] * 7]
     np.testing.assert_allclose(encode_observations(jnp.asarray(view))[0], expected, atol=1e-6)
 
 
-def test_a_food_one_step_away_is_adjacent():
+def test_what_is_one_step_away_is_adjacent():
     view = np.zeros((4, 18), np.float32)
-    view[0] = [5, 5, 1, 5, 7, 1, 5, 6, 1, 6, 6, 1, 0, 0, 0, 0, 0, 0]
-    assert encode_observations(jnp.asarray(view))[0, 8::7].tolist() == [0, 1, 0, 0]
+    view[0] = [5, 5, 1, 5, 4, 1, 5, 6, 1, 6, 6, 1, 0, 0, 0, 0, 0, 0]
+    features = encode_observations(jnp.asarray(view))[0]
+    assert features[5] == 1
+    assert features[10::7].tolist() == [1, 0, 0]
 
 
 def test_the_raw_observation_can_be_read_back(views):
     encoded = np.asarray(jax.vmap(encode_observations)(views))
-    assert encoded.shape == (64, 4, 30)
+    assert encoded.shape == (64, 4, 27)
     assert encoded.dtype == np.float32
     assert np.abs(encoded).max() <= 1
 
     here = (encoded[..., 0:2] + 1) * 12
-    others = encoded[..., 2:].reshape(64, 4, 4, 7)
-    filled = others[..., :1]
-    others = np.concatenate([(others[..., 1:3] * 24 + here[:, :, None]) * filled, filled], -1)
+    slots = encoded[..., 6:].reshape(64, 4, 3, 7)
+    filled = slots[..., :1]
+    foods = np.concatenate([(slots[..., 1:3] * 24 + here[:, :, None]) * filled, filled], -1)
     one = np.ones((64, 4, 1))
-    parts = [here, one, others.reshape(64, 4, 12)]
+    parts = [here, one, here + encoded[..., 2:4] * 24, one, foods.reshape(64, 4, 9)]
     raw = np.concatenate([*parts, np.zeros((64, 4, 3))], axis=-1)
     np.testing.assert_array_equal(np.round(raw), views)
 
@@ -56,4 +58,4 @@ def test_the_state_is_the_four_encoded_views_in_a_row(views):
 
 def test_works_under_more_batch_dimensions(views):
     twice = jax.vmap(jax.vmap(encode_observations))(views.reshape(8, 8, 4, 18))
-    np.testing.assert_array_equal(twice.reshape(64, 4, 30), jax.vmap(encode_observations)(views))
+    np.testing.assert_array_equal(twice.reshape(64, 4, 27), jax.vmap(encode_observations)(views))

@@ -170,15 +170,15 @@ class Deadline(Probe):
 class ForbiddenFruit(Probe):
     """Two steps that look the same. In the first, action 2 pays each agent 1/2; in the second it is forbidden.
 
-    Allowed actions of the second step pay nothing, so it is worth 0, and q_tot of the joint action (2, 2) is 1. An
-    unmasked maximum would believe that action 2 pays in the second step too: q_tot = 1 / (1 - gamma), 2 at gamma 1/2.
-    Whoever takes the forbidden action all the same loses 10.
+    Allowed actions of the second step pay nothing, so it is worth 0, and q_tot of the joint action (2, 2) is 1. With no
+    mask at the maximum, or that of the step before or after, action 2 would seem to pay in the second step too: q_tot =
+    1 / (1 - gamma), 2 at gamma 1/2. Whoever takes the forbidden action all the same loses 10.
     """
 
     max_steps: int = 2
 
     def action_mask(self, state):
-        return jnp.ones((AGENTS, ACTIONS), bool).at[:, 2].set(state.step == 0)
+        return jnp.ones((AGENTS, ACTIONS), bool).at[:, 2].set(state.step != 1)
 
     def rewards(self, state, actions):
         return jnp.where(actions == 2, jnp.where(state.step == 0, 0.5, -10.0), 0.0)

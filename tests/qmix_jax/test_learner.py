@@ -24,9 +24,8 @@ def _loss(config, spec=SPEC):
     views = make_views(spec, config.encoding, config.state_clock)
     sizes = (config.hidden_sizes, spec.num_agents, views.num_features, spec.num_actions)
     agents = make_agents(*sizes, config.share_parameters, config.head_init_scale)
-    return make_loss(
-        config, views, agents, QMixer(config.mixing_size, config.hypernet_size, config.hypernet_init_scale)
-    )
+    mixer = QMixer(config.mixing_size, config.hypernet_size, config.hypernet_init_scale)
+    return make_loss(config, views, agents, mixer)
 
 
 def _two_parameters(config):

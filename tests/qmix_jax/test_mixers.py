@@ -14,9 +14,13 @@ AGENTS, STATES, BATCH = 3, 4, 5
 mixer = QMixer(mixing_size=6, hypernet_size=7, init_scale=1.0)
 initial = quick_jit(mixer.init)(jax.random.key(0), jnp.zeros((1, AGENTS)), jnp.zeros((1, STATES)))
 q_tot = quick_jit(mixer.apply)
-gradient = quick_jit(
-    jax.vmap(jax.grad(lambda qs, state, params: mixer.apply(params, qs[None], state[None])[0]), (0, 0, None))
-)
+
+
+def _one_q_tot(agent_qs, state, params):
+    return mixer.apply(params, agent_qs[None], state[None])[0]
+
+
+gradient = quick_jit(jax.vmap(jax.grad(_one_q_tot), (0, 0, None)))
 
 
 def _inputs(seed, scale=1.0):

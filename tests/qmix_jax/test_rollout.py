@@ -114,7 +114,7 @@ def test_every_finished_episode_is_logged(run):
 
 
 def test_losses_belong_to_the_episodes_time(run):
-    _, stored, log = run
+    _, _, log = run
     finished = log.finished
     # Two updates and a half per vector step, after the first twenty.
     before, after = finished[:20], finished[20:]

@@ -12,8 +12,10 @@ from probes import ConstantReward, Corridor
 
 from env_jax import GridWorld25
 from qmix_jax.config import Config
-from qmix_jax.replay import transition_bytes
-from qmix_jax.trainer import make_trainer, updates_due
+from qmix_jax.learner import Learner
+from qmix_jax.replay import Replay, transition_bytes
+from qmix_jax.trainer import make_trainer, updates_due, vector_step
+from qmix_jax.types import LearnerState, UpdateMetrics
 
 ENVS, STEPS = 4, 30
 
@@ -54,6 +56,29 @@ def _numbers(tree):
 def _assert_equal(first, second):
     for x, y in zip(_numbers(first), _numbers(second), strict=True):
         np.testing.assert_array_equal(x, y)
+
+
+def test_every_update_draws_its_own_batch():
+    """With a replay that gives back its key's random number, and a learner that writes down what it is given."""
+    config, env = _config(train_frequency=1, min_buffer_size=0, n_step=1), Corridor()
+
+    def init(key):
+        state = make_trainer(config, env).init(key)
+        return state.replace(learner=LearnerState((), jnp.zeros(config.total_updates), (), jnp.zeros((), jnp.int32)))
+
+    def update(state, number):
+        records = state.target_params.at[state.updates].set(number)
+        return state.replace(target_params=records, updates=state.updates + 1), UpdateMetrics(*jnp.ones(3))
+
+    learner = Learner(init, lambda params, seen: jnp.zeros((2, ENVS, 3)), update)
+    replay = Replay(lambda: (), lambda state, transition: state, lambda state, key: jax.random.uniform(key))
+
+    def run(key):
+        return jax.lax.scan(lambda s, _: vector_step(config, env, learner, replay, s), init(key), length=STEPS)
+
+    state, _ = quick_jit(run)(jax.random.key(0))
+    assert state.learner.updates == config.total_updates > 2 * STEPS
+    assert len(np.unique(state.learner.target_params)) == config.total_updates
 
 
 @pytest.fixture(scope="module")
