@@ -78,7 +78,7 @@ class Config:
     epsilon_start: float = setting(
         1.0, "share of random actions at the start", at_least=0.0, at_most=1.0, group="Exploration"
     )
-    epsilon_end: float = setting(0.0, "share of random actions after the decay", at_least=0.0, at_most=1.0)
+    epsilon_end: float = setting(0.02, "share of random actions after the decay", at_least=0.0, at_most=1.0)
     epsilon_decay_steps: int = setting(150_000, "environment steps of the linear decay", at_least=1)
 
     hidden_sizes: tuple[int, ...] = setting(
