@@ -56,7 +56,8 @@ def make_learner(config: Config, spec: EnvSpec) -> Learner:
 
     def update(state: LearnerState, batch: Transition) -> tuple[LearnerState, UpdateMetrics]:
         gradient, metrics = jax.grad(loss, has_aux=True)(state.params, state.target_params, batch)
-        step, optimizer_state = optimizer.update(gradient, state.optimizer_state, state.params)
+        with jax.numpy_dtype_promotion("standard"):  # optax raises floats to its int32 step count
+            step, optimizer_state = optimizer.update(gradient, state.optimizer_state, state.params)
         params = optax.apply_updates(state.params, step)
         updates = state.updates + 1
         copy_now = updates % config.target_update_interval == 0

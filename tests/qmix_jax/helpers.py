@@ -1,6 +1,7 @@
 """What several tests share: small settings, batches of random numbers, and the networks again in slow NumPy."""
 
-from functools import partial
+from dataclasses import replace
+from functools import cache, partial
 from itertools import product
 
 import jax
@@ -41,13 +42,21 @@ def train(environment, config, seed=0):
     """Return the state after the whole run, compiled as one program."""
     trainer = make_trainer(config, environment)
 
-    def run(key):
-        state = trainer.init(key)
+    def run(key, learner):
+        state = trainer.init(key).replace(learner=learner)
         for _ in range(config.vector_steps // config.chunk_length):
             state, _ = trainer.train_chunk(state)
         return state
 
-    return quick_jit(run)(jax.random.key(seed))
+    networks = small_config(mixing_size=config.mixing_size, state_clock=config.state_clock)
+    learner = _initial_learner(networks, replace(environment.spec, name="any", max_steps=1), seed)
+    return quick_jit(run)(jax.random.key(seed), learner)
+
+
+@cache
+def _initial_learner(config, spec, seed):
+    """Initialise once for all probes of the same sizes: compiling that takes as long as all the rest."""
+    return quick_jit(make_learner(config, spec).init)(jax.random.key(seed))
 
 
 def joint_values(config, environment, state, env_state, elapsed=0):

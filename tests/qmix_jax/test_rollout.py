@@ -73,7 +73,8 @@ def run():
         train_frequency=2,
         batch_size=4,
         gamma=GAMMA,
-        epsilon_end=1.0,
+        epsilon_end=0.5,
+        epsilon_decay_steps=STEPS * NUM_ENVS // 2,
     )
     trainer = make_trainer(config, env)
     state, log = quick_jit(lambda key: trainer.train_chunk(trainer.init(key)))(jax.random.key(0))
@@ -111,6 +112,12 @@ def test_every_finished_episode_is_logged(run):
                 total, length = 0.0, 0
         assert state.episodes.length[number] == length
         assert state.episodes.discounted_return[number] == pytest.approx(total, rel=1e-6)
+
+
+def test_epsilon_falls_with_the_steps_of_all_environments(run):
+    """From 1 to 1/2 over half the run, which is 100 environment steps."""
+    _, _, log = run
+    np.testing.assert_allclose(log.epsilon, np.maximum(1 - 0.5 * np.arange(STEPS) * NUM_ENVS / 100, 0.5), rtol=1e-6)
 
 
 def test_losses_belong_to_the_episodes_time(run):
