@@ -30,7 +30,7 @@ class TimeStep:
 
     observations: Array  # float32[N, O], one row per agent, raw values
     state: Array  # float32[S], global state, for centralised training only
-    action_mask: Array  # bool[N, A], True where the action may be chosen
+    action_mask: Array  # bool[N, A], True where the action may be chosen; at least one per agent
     rewards: Array  # float32[N], each agent's own reward of this step (0 after a reset)
     terminated: Array  # bool[], the episode reached an end of its own
     truncated: Array  # bool[], the time limit ended the episode

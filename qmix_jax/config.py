@@ -58,12 +58,12 @@ class Config:
 
     buffer_capacity: int = setting(100_000, "replay size, in transitions", at_least=1, group="Replay")
     batch_size: int = setting(64, "sequences drawn per update (each gives one target)", at_least=1)
-    min_buffer_size: int = setting(10_000, "transitions in replay before the first update", at_least=0)
+    min_buffer_size: int = setting(10_000, "transitions in replay before updates are counted", at_least=0)
     train_frequency: int = setting(4, "environment steps per update", at_least=1)
 
     lr: float = setting(1e-3, "Adam's learning rate at the first update", above=0.0, at_most=1.0, group="Learning")
     lr_end_fraction: float = setting(
-        0.05, "learning rate at the last update, as a fraction of --lr (linear decay)", at_least=0.0, at_most=1.0
+        0.05, "learning rate at the end of the run, as a fraction of --lr (linear decay)", at_least=0.0, at_most=1.0
     )
     gamma: float = setting(0.95, "discount per step", at_least=0.0, at_most=1.0)
     n_step: int = setting(3, "steps of reward before the bootstrap", at_least=1, at_most=1_000)
@@ -172,6 +172,11 @@ class Config:
             lines.append(
                 f"--total_steps {self.total_steps}: rounded up to {self.env_steps}, "
                 f"a multiple of --num_envs {self.num_envs}"
+            )
+        if self.total_updates == 0:
+            lines.append(
+                f"--min_buffer_size {self.min_buffer_size}: the run ends after {self.env_steps} steps, "
+                "without any update"
             )
         return lines
 

@@ -31,7 +31,7 @@ def evaluate(environment: Environment, policy: Policy, key: Array, num_episodes:
     carry = (play_key, jnp.zeros((), jnp.int32), starts, first, zeros, zeros, zeros > 0.0)
 
     def unfinished(carry: tuple[Any, ...]) -> Array:
-        return jnp.any(~carry[-1])
+        return jnp.any(~carry[-1]) & (carry[1] < spec.max_steps)  # the limit, should the environment not keep it
 
     def play(carry: tuple[Any, ...]) -> tuple[Any, ...]:
         key, step, states, time_steps, returns, lengths, finished = carry

@@ -1,4 +1,4 @@
-"""QMIX's monotonic mixing network (Rashid et al. 2018, section 4.1, figure 2)."""
+"""QMIX's monotonic mixing network (Rashid et al. 2018, section 4, figure 2)."""
 
 import chex
 import jax.numpy as jnp

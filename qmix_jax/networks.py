@@ -16,7 +16,7 @@ from qmix_jax.types import Array, Params
 
 
 class QNetwork(nn.Module):
-    """MLP with LayerNorm and ReLU after each layer, then dueling heads (Wang et al. 2016, eq. 9)."""
+    """MLP with LayerNorm, then ReLU, after each layer, and dueling heads (Wang et al. 2016, eq. 9)."""
 
     hidden_sizes: tuple[int, ...]
     num_actions: int

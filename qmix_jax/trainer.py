@@ -24,7 +24,7 @@ class Trainer(NamedTuple):
     """A configured trainer as pure functions; jit them as you need (`train_chunk` with its state donated)."""
 
     init: Callable[[Array], TrainState]  # key -> state
-    train_chunk: Callable[[TrainState], tuple[TrainState, EpisodeLog]]  # chunk_length vector steps
+    train_chunk: Callable[[TrainState], tuple[TrainState, EpisodeLog]]  # chunk_length vector steps; the caller repeats
     evaluate: Callable[[Params, Array], Evaluation]  # (params, key) -> greedy evaluation
 
 

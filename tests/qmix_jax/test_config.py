@@ -147,3 +147,8 @@ def test_the_default_flags_work_from_1_to_4096_environments(num_envs):
 def test_the_smallest_buffer_holds_one_sequence_of_every_environment():
     config = Config(buffer_capacity=256, num_envs=64, n_step=3, min_buffer_size=256, batch_size=256)
     assert config.replay_capacity == config.first_update_step == 256
+
+
+def test_a_run_too_short_to_learn_says_so():
+    notices = Config(num_envs=64, total_steps=6400).notices()
+    assert any("without any update" in line and "--min_buffer_size 10000" in line for line in notices)
