@@ -8,14 +8,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import Field, fields
 from difflib import get_close_matches
-from typing import Any, get_args, get_origin
+from typing import Any
 
-from qmix_jax.config import Config, ConfigError, accepts, describe_limits
+from qmix_jax.config import Config, ConfigError
 from qmix_jax.run_directory import check_results_dir
+from qmix_jax.settings import check_value, is_tuple, scalar_type
 
 _BOOLS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _METAVARS = {int: "N", float: "X", str: "NAME", bool: "true|false"}
-_TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,11 +67,11 @@ def _make_parser() -> _Parser:
     for declared in fields(Config):
         if declared.metadata["group"]:
             group = parser.add_argument_group(declared.metadata["group"])
-        kind = _scalar_type(declared)
+        kind = scalar_type(declared)
         bare: dict[str, Any] = {}  # how many values; a bool alone means true
         if kind is bool:
             bare = {"nargs": "?", "const": "true"}
-        elif get_origin(declared.type) is tuple:
+        elif is_tuple(declared):
             bare = {"nargs": "+"}
         metavar = "|".join(declared.metadata["choices"] or [_METAVARS[kind]])
         group.add_argument(f"--{declared.name}", metavar=metavar, help=_help_line(declared), **bare)
@@ -136,18 +136,11 @@ def _read(declared: Field[Any], text: str | list[str]) -> Any:
     if isinstance(text, list):
         return tuple(_read(declared, element) for element in text)
     text = text.strip()
-    kind = _scalar_type(declared)
+    kind = scalar_type(declared)
+    value: Any
     try:
         value = _BOOLS[text.lower()] if kind is bool else kind(text)
     except (KeyError, ValueError):
-        limits = "" if kind is bool else f", {describe_limits(declared.metadata)}"
-        raise ConfigError(f"--{declared.name} {text}: must be {_TYPE_NAMES[kind]}{limits}") from None
-    if not accepts(value, declared.metadata):
-        raise ConfigError(f"--{declared.name} {text}: must be {describe_limits(declared.metadata)}")
+        value = None  # no setting accepts it
+    check_value(declared, value, text)
     return value
-
-
-def _scalar_type(declared: Field[Any]) -> type:
-    """`int` of int, int | None and tuple[int, ...]."""
-    elements = [kind for kind in get_args(declared.type) if kind not in (type(None), Ellipsis)]
-    return elements[0] if elements else declared.type  # type: ignore[return-value]

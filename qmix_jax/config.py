@@ -4,37 +4,13 @@ A field's declaration is the single place for its default, its help line and the
 line, the validation and `hparams.json` are made from it.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from math import isfinite
-from typing import Any
+from dataclasses import dataclass, fields
+
+from qmix_jax.settings import ConfigError, check_setting, setting
+
+__all__ = ["Config", "ConfigError"]
 
 _LONGEST_CHUNK = 20_000  # environment steps; progress, checkpoints and Ctrl-C wait for the end of a chunk
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot work; the message is one line that names the flag, its value and what is accepted."""
-
-
-def setting(
-    default: Any,
-    help: str,
-    *,
-    at_least: float | None = None,
-    above: float | None = None,
-    at_most: float | None = None,
-    choices: tuple[str, ...] | None = None,
-    group: str | None = None,
-) -> Any:
-    """A field with its help line and accepted values (applied to every element of a tuple).
-
-    A whole `at_least` marks a whole number, which traced code holds as int32. `group` opens a section of `--help`;
-    the fields that follow belong to it too.
-    """
-    if isinstance(at_least, int) and at_most is None:
-        at_most = 2**31 - 1
-    limits = {"at_least": at_least, "above": above, "at_most": at_most, "choices": choices}
-    return field(default=default, metadata={"help": help, "group": group, **limits})
 
 
 @dataclass(frozen=True)
@@ -110,7 +86,7 @@ class Config:
             ConfigError: naming the first flag that is out of its limits, or the flags that contradict each other.
         """
         for declared in fields(self):
-            _check_field(declared.name, getattr(self, declared.name), declared.metadata)
+            check_setting(declared, getattr(self, declared.name))
         _check_combinations(self)
 
     @property
@@ -147,13 +123,15 @@ class Config:
 
     @property
     def chunk_length(self) -> int:
-        """Vector steps per compiled call: at most `eval_interval` environment steps, without a short last chunk.
+        """Vector steps per compiled call, at most `eval_interval` environment steps; the last call may make fewer."""
+        longest = max(1, min(self.eval_interval, _LONGEST_CHUNK) // self.num_envs)
+        calls = -(-self.vector_steps // longest)
+        return -(-self.vector_steps // calls)
 
-        The divisor of `vector_steps` nearest below the interval, so that all chunks share one compilation.
-        """
-        longest = min(self.eval_interval, _LONGEST_CHUNK) // self.num_envs
-        wanted = min(max(1, longest), self.vector_steps)
-        return max(length for length in range(1, wanted + 1) if self.vector_steps % length == 0)
+    @property
+    def num_chunks(self) -> int:
+        """Compiled calls of the run."""
+        return -(-self.vector_steps // self.chunk_length)
 
     def notices(self) -> list[str]:
         """What the run rounds, one line each, to be said at the start."""
@@ -179,40 +157,6 @@ class Config:
                 "without any update"
             )
         return lines
-
-
-def _check_field(name: str, value: Any, limits: Mapping[str, Any]) -> None:
-    values = value if isinstance(value, tuple) else (value,)
-    if isinstance(value, tuple) and not value:
-        raise ConfigError(f"--{name}: needs at least one value")
-    for number in values:
-        if not accepts(number, limits):
-            raise ConfigError(f"--{name} {number}: must be {describe_limits(limits)}")
-
-
-def accepts(value: Any, limits: Mapping[str, Any]) -> bool:
-    """Whether a field's metadata allows one value."""
-    if limits["choices"] is not None:
-        return value in limits["choices"]
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return True
-    too_low = limits["at_least"] is not None and value < limits["at_least"]
-    not_above = limits["above"] is not None and value <= limits["above"]
-    too_high = limits["at_most"] is not None and value > limits["at_most"]
-    infinite = isinstance(value, float) and not isfinite(value)
-    return not (too_low or not_above or too_high or infinite)
-
-
-def describe_limits(limits: Mapping[str, Any]) -> str:
-    """Accepted values in words, such as 'at least 0 and at most 1'."""
-    if limits["choices"] is not None:
-        return f"one of {', '.join(limits['choices'])}"
-    parts = [
-        f"{word} {limits[key]:.10g}"
-        for key, word in (("at_least", "at least"), ("above", "above"), ("at_most", "at most"))
-        if limits[key] is not None
-    ]
-    return " and ".join(parts) or "a finite number"
 
 
 def _check_combinations(config: Config) -> None:

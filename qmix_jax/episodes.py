@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from qmix_jax.selection import select
 from qmix_jax.types import Array, EpisodeLog, Episodes, UpdateMetrics
 
 
@@ -13,6 +14,21 @@ def init_episodes(num_envs: int) -> Episodes:
         discounted_return=jnp.zeros(num_envs, jnp.float32),
         update_sums=jnp.zeros((num_envs, len(UpdateMetrics._fields)), jnp.float32),
         updates=jnp.zeros(num_envs, jnp.int32),
+    )
+
+
+def empty_log(num_envs: int, epsilon: Array) -> EpisodeLog:
+    """Log of a vector step that was not made, because the run ended before it."""
+    nothing = jnp.full(num_envs, jnp.nan)
+    per_step = jnp.full((), jnp.nan)
+    count = len(UpdateMetrics._fields)
+    return EpisodeLog(
+        finished=jnp.zeros(num_envs, jnp.bool_),
+        episode_return=nothing,
+        episode_length=jnp.zeros(num_envs, jnp.int32),
+        epsilon=epsilon,
+        updates=UpdateMetrics(*[nothing] * count),
+        step_updates=UpdateMetrics(*[per_step] * count),
     )
 
 
@@ -47,8 +63,4 @@ def advance_episodes(
     means = totals.update_sums / totals.updates.astype(jnp.float32)[:, None]
     step_means = jax.tree.map(lambda total: total / updates.astype(jnp.float32), update_sums)
     log = EpisodeLog(finished, totals.discounted_return, totals.length, epsilon, UpdateMetrics(*means.T), step_means)
-
-    def restart(total: Array) -> Array:
-        return jnp.where(jnp.expand_dims(finished, tuple(range(1, total.ndim))), jnp.zeros_like(total), total)
-
-    return jax.tree.map(restart, totals), log
+    return select(finished, init_episodes(finished.shape[0]), totals), log

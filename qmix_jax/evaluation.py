@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from env_jax.types import Environment, TimeStep
+from qmix_jax.selection import select
 from qmix_jax.types import Array, Evaluation
 
 SCORE_DISCOUNT = 0.95  # whatever gamma trains, so that runs compare
@@ -42,11 +43,7 @@ def evaluate(environment: Environment, policy: Policy, key: Array, num_episodes:
         returns = returns + SCORE_DISCOUNT ** step.astype(jnp.float32) * reward
         lengths = lengths + jnp.where(finished, 0.0, 1.0)
 
-        def keep_final(new: Array, old: Array) -> Array:
-            return jnp.where(jnp.expand_dims(finished, tuple(range(1, new.ndim))), old, new)
-
-        states = jax.tree.map(keep_final, next_states, states)
-        time_steps = jax.tree.map(keep_final, next_steps, time_steps)
+        states, time_steps = select(finished, (states, time_steps), (next_states, next_steps))
         return key, step + 1, states, time_steps, returns, lengths, time_steps.terminated | time_steps.truncated
 
     _, _, final_states, final_steps, returns, lengths, _ = jax.lax.while_loop(unfinished, play, carry)

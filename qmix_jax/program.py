@@ -15,13 +15,13 @@ from qmix_jax.types import Array, EpisodeLog, Evaluation, TrainState, UpdateMetr
 
 
 class RunMetrics(NamedTuple):
-    """What a run reports, one row per chunk of `config.chunk_length` vector steps; K chunks."""
+    """What a run reports, a row per chunk: `config.chunk_length` vector steps, or what is left. K chunks."""
 
     env_steps: Array  # int32[K], environment steps by the end of the chunk
     episodes: Array  # int32[K], episodes that finished in the chunk
     episode_return: Array  # float32[K], mean discounted team return of those, NaN without any
     episode_length: Array  # float32[K], mean length of those in steps, NaN without any
-    epsilon: Array  # float32[K], exploration rate at the end of the chunk
+    epsilon: Array  # float32[K], exploration rate of the chunk's last vector step
     updates: UpdateMetrics  # float32[K] each, mean over the chunk's vector steps with updates, NaN without any
     evaluation: Evaluation  # float32[K] each, greedy policy at the end of the chunk
 
@@ -49,7 +49,7 @@ def make_train(
             evaluation = trainer.evaluate(state.learner.params, jax.random.clone(eval_key))
             return state, summarise_chunk(state.vector_step * config.num_envs, log, evaluation)
 
-        return jax.lax.scan(chunk, trainer.init(key), length=config.vector_steps // config.chunk_length)
+        return jax.lax.scan(chunk, trainer.init(key), length=config.num_chunks)
 
     return train
 

@@ -38,10 +38,11 @@ class Progress:
         """Say that compilation is over: speed and time left count from here."""
         self._bar.unpause()
 
-    def update(self, log: EpisodeLog, rows: EpisodeRows, evaluation: dict[str, float] | None) -> None:
+    def update(self, env_steps: int, log: EpisodeLog, rows: EpisodeRows, evaluation: dict[str, float] | None) -> None:
         """Advance by one chunk.
 
         Args:
+            env_steps: environment steps by its end.
             log: the chunk's log, arrays [C, E] on the host.
             rows: episodes that finished in it.
             evaluation: the row of the evaluation at its end, None without one.
@@ -55,7 +56,7 @@ class Progress:
         if evaluation is not None:
             self._optimality = evaluation["optimality"]
         self._bar.set_postfix_str(self._describe(), refresh=False)
-        self._bar.update(log.finished.size)
+        self._bar.update(env_steps - self._bar.n)
 
     def _describe(self) -> str:
         recent_return = self._recent.mean() if len(self._recent) else math.nan

@@ -26,6 +26,7 @@ from qmix_jax.types import Array, EpisodeLog, Evaluation, Params
 class Chunk(NamedTuple):
     """What one compiled call left on the device."""
 
+    env_steps: int  # environment steps by its end
     log: EpisodeLog  # arrays [C, E]
     params: Params
     updates: Array  # int32[], gradient updates made so far
@@ -66,12 +67,11 @@ class Recorder:
 
     def record(self, chunk: Chunk) -> None:
         """Write what the next chunk of the run did."""
-        log, params, updates, evaluation = jax.device_get(chunk)
-        env_steps = log.finished.size
+        env_steps, log, params, updates, evaluation = jax.device_get(chunk)
         rows = finished_episodes(log, self._episodes)
         saves_due = (self._episodes + len(rows.episode)) // self._config.save_interval
         save = saves_due > self._episodes // self._config.save_interval
-        self._env_steps += env_steps
+        self._env_steps = env_steps
         self._episodes += len(rows.episode)
 
         self._training_log.write(rows)
@@ -81,7 +81,7 @@ class Recorder:
             self._checkpoints.save(checkpoint_name(self._episodes), params)
         seconds = time.perf_counter() - self._started
         self._timing.write_row((self._env_steps, int(updates), self._episodes, seconds))
-        self._progress.update(log, rows, row)
+        self._progress.update(env_steps, log, rows, row)
 
     def finish(self, params: Params) -> None:
         """Write the final model."""

@@ -3,10 +3,10 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from env_jax.types import Environment, TimeStep
 from qmix_jax.exploration import epsilon_greedy_action
+from qmix_jax.selection import select
 from qmix_jax.types import Array
 
 
@@ -39,11 +39,5 @@ def step_environments(
     reset_state, reset = jax.vmap(environment.reset)(jax.random.split(reset_key, num_envs))
     finished = stepped.terminated | stepped.truncated
 
-    def select(after_reset: Array, after_step: Array) -> Array:
-        return jnp.where(jnp.expand_dims(finished, tuple(range(1, after_step.ndim))), after_reset, after_step)
-
-    return (
-        jax.tree.map(select, reset_state, stepped_state),
-        jax.tree.map(select, reset, stepped),
-        stepped,
-    )
+    env_state, time_step = select(finished, (reset_state, reset), (stepped_state, stepped))
+    return env_state, time_step, stepped

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from qmix_jax.config import ConfigError
+from qmix_jax.settings import ConfigError
 
 
 @dataclass(frozen=True)

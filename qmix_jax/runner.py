@@ -55,16 +55,22 @@ def train_chunks(config: Config, programs: Programs) -> Iterator[Chunk]:
     """The run's chunks, each handed over when the next one already runs: host and device work side by side."""
     state = programs.init(jax.random.key(config.seed))
     pending = None
-    for index in range(1, config.vector_steps // config.chunk_length + 1):
+    for end in chunk_ends(config):
         state, log = programs.train_chunk(state)
         params, updates = programs.snapshot(state.learner)
-        due = evaluation_due(config, index * config.chunk_length * config.num_envs)
+        due = evaluation_due(config, end)
         evaluation = programs.evaluate(params, evaluation_key(jax.random.key(config.seed))) if due else None
         if pending is not None:
             yield pending
-        pending = Chunk(log, params, updates, evaluation)
+        pending = Chunk(end, log, params, updates, evaluation)
     assert pending is not None  # vector_steps is at least 1
     yield pending
+
+
+def chunk_ends(config: Config) -> list[int]:
+    """Environment steps by the end of each chunk."""
+    ends = [index * config.chunk_length for index in range(1, config.num_chunks)] + [config.vector_steps]
+    return [end * config.num_envs for end in ends]
 
 
 def evaluation_due(config: Config, env_steps: int) -> bool:

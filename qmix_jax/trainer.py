@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from env_jax.types import Environment, TimeStep
 from qmix_jax.config import Config
-from qmix_jax.episodes import advance_episodes, init_episodes
+from qmix_jax.episodes import advance_episodes, empty_log, init_episodes
 from qmix_jax.evaluation import evaluate
 from qmix_jax.exploration import greedy_action, linear_epsilon
 from qmix_jax.learner import Learner, make_learner
@@ -24,7 +24,7 @@ class Trainer(NamedTuple):
     """A configured trainer as pure functions; jit them as you need (`train_chunk` with its state donated)."""
 
     init: Callable[[Array], TrainState]  # key -> state
-    train_chunk: Callable[[TrainState], tuple[TrainState, EpisodeLog]]  # chunk_length vector steps; the caller repeats
+    train_chunk: Callable[[TrainState], tuple[TrainState, EpisodeLog]]  # chunk_length vector steps, or what is left
     evaluate: Callable[[Params, Array], Evaluation]  # (params, key) -> greedy evaluation
 
 
@@ -49,7 +49,13 @@ def make_trainer(config: Config, environment: Environment) -> Trainer:
 
     def train_chunk(state: TrainState) -> tuple[TrainState, EpisodeLog]:
         def body(state: TrainState, _: None) -> tuple[TrainState, EpisodeLog]:
-            return vector_step(config, environment, learner, replay, state)
+            def step(_: Array, carry: tuple[TrainState, EpisodeLog]) -> tuple[TrainState, EpisodeLog]:
+                return vector_step(config, environment, learner, replay, carry[0])
+
+            # A loop of one turn, or none after the run's end: so that the last chunk can be shorter.
+            turns = (state.vector_step < config.vector_steps).astype(jnp.int32)
+            log = empty_log(config.num_envs, exploration_rate(config, state.vector_step))
+            return jax.lax.fori_loop(0, turns, step, (state, log))
 
         return jax.lax.scan(body, state, length=config.chunk_length)
 
@@ -68,10 +74,7 @@ def vector_step(
 ) -> tuple[TrainState, EpisodeLog]:
     """One step of every environment, and the gradient updates that are due after it."""
     key, action_key, env_key, update_key = jax.random.split(state.key, 4)
-    epsilon = linear_epsilon(
-        state.vector_step * config.num_envs, config.epsilon_start, config.epsilon_end, config.epsilon_decay_steps
-    )
-
+    epsilon = exploration_rate(config, state.vector_step)
     q_values = learner.q_values(state.learner.params, state.time_step.observations)
     actions = choose_actions(action_key, q_values, state.time_step.action_mask, epsilon)
     env_state, time_step, stepped = step_environments(environment, env_key, state.env_state, actions)
@@ -95,6 +98,11 @@ def vector_step(
     finished = stepped.terminated | stepped.truncated
     episodes, log = advance_episodes(state.episodes, stepped.rewards, finished, update_sums, due, epsilon, config.gamma)
     return TrainState(key, state.vector_step + 1, env_state, time_step, replay_state, learner_state, episodes), log
+
+
+def exploration_rate(config: Config, step: Array) -> Array:
+    """Share of random actions in vector step int32[] `step` (from 0). float32[]."""
+    return linear_epsilon(step * config.num_envs, config.epsilon_start, config.epsilon_end, config.epsilon_decay_steps)
 
 
 def updates_due(config: Config, step: Array) -> Array:

@@ -71,7 +71,10 @@ class TrainState:
 
 
 class EpisodeLog(NamedTuple):
-    """One vector step's finished episodes: row e counts only where `finished[e]`."""
+    """One vector step's finished episodes: row e counts only where `finished[e]`.
+
+    A chunk stacks C of them; in the run's last chunk, steps beyond the run's end are rows without episodes or updates.
+    """
 
     finished: Array  # bool[E]
     episode_return: Array  # float32[E], discounted team return

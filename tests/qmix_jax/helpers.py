@@ -44,7 +44,7 @@ def train(environment, config, seed=0):
 
     def run(key, learner):
         state = trainer.init(key).replace(learner=learner)
-        for _ in range(config.vector_steps // config.chunk_length):
+        for _ in range(config.num_chunks):
             state, _ = trainer.train_chunk(state)
         return state
 

@@ -12,7 +12,9 @@ import qmix_jax
 ROOT = Path(__file__).parents[2]
 TRACED = {
     "config",
+    "settings",
     "types",
+    "selection",
     "networks",
     "mixers",
     "initializers",

@@ -26,6 +26,10 @@ def test_defaults_of_the_ten_flags():
     assert (Config().num_envs, Config().env_mode, Config().results_dir) == (64, "fixed", "results")
 
 
+def test_whole_numbers_will_do_for_a_float():
+    assert Config(gamma=1, epsilon_end=0).gamma == 1
+
+
 def test_frozen_and_hashable():
     assert hash(Config()) == hash(Config(lr=1e-3))
     assert Config() != Config(lr=2e-3)
@@ -58,7 +62,7 @@ def test_derived_numbers_of_the_main_command():
     assert config.sequence_length == 4
     assert config.first_update_step == 10_000
     assert config.total_updates == (204_800 - 10_000) // 4
-    assert config.vector_steps % config.chunk_length == 0
+    assert (config.chunk_length, config.num_chunks) == (19, 22)  # 21 of 9,728 environment steps, and one more step
 
 
 def test_updates_wait_for_one_whole_sequence():
@@ -72,7 +76,7 @@ def test_a_run_shorter_than_the_first_update_has_none():
 
 
 @given(st.integers(1, 4096), st.integers(1, 3000), st.integers(1, 10**6))
-def test_chunks_divide_the_run_and_keep_to_the_interval(num_envs, vector_steps, eval_interval):
+def test_chunks_cover_the_run_and_keep_to_the_interval(num_envs, vector_steps, eval_interval):
     capacity = 100 * num_envs
     config = Config(
         num_envs=num_envs,
@@ -83,8 +87,9 @@ def test_chunks_divide_the_run_and_keep_to_the_interval(num_envs, vector_steps, 
         batch_size=1,
     )
     assert config.vector_steps == vector_steps
-    assert vector_steps % config.chunk_length == 0
+    assert (config.num_chunks - 1) * config.chunk_length < vector_steps <= config.num_chunks * config.chunk_length
     assert 1 <= config.chunk_length * num_envs <= max(eval_interval, num_envs)
+    assert config.num_chunks <= 1 + vector_steps / max(1, min(eval_interval, 20_000) // num_envs)
 
 
 def test_what_is_rounded_is_said():
@@ -98,17 +103,17 @@ def test_what_is_rounded_is_said():
 
 
 REFUSED = [
-    ({"num_envs": 0}, "--num_envs 0: must be at least 1"),
+    ({"num_envs": 0}, "--num_envs 0: must be a whole number, at least 1"),
     ({"num_envs": -5}, "--num_envs -5"),
-    ({"gamma": 1.5}, "--gamma 1.5: must be at least 0 and at most 1"),
+    ({"gamma": 1.5}, "--gamma 1.5: must be a number, at least 0 and at most 1"),
     ({"gamma": -0.1}, "--gamma -0.1"),
     ({"gamma": float("nan")}, "--gamma nan"),
-    ({"lr": 0.0}, "--lr 0.0: must be above 0 and at most 1"),
+    ({"lr": 0.0}, "--lr 0.0: must be a number, above 0 and at most 1"),
     ({"lr": float("inf")}, "--lr inf"),
-    ({"max_grad_norm": 0.0}, "--max_grad_norm 0.0: must be above 0"),
+    ({"max_grad_norm": 0.0}, "--max_grad_norm 0.0: must be a number, above 0"),
     ({"max_grad_norm": float("inf")}, "--max_grad_norm inf"),
     ({"epsilon_start": 1.01}, "--epsilon_start 1.01"),
-    ({"epsilon_decay_steps": 0}, "--epsilon_decay_steps 0: must be at least 1"),
+    ({"epsilon_decay_steps": 0}, "--epsilon_decay_steps 0: must be a whole number, at least 1"),
     ({"n_step": 0}, "--n_step 0"),
     ({"hidden_sizes": ()}, "--hidden_sizes"),
     ({"hidden_sizes": (64, 0)}, "--hidden_sizes 0"),
@@ -125,6 +130,18 @@ REFUSED = [
     ({"train_frequency": 2**40}, "--train_frequency"),
     ({"epsilon_decay_steps": 10**12}, "--epsilon_decay_steps"),
     ({"seed": -1}, "--seed -1"),
+    ({"num_envs": 2.5}, "--num_envs 2.5: must be a whole number, at least 1"),
+    ({"num_envs": 2.0}, "--num_envs 2.0: must be a whole number"),
+    ({"num_envs": True}, "--num_envs True: must be a whole number"),
+    ({"total_steps": 1e6}, "--total_steps 1000000.0: must be a whole number"),
+    ({"total_episodes": None}, "--total_episodes None: must be a whole number"),
+    ({"gamma": "0.9"}, "--gamma 0.9: must be a number"),
+    ({"double_q": 1}, "--double_q 1: must be true or false"),
+    ({"hidden_sizes": [64, 64]}, "--hidden_sizes [64, 64]: must be a tuple of at least one value"),
+    ({"hidden_sizes": 64}, "--hidden_sizes 64: must be a tuple"),
+    ({"hidden_sizes": (64.0,)}, "--hidden_sizes 64.0: must be a whole number"),
+    ({"encoding": 1}, "--encoding 1: must be one of env, raw"),
+    ({"results_dir": 3}, "--results_dir 3: must be text"),
 ]
 
 

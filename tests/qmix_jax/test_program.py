@@ -44,7 +44,7 @@ def test_a_seed_of_many_is_that_seed_alone(runs):
     trainer = make_trainer(CONFIG, make_environment(CONFIG))
     state = jax.jit(trainer.init)(jax.random.key(1))
     chunk = jax.jit(trainer.train_chunk)
-    for _ in range(CONFIG.vector_steps // CONFIG.chunk_length):
+    for _ in range(CONFIG.num_chunks):
         state, _ = chunk(state)
     of_many = jax.tree.map(lambda x: x[1], runs[0])
     np.testing.assert_array_equal(of_many.replay.experience.actions, state.replay.experience.actions)

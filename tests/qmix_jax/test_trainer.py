@@ -40,7 +40,7 @@ class Run:
     def __call__(self, seed):
         """Train to the end; assert on the way that each chunk is the same program."""
         state = self.init(jax.random.key(seed))
-        for _ in range(self.config.vector_steps // self.config.chunk_length):
+        for _ in range(self.config.num_chunks):
             state, _ = self.train_chunk(state)
         return state
 
@@ -82,26 +82,37 @@ def test_every_update_draws_its_own_batch():
 
 
 @pytest.fixture(scope="module")
-def in_three_chunks():
-    return Run(_config(chunk=10), Corridor())
+def in_four_chunks():
+    return Run(_config(chunk=8), Corridor())
 
 
 @pytest.fixture(scope="module")
-def in_one_chunk(in_three_chunks):
-    return Run(_config(), Corridor(), in_three_chunks.init)
+def in_one_chunk(in_four_chunks):
+    return Run(_config(), Corridor(), in_four_chunks.init)
 
 
-def test_the_same_seed_gives_the_same_bits_without_a_retrace(in_three_chunks):
-    assert in_three_chunks.config.chunk_length == 10
-    first, second = in_three_chunks(0), in_three_chunks(0)
+def test_the_same_seed_gives_the_same_bits_without_a_retrace(in_four_chunks):
+    assert (in_four_chunks.config.chunk_length, in_four_chunks.config.num_chunks) == (8, 4)  # the last makes 6 steps
+    first, second = in_four_chunks(0), in_four_chunks(0)
     _assert_equal(first, second)
     assert first.vector_step == STEPS
-    assert first.learner.updates == in_three_chunks.config.total_updates == (120 - 20) // 3
+    assert first.learner.updates == in_four_chunks.config.total_updates == (120 - 20) // 3
 
 
-def test_chunks_do_not_change_the_result(in_three_chunks, in_one_chunk):
+def test_chunks_do_not_change_the_result(in_four_chunks, in_one_chunk):
     assert in_one_chunk.config.chunk_length == STEPS
-    _assert_equal(in_three_chunks(0), in_one_chunk(0))
+    _assert_equal(in_four_chunks(0), in_one_chunk(0))
+
+
+def test_steps_beyond_the_end_leave_no_trace(in_four_chunks):
+    state = in_four_chunks(0)
+    expected = _numbers(state)
+    state, log = in_four_chunks.train_chunk(state)
+    for before, after in zip(expected, _numbers(state), strict=True):
+        np.testing.assert_array_equal(before, after)
+    assert not log.finished.any()
+    assert np.isnan(log.step_updates.loss).all()
+    assert log.epsilon.tolist() == [0.5] * 8
 
 
 def test_another_seed_is_another_run(in_one_chunk):
