@@ -1,6 +1,7 @@
 """GridWorld25 in JAX: a cooperative foraging world, pure, jittable, and usable without any learner."""
 
 from env_jax.gridworld import GridWorld25
+from env_jax.last_action import LastAction
 from env_jax.oracle import best_return
 from env_jax.policies import greedy_nearest, random_policy
 from env_jax.types import Environment, EnvSpec, State, TimeStep
@@ -9,6 +10,7 @@ __all__ = [
     "EnvSpec",
     "Environment",
     "GridWorld25",
+    "LastAction",
     "State",
     "TimeStep",
     "best_return",

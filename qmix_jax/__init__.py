@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from qmix_jax.config import Config, ConfigError
+from qmix_jax.presets import preset_config
 
 if TYPE_CHECKING:
     from qmix_jax.checkpoint import load_params
@@ -20,6 +21,7 @@ __all__ = [
     "load_params",
     "make_train",
     "make_trainer",
+    "preset_config",
     "run",
 ]
 

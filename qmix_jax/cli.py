@@ -5,12 +5,13 @@ What it imports at the top must stay light: `--help` and a refused flag should a
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import Field, fields
 from difflib import get_close_matches
 from typing import Any
 
 from qmix_jax.config import Config, ConfigError
+from qmix_jax.presets import PRESETS, preset_config
 from qmix_jax.run_directory import check_results_dir
 from qmix_jax.settings import check_value, is_tuple, scalar_type
 
@@ -56,13 +57,14 @@ def _make_parser() -> _Parser:
     parser = _Parser(
         usage="%(prog)s [--flag value ...]",
         description="Train QMIX; everything is written to a new folder run_<i> of --results_dir.",
-        epilog="Names may be written with hyphens: --num-envs is --num_envs. Lists are written --hidden_sizes 64 64.",
+        epilog=_epilog(),
         formatter_class=_one_line_formatter,
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
         add_help=False,
     )
     parser.add_argument("-h", "--help", action="store_true", default=False, help="show this text and exit")
+    parser.add_argument("--preset", metavar="NAME", help="where the flags' defaults come from, see below")
     group: Any = parser
     for declared in fields(Config):
         if declared.metadata["group"]:
@@ -78,19 +80,31 @@ def _make_parser() -> _Parser:
     return parser
 
 
+def _epilog() -> str:
+    notes = "Names may be written with hyphens: --num-envs is --num_envs. Lists are written --hidden_sizes 64 64."
+    presets = [f"  {name}: {preset.summary}{_flags(preset.settings)}" for name, preset in PRESETS.items()]
+    return _escape("\n".join(["presets (flags override them):", *presets, "", notes]))
+
+
+def _flags(settings: Mapping[str, Any]) -> str:
+    """Settings as a user would type them, on a line of their own."""
+    return "\n     " + "".join(f" --{name} {_shown(value)}" for name, value in settings.items()) if settings else ""
+
+
 def _one_line_formatter(prog: str) -> argparse.HelpFormatter:
-    return argparse.HelpFormatter(prog, max_help_position=40, width=1000)
+    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=40, width=1000)
 
 
 def _help_line(declared: Field[Any]) -> str:
-    default = declared.default
-    if default is None:
-        return _escape(f"{declared.metadata['help']} (default: not set)")
-    if isinstance(default, bool):
-        default = str(default).lower()
-    elif isinstance(default, tuple):
-        default = " ".join(map(str, default))
+    default = "not set" if declared.default is None else _shown(declared.default)
     return _escape(f"{declared.metadata['help']} (default: {default})")
+
+
+def _shown(value: Any) -> str:
+    """A setting's value as it is written after its flag."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _escape(text: str) -> str:
@@ -102,7 +116,9 @@ def _parse(parser: _Parser, arguments: Sequence[str]) -> dict[str, Any]:
     given, unknown = parser.parse_known_args([_normalise(argument) for argument in arguments])
     if unknown and unknown[0].startswith("-"):
         flag = unknown[0].partition("=")[0]
-        nearest = get_close_matches(flag.strip("-"), [declared.name for declared in fields(Config)], 1, cutoff=0.5)
+        nearest = get_close_matches(
+            flag.strip("-"), ["preset", *(declared.name for declared in fields(Config))], 1, cutoff=0.5
+        )
         raise ConfigError(f"{flag}: unknown flag; " + (f"did you mean --{nearest[0]}?" if nearest else "see --help"))
     if unknown:
         raise ConfigError(f"{unknown[0].strip()}: unexpected value; flags begin with --, see --help")
@@ -128,8 +144,9 @@ def _make_config(arguments: dict[str, Any]) -> Config:
             f"--total_steps {arguments['total_steps'].strip()} and --total_episodes "
             f"{arguments['total_episodes'].strip()}: give only one of them"
         )
+    preset = arguments.pop("preset", "default").strip()
     declared = {declared.name: declared for declared in fields(Config)}
-    return Config(**{name: _read(declared[name], text) for name, text in arguments.items()})
+    return preset_config(preset, **{name: _read(declared[name], text) for name, text in arguments.items()})
 
 
 def _read(declared: Field[Any], text: str | list[str]) -> Any:

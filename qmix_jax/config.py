@@ -57,6 +57,13 @@ class Config:
     epsilon_end: float = setting(0.02, "share of random actions after the decay", at_least=0.0, at_most=1.0)
     epsilon_decay_steps: int = setting(150_000, "environment steps of the linear decay", at_least=1)
 
+    explore_repeat: int = setting(
+        8,
+        "most steps that a random action is repeated; n steps have probability proportional to n^-2; 1: single steps",
+        at_least=1,
+        at_most=10_000,
+    )
+
     hidden_sizes: tuple[int, ...] = setting(
         (64, 64), "widths of the agents' hidden layers", at_least=1, at_most=65_536, group="Networks"
     )
@@ -66,6 +73,7 @@ class Config:
     encoding: str = setting(
         "env", "network inputs: the environment's feature map, or raw observations", choices=("env", "raw")
     )
+    last_action: bool = setting(False, "agents and mixer also read every agent's last action")
     state_clock: bool = setting(True, "append the elapsed fraction of the episode to the mixer's state")
     hypernet_init_scale: float = setting(
         0.01, "orthogonal gain of the hypernetworks' outputs; small starts q_tot near 0", above=0.0

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from qmix_jax.selection import select
-from qmix_jax.types import Array, EpisodeLog, Episodes, UpdateMetrics
+from qmix_jax.types import Array, EpisodeLog, EpisodeMetrics, Episodes, UpdateMetrics
 
 
 def init_episodes(num_envs: int) -> Episodes:
@@ -12,7 +12,7 @@ def init_episodes(num_envs: int) -> Episodes:
     return Episodes(
         length=jnp.zeros(num_envs, jnp.int32),
         discounted_return=jnp.zeros(num_envs, jnp.float32),
-        update_sums=jnp.zeros((num_envs, len(UpdateMetrics._fields)), jnp.float32),
+        update_sums=jnp.zeros((num_envs, len(EpisodeMetrics._fields)), jnp.float32),
         updates=jnp.zeros(num_envs, jnp.int32),
     )
 
@@ -21,14 +21,13 @@ def empty_log(num_envs: int, epsilon: Array) -> EpisodeLog:
     """Log of a vector step that was not made, because the run ended before it."""
     nothing = jnp.full(num_envs, jnp.nan)
     per_step = jnp.full((), jnp.nan)
-    count = len(UpdateMetrics._fields)
     return EpisodeLog(
         finished=jnp.zeros(num_envs, jnp.bool_),
         episode_return=nothing,
         episode_length=jnp.zeros(num_envs, jnp.int32),
         epsilon=epsilon,
-        updates=UpdateMetrics(*[nothing] * count),
-        step_updates=UpdateMetrics(*[per_step] * count),
+        updates=EpisodeMetrics(*[nothing] * len(EpisodeMetrics._fields)),
+        step_updates=UpdateMetrics(*[per_step] * len(UpdateMetrics._fields)),
     )
 
 
@@ -53,14 +52,15 @@ def advance_episodes(
         gamma: discount of the logged return.
     """
     discount = gamma ** episodes.length.astype(jnp.float32)
+    kept = jnp.stack([getattr(update_sums, name) for name in EpisodeMetrics._fields])
     totals = Episodes(
         length=episodes.length + 1,
         discounted_return=episodes.discounted_return + discount * jnp.sum(rewards, axis=-1),
-        update_sums=episodes.update_sums + jnp.stack(update_sums)[None, :],
+        update_sums=episodes.update_sums + kept[None, :],
         updates=episodes.updates + updates,
     )
     # 0 / 0 is the wanted NaN: an episode without updates has no loss.
     means = totals.update_sums / totals.updates.astype(jnp.float32)[:, None]
     step_means = jax.tree.map(lambda total: total / updates.astype(jnp.float32), update_sums)
-    log = EpisodeLog(finished, totals.discounted_return, totals.length, epsilon, UpdateMetrics(*means.T), step_means)
+    log = EpisodeLog(finished, totals.discounted_return, totals.length, epsilon, EpisodeMetrics(*means.T), step_means)
     return select(finished, init_episodes(finished.shape[0]), totals), log

@@ -1,9 +1,10 @@
-"""Epsilon-greedy exploration with action masks."""
+"""Epsilon-greedy exploration with action masks, temporally extended."""
 
 import chex
 import jax.numpy as jnp
+import numpy as np
 
-from qmix_jax.types import Array
+from qmix_jax.types import Array, Exploration
 
 
 def linear_epsilon(env_steps: Array, start: float, end: float, decay_steps: int) -> Array:
@@ -37,3 +38,50 @@ def epsilon_greedy_action(uniform: Array, q_values: Array, action_mask: Array, e
     rescaled = jnp.clip(uniform / jnp.maximum(epsilon, 1e-8), 0.0, 1.0 - 1e-6)
     explored = random_action(rescaled, action_mask)
     return jnp.where(uniform < epsilon, explored, greedy_action(q_values, action_mask))
+
+
+def free_exploration(num_envs: int, num_agents: int) -> Exploration:
+    """Nobody repeats anything: the state at the start of every episode."""
+    zeros = jnp.zeros((num_envs, num_agents), jnp.int32)
+    return Exploration(action=zeros, remaining=jnp.copy(zeros))
+
+
+def extended_action(
+    uniforms: Array,
+    exploration: Exploration,
+    q_values: Array,
+    action_mask: Array,
+    epsilon: Array,
+    longest: int,
+) -> tuple[Exploration, Array]:
+    """Temporally extended epsilon-greedy action of one agent (Dabney et al. 2021, algorithm 1).
+
+    A random action, once drawn, is repeated for n steps in all, n from 1 to `longest` with probability proportional
+    to n^-2: an agent crosses the world where single random steps would undo each other. `longest` 1 is plain
+    epsilon-greedy. A repeated action that the mask now forbids is dropped.
+
+    Args:
+        uniforms: float32[2] in [0, 1): for the choice of the action, and of n.
+        exploration: what the agent is repeating, int32[] each.
+        q_values: float32[A].
+        action_mask: bool[A].
+        epsilon: float32[], probability that a free agent starts on a random action.
+        longest: largest n.
+
+    Returns:
+        What it will be repeating next, and the action, int32[].
+    """
+    chex.assert_shape(uniforms, (2,))
+    fresh = epsilon_greedy_action(uniforms[0], q_values, action_mask, epsilon)
+    drawn = jnp.where(uniforms[0] < epsilon, repeat_length(uniforms[1], longest), 1)
+    repeats = (exploration.remaining > 0) & action_mask[exploration.action]
+    action = jnp.where(repeats, exploration.action, fresh)
+    remaining = jnp.where(repeats, exploration.remaining, drawn) - 1
+    return Exploration(action=action, remaining=remaining), action
+
+
+def repeat_length(uniform: Array, longest: int) -> Array:
+    """A whole number n from 1 to `longest` with probability proportional to n^-2, from a uniform number. int32[]."""
+    weights = 1.0 / np.arange(1, longest + 1) ** 2
+    cumulative = np.cumsum(weights[:-1]) / np.sum(weights)
+    return 1 + jnp.sum(uniform >= cumulative.astype(np.float32), dtype=jnp.int32)

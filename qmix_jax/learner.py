@@ -7,6 +7,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import optax
+from jax.flatten_util import ravel_pytree
 
 from env_jax.types import EnvSpec
 from qmix_jax.config import Config
@@ -15,6 +16,14 @@ from qmix_jax.networks import Agents, make_agents
 from qmix_jax.targets import td_target
 from qmix_jax.types import Array, LearnerState, Params, Transition, UpdateMetrics
 from qmix_jax.views import Views, make_views
+
+
+class BatchValues(NamedTuple):
+    """What the loss computes for each sequence of a batch."""
+
+    q_tot: Array  # float32[B], value of the actions taken
+    td_error: Array  # float32[B], q_tot minus its target
+    target_lag: Array  # float32[B], see `make_loss`
 
 
 class Learner(NamedTuple):
@@ -55,13 +64,14 @@ def make_learner(config: Config, spec: EnvSpec) -> Learner:
         )
 
     def update(state: LearnerState, batch: Transition) -> tuple[LearnerState, UpdateMetrics]:
-        gradient, metrics = jax.grad(loss, has_aux=True)(state.params, state.target_params, batch)
+        (value, values), gradient = jax.value_and_grad(loss, has_aux=True)(state.params, state.target_params, batch)
         with jax.numpy_dtype_promotion("standard"):  # optax raises floats to its int32 step count
             step, optimizer_state = optimizer.update(gradient, state.optimizer_state, state.params)
         params = optax.apply_updates(state.params, step)
         updates = state.updates + 1
         copy_now = updates % config.target_update_interval == 0
         target_params = jax.tree.map(lambda new, old: jnp.where(copy_now, new, old), params, state.target_params)
+        metrics = update_metrics(value, values, gradient, config.max_grad_norm)
         return LearnerState(params, target_params, optimizer_state, updates), metrics
 
     return Learner(
@@ -84,12 +94,33 @@ def make_optimizer(config: Config) -> optax.GradientTransformation:
     )
 
 
+def update_metrics(loss: Array, values: BatchValues, gradient: Params, max_grad_norm: float) -> UpdateMetrics:
+    """What an update reports, from its float32[] loss, the batch's values and the gradient before clipping."""
+    # Of one flat vector, as the optimiser does it: XLA then computes the norm once for both.
+    grad_norm = jnp.linalg.norm(ravel_pytree(gradient)[0])
+    return UpdateMetrics(
+        loss=loss,
+        td_error=jnp.mean(jnp.abs(values.td_error)),
+        q_value=jnp.mean(values.q_tot),
+        td_error_std=jnp.std(values.td_error),
+        target_lag=jnp.mean(values.target_lag),
+        grad_norm=grad_norm,
+        clipped=(grad_norm > max_grad_norm).astype(jnp.float32),
+    )
+
+
 def make_loss(
     config: Config, views: Views, agents: Agents, mixer: Any
-) -> Callable[[Params, Params, Transition], tuple[Array, UpdateMetrics]]:
-    """Mean squared TD error of q_tot (Rashid et al. 2018, eq. 6) with double Q-learning and n-step targets."""
+) -> Callable[[Params, Params, Transition], tuple[Array, BatchValues]]:
+    """Mean squared TD error of q_tot (Rashid et al. 2018, eq. 6) with double Q-learning and n-step targets.
 
-    def loss(params: Params, target_params: Params, batch: Transition) -> tuple[Array, UpdateMetrics]:
+    The target lag is |q_tot(online agents) - q_tot(target agents)| of the bootstrap's actions, both by the target
+    mixer: how much of each target is due to the copy's age, in units of return. Double Q-learning has both agents'
+    values anyway, and the mixer's weights serve twice. The mixer's own lag would need another pass, and so would
+    the agents' without double Q-learning: it is NaN there.
+    """
+
+    def loss(params: Params, target_params: Params, batch: Transition) -> tuple[Array, BatchValues]:
         chex.assert_shape(batch.done, (None, config.n_step + 1))
         first, last = (jax.tree.map(lambda x, t=t: x[:, t], batch) for t in (0, -1))
 
@@ -103,17 +134,21 @@ def make_loss(
         selector = agents.apply(params["agents"], last_features) if config.double_q else target_values
         if last.action_mask is not None:
             selector = jnp.where(jnp.swapaxes(last.action_mask, 0, 1), selector, -jnp.inf)
-        target_chosen = select_actions(target_values, jnp.argmax(selector, axis=-1))
+        next_actions = jnp.argmax(selector, axis=-1)
+        target_chosen = select_actions(target_values, next_actions)
         last_mixer_state = views.mixer(last.observations, last.state, last.elapsed)
         target_q_tot = mixer.apply(target_params["mixer"], target_chosen.T, last_mixer_state)
+        target_lag = jnp.full_like(target_q_tot, jnp.nan)
+        if config.double_q:
+            online_chosen = jax.lax.stop_gradient(select_actions(selector, next_actions))
+            target_lag = jnp.abs(mixer.apply(target_params["mixer"], online_chosen.T, last_mixer_state) - target_q_tot)
 
         team_rewards = jnp.sum(batch.rewards[:, :-1], axis=-1)
         target = jax.vmap(td_target, in_axes=(0, 0, 0, None))(
             team_rewards, batch.done[:, :-1], target_q_tot, config.gamma
         )
         td_error = q_tot - jax.lax.stop_gradient(target)
-        value = jnp.mean(jnp.square(td_error))
-        return value, UpdateMetrics(loss=value, td_error=jnp.mean(jnp.abs(td_error)), q_value=jnp.mean(q_tot))
+        return jnp.mean(jnp.square(td_error)), BatchValues(q_tot, td_error, target_lag)
 
     return loss
 

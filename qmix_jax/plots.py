@@ -1,4 +1,4 @@
-"""training_plots.png: how a run went, at a glance."""
+"""training_plots.png and diagnostics_plots.png: how a run went, and how its Q-learning fared, at a glance."""
 
 import math
 from collections.abc import Sequence
@@ -35,16 +35,32 @@ def plot_training(
         best_return: mean best possible return of the evaluation's starts, NaN where unknown.
         baseline_return: mean return of the environment's baseline from the same starts, NaN where unknown.
     """
-    figure = Figure(figsize=(13, 12), layout="constrained")  # not pyplot's: nothing global is touched
-    figure.get_layout_engine().set(h_pad=0.12, w_pad=0.12)  # type: ignore[union-attr, call-arg]
-    figure.suptitle(title, fontsize=14)
-    panels = figure.subplots(3, 2)
+    figure, panels = _make_panels(title, rows=3)
     _plot_evaluation(panels[0, 0], evaluations, best_return, baseline_return)
     _plot_success(panels[0, 1], evaluations)
     _plot_episodes(panels[1, 0], "Episode returns while exploring", "discounted team return", episodes.episode_return)
     _plot_episodes(panels[1, 1], "Training loss", "mean squared TD error (log scale)", episodes.loss, log=True)
     _plot_episodes(panels[2, 0], "Q-values", "mean q_tot of the batches", episodes.q_value)
     _plot_exploration(panels[2, 1], episodes)
+    FigureCanvasAgg(figure).print_png(path)
+
+
+def plot_diagnostics(path: Path, title: str, diagnostics: Sequence[dict[str, float]], max_grad_norm: float) -> None:
+    """Draw what to look at when a run does not learn.
+
+    Args:
+        path: the PNG to write.
+        title: what was trained.
+        diagnostics: rows of diagnostics_log.csv.
+        max_grad_norm: gradients of a larger norm were scaled down to it.
+    """
+    figure, panels = _make_panels(title, rows=2)
+    _plot_q_values(panels[0, 0], diagnostics)
+    _plot_diagnostic(panels[0, 1], "Target-network lag", "change of the bootstrap's q_tot", diagnostics, "target_lag")
+    _plot_gradients(panels[1, 0], diagnostics, max_grad_norm)
+    _plot_diagnostic(
+        panels[1, 1], "Spread of TD errors", "standard deviation over a batch", diagnostics, "td_error_std"
+    )
     FigureCanvasAgg(figure).print_png(path)
 
 
@@ -58,6 +74,14 @@ def moving_average(values: np.ndarray, window: int) -> np.ndarray:
     return np.divide(sums, counts, out=np.full(len(values), np.nan), where=counts > 0)
 
 
+def _make_panels(title: str, rows: int) -> tuple[Figure, np.ndarray]:
+    """A figure of two columns."""
+    figure = Figure(figsize=(13, 4 * rows), layout="constrained")  # not pyplot's: nothing global is touched
+    figure.get_layout_engine().set(h_pad=0.12, w_pad=0.12)  # type: ignore[union-attr, call-arg]
+    figure.suptitle(title, fontsize=14)
+    return figure, figure.subplots(rows, 2)
+
+
 def _plot_evaluation(
     axes: Axes, evaluations: Sequence[dict[str, float]], best_return: float, baseline_return: float
 ) -> None:
@@ -66,7 +90,7 @@ def _plot_evaluation(
         axes.axhline(best_return, color=_GREEN, linestyle="--", label=f"best possible, {best_return:.2f}")
     if not math.isnan(baseline_return):
         axes.axhline(baseline_return, color=_GREY, linestyle=":", label=f"greedy-nearest, {baseline_return:.2f}")
-    _plot_evaluated(axes, evaluations, "mean_return", "QMIX", _BLUE, "{:.2f}")
+    _plot_column(axes, evaluations, "mean_return", "QMIX", _BLUE, "{:.2f}")
     low, high = axes.get_ylim()
     axes.set_ylim(min(0.0, low), high + 0.03 * abs(high))
     _add_legend(axes)
@@ -75,27 +99,62 @@ def _plot_evaluation(
 def _plot_success(axes: Axes, evaluations: Sequence[dict[str, float]]) -> None:
     _decorate(axes, "Greedy evaluation: success", "environment steps", "share of best possible, of episodes")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    _plot_evaluated(axes, evaluations, "optimality", "optimality", _BLUE, "{:.0%}")
-    _plot_evaluated(axes, evaluations, "solved", "solved", _ORANGE, "{:.0%}", linestyle="--")
+    _plot_column(axes, evaluations, "optimality", "optimality", _BLUE, "{:.0%}")
+    _plot_column(axes, evaluations, "solved", "solved", _ORANGE, "{:.0%}", linestyle="--")
     axes.set_ylim(min(-0.03, axes.get_ylim()[0]), 1.05)
     _add_legend(axes)
 
 
-def _plot_evaluated(
+def _plot_q_values(axes: Axes, diagnostics: Sequence[dict[str, float]]) -> None:
+    _decorate(axes, "Q-values against the largest possible return", "environment steps", "mean q_tot of the batches")
+    _plot_column(axes, diagnostics, "q_value", "q_tot", _BLUE, "{:.2f}")
+    q_bound = diagnostics[-1]["q_bound"] if diagnostics else math.nan
+    if not math.isnan(q_bound):
+        axes.axhline(q_bound, color=_GREEN, linestyle="--", label=f"largest possible return, {q_bound:.2f}")
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(0.0, low), high + 0.03 * abs(high))
+    _add_legend(axes)
+
+
+def _plot_diagnostic(axes: Axes, title: str, unit: str, diagnostics: Sequence[dict[str, float]], name: str) -> None:
+    _decorate(axes, title, "environment steps", unit)
+    _plot_column(axes, diagnostics, name, "mean over updates", _BLUE, "{:.3g}")
+    axes.set_ylim(0.0, 1.05 * axes.get_ylim()[1])
+    _add_legend(axes)
+
+
+def _plot_gradients(axes: Axes, diagnostics: Sequence[dict[str, float]], max_grad_norm: float) -> None:
+    _decorate(axes, "Gradients", "environment steps", "norm before clipping (log scale)")
+    right = axes.twinx()
+    right.spines["top"].set_visible(False)
+    right.set_ylabel("share of clipped updates", color=_ORANGE)
+    right.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.yaxis.label.set_color(_BLUE)
+    _plot_column(axes, diagnostics, "grad_norm", "mean norm", _BLUE, "{:.3g}")
+    _plot_column(right, diagnostics, "clipped", "clipped", _ORANGE, "{:.0%}", linestyle="--")
+    right.set_ylim(-0.03, 1.05)
+    if any(row["grad_norm"] > 0.0 for row in diagnostics):
+        axes.axhline(max_grad_norm, color=_GREY, linestyle=":", label=f"clipping at {max_grad_norm:g}")
+        axes.set_yscale("log")
+    _add_legend(axes, right)
+
+
+def _plot_column(
     axes: Axes,
-    evaluations: Sequence[dict[str, float]],
+    rows: Sequence[dict[str, float]],
     name: str,
     label: str,
     color: str,
     number: str,
     linestyle: str = "-",
 ) -> None:
-    values = np.array([row[name] for row in evaluations], np.float64)
-    if not np.isfinite(values).any():
+    values = np.array([row[name] for row in rows], np.float64)
+    known = values[np.isfinite(values)]
+    if not len(known):
         return
-    steps = np.array([row["env_steps"] for row in evaluations], np.float64)
+    steps = np.array([row["env_steps"] for row in rows], np.float64)
     marker = "o" if len(values) <= _FEW else None
-    label = f"{label}, final {number.format(values[-1])}"
+    label = f"{label}, final {number.format(known[-1])}"
     axes.plot(steps, values, color=color, linestyle=linestyle, marker=marker, markersize=4, label=label)
     axes.set_xlim(0.0, 1.02 * steps[-1])
 
@@ -165,7 +224,7 @@ def _add_legend(*shared: Axes) -> None:
     handles = [handle for found, _ in entries for handle in found]
     labels = [label for _, found in entries for label in found]
     if not handles:
-        shared[0].text(0.5, 0.5, "no data yet", transform=shared[0].transAxes, ha="center", color=_GREY)
+        shared[0].text(0.5, 0.5, "no data", transform=shared[0].transAxes, ha="center", color=_GREY)
         return
     shared[0].legend(
         handles,

@@ -11,11 +11,13 @@ from qmix_jax.checkpoint import BEST, FINAL, Checkpoints, checkpoint_name
 from qmix_jax.config import Config
 from qmix_jax.progress import Progress
 from qmix_jax.records import (
+    DIAGNOSTIC_COLUMNS,
     EVALUATION_COLUMNS,
     TIMING_COLUMNS,
     CsvLog,
     EpisodeRows,
     concatenate_rows,
+    diagnostic_row,
     evaluation_row,
     finished_episodes,
 )
@@ -46,6 +48,7 @@ class Recorder:
         self._evaluation_log = self._open.enter_context(
             CsvLog(directory.evaluation_log, EVALUATION_COLUMNS + extra_columns)
         )
+        self._diagnostics_log = self._open.enter_context(CsvLog(directory.diagnostics_log, DIAGNOSTIC_COLUMNS))
         self._timing = self._open.enter_context(CsvLog(directory.timing, TIMING_COLUMNS))
         self._checkpoints = self._open.enter_context(Checkpoints(directory.models))
         self._progress = self._open.enter_context(Progress(config.env_steps))
@@ -54,6 +57,7 @@ class Recorder:
         self._best_score = -math.inf
         self._rows: list[EpisodeRows] = []
         self._evaluations: list[dict[str, float]] = []
+        self._diagnostics: list[dict[str, float]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -77,6 +81,7 @@ class Recorder:
         self._training_log.write(rows)
         self._rows.append(rows)
         row = self._record_evaluation(evaluation, params) if evaluation is not None else None
+        self._record_diagnostics(int(updates), log)
         if save:
             self._checkpoints.save(checkpoint_name(self._episodes), params)
         seconds = time.perf_counter() - self._started
@@ -89,7 +94,8 @@ class Recorder:
 
     def plot(self, title: str, baseline: Evaluation | None) -> None:
         """Draw what was recorded; nothing before the first chunk."""
-        from qmix_jax.plots import plot_training  # matplotlib's import should not delay the first progress
+        # matplotlib's import should not delay the first progress
+        from qmix_jax.plots import plot_diagnostics, plot_training
 
         if not self._rows:
             return
@@ -101,6 +107,14 @@ class Recorder:
             math.nan if self.evaluation is None else float(self.evaluation.best_return),
             math.nan if baseline is None else float(baseline.mean_return),
         )
+        plot_diagnostics(self._directory.diagnostics_plots, title, self._diagnostics, self._config.max_grad_norm)
+
+    def _record_diagnostics(self, updates: int, log: EpisodeLog) -> None:
+        # The same in every evaluation, since their starts are the same; unknown before the first.
+        q_bound = math.nan if self.evaluation is None else float(self.evaluation.q_bound)
+        row = diagnostic_row(self._env_steps, updates, log, q_bound)
+        self._diagnostics.append(row)
+        self._diagnostics_log.write_row(row.values())
 
     def _record_evaluation(self, evaluation: Evaluation, params: Params) -> dict[str, float]:
         row = evaluation_row(self._env_steps, self._episodes, evaluation)

@@ -1,5 +1,6 @@
 """What a run writes down: rows of finished episodes and evaluations, and the CSV files that keep them."""
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -10,6 +11,16 @@ import numpy as np
 
 from qmix_jax.types import EpisodeLog, Evaluation
 
+DIAGNOSTIC_COLUMNS = (
+    "env_steps",
+    "updates",
+    "q_value",
+    "q_bound",
+    "target_lag",
+    "grad_norm",
+    "clipped",
+    "td_error_std",
+)
 EVALUATION_COLUMNS = ("env_steps", "episode", "mean_return", "optimality", "solved", "mean_length")
 TIMING_COLUMNS = ("env_steps", "updates", "episodes", "seconds")
 
@@ -43,6 +54,22 @@ def finished_episodes(log: EpisodeLog, first_episode: int) -> EpisodeRows:
 def concatenate_rows(parts: Sequence[EpisodeRows]) -> EpisodeRows:
     """All rows of several chunks; `parts` must not be empty."""
     return EpisodeRows(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def diagnostic_row(env_steps: int, updates: int, log: EpisodeLog, q_bound: float) -> dict[str, float]:
+    """One row of diagnostics_log.csv, in the order of its columns.
+
+    Args:
+        env_steps: environment steps by the end of the chunk.
+        updates: gradient updates by then.
+        log: the chunk's log, arrays [C, E]; metrics are means over its vector steps with updates, NaN without any.
+        q_bound: mean best possible return of the evaluation's starts at --gamma, NaN where unknown.
+    """
+    row: dict[str, float] = {"env_steps": env_steps, "updates": updates, "q_bound": q_bound}
+    for name, values in log.step_updates._asdict().items():
+        known = values[~np.isnan(values)]
+        row[name] = float(np.mean(known, dtype=np.float64)) if len(known) else math.nan
+    return {name: row[name] for name in DIAGNOSTIC_COLUMNS}
 
 
 def evaluation_row(env_steps: int, episodes: int, evaluation: Evaluation) -> dict[str, float]:

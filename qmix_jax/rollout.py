@@ -5,17 +5,32 @@ from typing import Any
 import jax
 
 from env_jax.types import Environment, TimeStep
-from qmix_jax.exploration import epsilon_greedy_action
+from qmix_jax.exploration import extended_action
 from qmix_jax.selection import select
-from qmix_jax.types import Array
+from qmix_jax.types import Array, Exploration
 
 
-def choose_actions(key: Array, q_values: Array, action_mask: Array, epsilon: Array) -> Array:
-    """Epsilon-greedy, each agent on its own: float32[N, E, A], bool[E, N, A], float32[] -> int32[E, N]."""
+def choose_actions(
+    key: Array, exploration: Exploration, q_values: Array, action_mask: Array, epsilon: Array, longest: int
+) -> tuple[Exploration, Array]:
+    """Temporally extended epsilon-greedy actions, each agent on its own.
+
+    Args:
+        key: key[].
+        exploration: what the agents are repeating, int32[E, N] each.
+        q_values: float32[N, E, A], agent-major as networks give them.
+        action_mask: bool[E, N, A].
+        epsilon: float32[].
+        longest: most steps that a random action is repeated.
+
+    Returns:
+        What they will be repeating next, and int32[E, N] actions.
+    """
     num_envs, num_agents, _ = action_mask.shape
-    uniform = jax.random.uniform(key, (num_envs, num_agents))
-    over_agents = jax.vmap(epsilon_greedy_action, in_axes=(0, 0, 0, None))
-    return jax.vmap(over_agents, in_axes=(0, 1, 0, None))(uniform, q_values, action_mask, epsilon)
+    uniforms = jax.random.uniform(key, (num_envs, num_agents, 2))
+    over_agents = jax.vmap(extended_action, in_axes=(0, 0, 0, 0, None, None))
+    over_envs = jax.vmap(over_agents, in_axes=(0, 0, 1, 0, None, None))
+    return over_envs(uniforms, exploration, q_values, action_mask, epsilon, longest)
 
 
 def step_environments(

@@ -1,6 +1,7 @@
 """Where a run leaves its files: `results/run_<i>/`, numbered upwards, never shared by two runs.
 
-configs/hparams.json    models/    training_log.csv    evaluation_log.csv    timing.csv    training_plots.png
+configs/hparams.json    models/    training_log.csv    evaluation_log.csv    diagnostics_log.csv    timing.csv
+training_plots.png    diagnostics_plots.png
 """
 
 import os
@@ -38,6 +39,11 @@ class RunDirectory:
         return self.path / "evaluation_log.csv"
 
     @property
+    def diagnostics_log(self) -> Path:
+        """One row per chunk: how the Q-learning itself fares."""
+        return self.path / "diagnostics_log.csv"
+
+    @property
     def timing(self) -> Path:
         """One row per chunk: the only file that knows clock time."""
         return self.path / "timing.csv"
@@ -46,6 +52,11 @@ class RunDirectory:
     def plots(self) -> Path:
         """Learning curves."""
         return self.path / "training_plots.png"
+
+    @property
+    def diagnostics_plots(self) -> Path:
+        """The diagnostics' curves."""
+        return self.path / "diagnostics_plots.png"
 
 
 def check_results_dir(results_dir: str) -> None:

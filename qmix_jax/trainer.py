@@ -13,10 +13,11 @@ from env_jax.types import Environment, TimeStep
 from qmix_jax.config import Config
 from qmix_jax.episodes import advance_episodes, empty_log, init_episodes
 from qmix_jax.evaluation import evaluate
-from qmix_jax.exploration import greedy_action, linear_epsilon
+from qmix_jax.exploration import free_exploration, greedy_action, linear_epsilon
 from qmix_jax.learner import Learner, make_learner
 from qmix_jax.replay import Replay, make_replay, make_transition
 from qmix_jax.rollout import choose_actions, step_environments
+from qmix_jax.selection import select
 from qmix_jax.types import Array, EpisodeLog, Evaluation, LearnerState, Params, TrainState, UpdateMetrics
 
 
@@ -43,6 +44,7 @@ def make_trainer(config: Config, environment: Environment) -> Trainer:
             env_state=env_state,
             time_step=time_step,
             replay=replay.init(),
+            exploration=free_exploration(config.num_envs, spec.num_agents),
             learner=learner.init(learner_key),
             episodes=init_episodes(config.num_envs),
         )
@@ -64,7 +66,7 @@ def make_trainer(config: Config, environment: Environment) -> Trainer:
             q_values = jnp.swapaxes(learner.q_values(params, time_step.observations), 0, 1)
             return jax.vmap(jax.vmap(greedy_action))(q_values, time_step.action_mask)
 
-        return evaluate(environment, policy, key, config.eval_episodes)
+        return evaluate(environment, policy, key, config.eval_episodes, config.gamma)
 
     return Trainer(init, train_chunk, evaluate_greedy)
 
@@ -76,7 +78,9 @@ def vector_step(
     key, action_key, env_key, update_key = jax.random.split(state.key, 4)
     epsilon = exploration_rate(config, state.vector_step)
     q_values = learner.q_values(state.learner.params, state.time_step.observations)
-    actions = choose_actions(action_key, q_values, state.time_step.action_mask, epsilon)
+    exploration, actions = choose_actions(
+        action_key, state.exploration, q_values, state.time_step.action_mask, epsilon, config.explore_repeat
+    )
     env_state, time_step, stepped = step_environments(environment, env_key, state.env_state, actions)
     transition = jax.vmap(make_transition, in_axes=(None, 0, 0, 0, 0))(
         environment.spec, state.time_step, actions, stepped, state.episodes.length
@@ -96,8 +100,11 @@ def vector_step(
     learner_state, update_sums = jax.lax.fori_loop(0, due, update, (state.learner, zeros))
 
     finished = stepped.terminated | stepped.truncated
+    exploration = select(finished, free_exploration(*actions.shape), exploration)
     episodes, log = advance_episodes(state.episodes, stepped.rewards, finished, update_sums, due, epsilon, config.gamma)
-    return TrainState(key, state.vector_step + 1, env_state, time_step, replay_state, learner_state, episodes), log
+    return TrainState(
+        key, state.vector_step + 1, env_state, time_step, replay_state, exploration, learner_state, episodes
+    ), log
 
 
 def exploration_rate(config: Config, step: Array) -> Array:

@@ -45,7 +45,7 @@ class Episodes:
 
     length: Array  # int32[E], steps so far
     discounted_return: Array  # float32[E], sum of gamma^t times the team reward
-    update_sums: Array  # float32[E, 3], sums of `UpdateMetrics` over the updates made while the episode ran
+    update_sums: Array  # float32[E, 3], sums of `EpisodeMetrics` over the updates made while the episode ran
     updates: Array  # int32[E], how many updates those were
 
 
@@ -55,6 +55,26 @@ class UpdateMetrics(NamedTuple):
     loss: Array  # float32[], mean squared TD error of the batch
     td_error: Array  # float32[], mean absolute TD error
     q_value: Array  # float32[], mean q_tot of the batch
+    td_error_std: Array  # float32[], standard deviation of the TD errors over the batch
+    target_lag: Array  # float32[], what the target agents' lag changes in the bootstrap's q_tot; NaN without double Q
+    grad_norm: Array  # float32[], global norm of the gradient before clipping
+    clipped: Array  # float32[], 1 where that norm was above `max_grad_norm`, else 0; its mean is a share
+
+
+class EpisodeMetrics(NamedTuple):
+    """The part of `UpdateMetrics` that every episode reports: means over the updates made while it ran."""
+
+    loss: Array  # float32[E]
+    td_error: Array  # float32[E]
+    q_value: Array  # float32[E]
+
+
+@struct.dataclass
+class Exploration:
+    """The random action that each agent is repeating, if any."""
+
+    action: Array  # int32[E, N]
+    remaining: Array  # int32[E, N], steps it will still be repeated; 0: the agent is free to choose
 
 
 @struct.dataclass
@@ -66,6 +86,7 @@ class TrainState:
     env_state: Any  # the environment's state, batched over E
     time_step: Any  # TimeStep batched over E: what the agents see now
     replay: Any  # flashbax buffer state
+    exploration: Exploration
     learner: LearnerState
     episodes: Episodes
 
@@ -80,7 +101,7 @@ class EpisodeLog(NamedTuple):
     episode_return: Array  # float32[E], discounted team return
     episode_length: Array  # int32[E], steps
     epsilon: Array  # float32[], exploration rate of the vector step
-    updates: UpdateMetrics  # float32[E] each, mean over the updates made while the episode ran, NaN without any
+    updates: EpisodeMetrics  # NaN where an episode saw no update
     step_updates: UpdateMetrics  # float32[] each, mean over the vector step's own updates, NaN without any
 
 
@@ -89,6 +110,7 @@ class Evaluation(NamedTuple):
 
     mean_return: Array  # float32[], discounted team return at evaluation.SCORE_DISCOUNT
     best_return: Array  # float32[], mean best possible return of the same starts; NaN where unknown
+    q_bound: Array  # float32[], as best_return, but at the discount that q_tot is trained with
     optimality: Array  # float32[], mean_return over best_return; NaN where unknown
     solved: Array  # float32[], share of episodes that terminated before the time limit
     mean_length: Array  # float32[], steps

@@ -37,6 +37,7 @@ HOST = {
     "compilation",
     "hparams",
     "plots",
+    "presets",
     "progress",
     "recorder",
     "records",

@@ -7,6 +7,7 @@ import pytest
 
 from qmix_jax import cli
 from qmix_jax.config import Config
+from qmix_jax.presets import PRESETS, preset_config
 
 SPEC_DEFAULTS = {
     "total_episodes": "1000",
@@ -57,6 +58,9 @@ REFUSED = [
         "--batch_size 200: must be at most 100",
     ),
     ("--min_buffer_size 200000", "--min_buffer_size 200000: must be at most 99968"),
+    ("--preset fast", "--preset fast: must be one of default, random"),
+    ("--preset", "--preset: expected one argument"),
+    ("--presett random", "--presett: unknown flag; did you mean --preset?"),
     ("--results_dir taken", "--results_dir taken: must be a folder, but"),
     ("--results_dir taken/below", "--results_dir taken/below: must be a folder, but"),
     (f"--results_dir {'a' * 300}", "File name too long"),
@@ -136,6 +140,11 @@ def test_every_flag_is_read(trained):
     assert trained == [Config(**given)]
 
 
+def test_a_preset_and_flags_over_it(trained):
+    assert cli.main("--preset random --num_envs 128 --total_episodes 1280".split()) == 0
+    assert trained == [preset_config("random", num_envs=128, total_episodes=1280)]
+
+
 def test_hyphens_and_underscores_and_equals_signs_are_alike(trained):
     for arguments in (
         "--num_envs 8 --results_dir a-b",
@@ -202,4 +211,13 @@ def test_help_has_the_flags_that_users_know(capsys, name, default):
 def test_help_has_sections(capsys):
     lines = help_lines(capsys)
     sections = [line.rstrip(":") for line in lines if line.endswith(":") and not line.startswith(" ")]
-    assert sections == ["options", "The run", "Replay", "Learning", "Exploration", "Networks", "Evaluation and output"]
+    groups = ["The run", "Replay", "Learning", "Exploration", "Networks", "Evaluation and output"]
+    assert sections == ["options", *groups, "presets (flags override them)"]
+
+
+def test_help_lists_the_presets_with_their_flags(capsys):
+    lines = help_lines(capsys)
+    for name, preset in PRESETS.items():
+        at = lines.index(f"  {name}: {preset.summary}")
+        for setting in preset.settings:
+            assert f" --{setting} " in lines[at + 1]

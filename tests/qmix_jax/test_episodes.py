@@ -5,9 +5,14 @@ import numpy as np
 import pytest
 
 from qmix_jax.episodes import advance_episodes, init_episodes
-from qmix_jax.types import UpdateMetrics
+from qmix_jax.types import EpisodeMetrics, UpdateMetrics
 
 GAMMA = 0.5
+
+
+def _sums(**known):
+    """Sums of a step's updates; episodes have no use for those that are not given."""
+    return UpdateMetrics(*(jnp.float32(known.get(name, 99.0)) for name in UpdateMetrics._fields))
 
 
 def _advance(episodes, rewards, finished, sums=(0.0, 0.0, 0.0), updates=0):
@@ -15,7 +20,7 @@ def _advance(episodes, rewards, finished, sums=(0.0, 0.0, 0.0), updates=0):
         episodes,
         jnp.array(rewards),
         jnp.array(finished),
-        UpdateMetrics(*map(jnp.float32, sums)),
+        _sums(**dict(zip(EpisodeMetrics._fields, sums, strict=True))),
         jnp.int32(updates),
         jnp.float32(0.3),
         GAMMA,
@@ -48,6 +53,16 @@ def test_an_episode_reports_the_mean_over_its_own_updates():
     assert [metric[1] for metric in log.updates] == [20, 2, 6]
 
 
+def test_a_vector_step_reports_the_mean_over_its_updates():
+    sums = UpdateMetrics(*map(jnp.float32, range(len(UpdateMetrics._fields))))
+    updates = jnp.int32(2)
+    arguments = (jnp.zeros((1, 2)), jnp.zeros(1, bool), sums, updates, jnp.float32(0.3), GAMMA)
+    _, log = advance_episodes(init_episodes(1), *arguments)
+    np.testing.assert_array_equal(log.step_updates, np.arange(len(UpdateMetrics._fields)) / 2)
+    _, log = _advance(init_episodes(1), [[0.0, 0.0]], [False])
+    assert np.isinf(log.step_updates.grad_norm)
+
+
 def test_a_new_episode_owes_nothing_to_the_last():
     episodes, _ = _advance(init_episodes(1), [[1.0, 1.0]], [True], (5.0, 5.0, 5.0), 1)
     _, log = _advance(episodes, [[1.0, 1.0]], [True])
@@ -56,7 +71,7 @@ def test_a_new_episode_owes_nothing_to_the_last():
 
 
 def test_a_discount_of_zero_keeps_the_first_reward():
-    metrics = UpdateMetrics(*(jnp.zeros(()),) * 3)
+    metrics = _sums()
     episodes = init_episodes(1)
     for _ in range(2):
         episodes, log = advance_episodes(

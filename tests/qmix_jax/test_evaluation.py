@@ -68,13 +68,17 @@ def test_the_score_has_a_discount_of_its_own():
     assert (result.mean_length, result.solved) == (LIMIT, 0)
     assert result.mean_return == pytest.approx(expected, rel=1e-5)
     assert result.optimality == pytest.approx(expected / 95, rel=1e-5)
+    assert result.best_return == pytest.approx(95)
+    assert result.q_bound == pytest.approx(50)  # at the discount that trained
 
 
 def test_the_greedy_team_does_as_it_prefers_and_only_what_is_allowed():
     """Action 2 pays 1 at once and is forbidden in the second step, where it would cost 20."""
     result = _trained(ForbiddenFruit(), 0.9, favourite=2)
     assert (result.mean_return, result.mean_length, result.solved) == (1, 2, 1)
-    assert np.isnan(result.optimality)  # this environment doesn't know its best
+    assert np.isnan(
+        [result.optimality, result.best_return, result.q_bound]
+    ).all()  # this environment doesn't know its best
     assert result.extra == {}
 
 

@@ -8,7 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from qmix_jax.exploration import epsilon_greedy_action, greedy_action, linear_epsilon, random_action
+from qmix_jax.exploration import (
+    epsilon_greedy_action,
+    extended_action,
+    greedy_action,
+    linear_epsilon,
+    random_action,
+    repeat_length,
+)
+from qmix_jax.types import Exploration
 
 one_action = jax.jit(epsilon_greedy_action)
 many_actions = jax.jit(jax.vmap(epsilon_greedy_action, in_axes=(0, None, None, None)))
@@ -83,3 +91,33 @@ def test_a_random_action_by_its_number():
     mask = jnp.array([False, True, True, False, True, True])
     for uniform, action in [(0.0, 1), (0.24, 1), (0.25, 2), (0.5, 4), (0.74, 4), (0.75, 5), (BELOW_ONE, 5)]:
         assert random_action(jnp.float32(uniform), mask) == action
+
+
+def test_lengths_of_repeats_fall_with_the_square():
+    lengths = jax.vmap(repeat_length, in_axes=(0, None))(jax.random.uniform(jax.random.key(0), (20_000,)), 4)
+    expected = np.array([144, 36, 16, 9]) / 205
+    assert chisquare(np.bincount(lengths, minlength=5)[1:], 20_000 * expected).pvalue > 1e-3
+    assert repeat_length(jnp.float32(BELOW_ONE), 1) == 1
+    assert [int(repeat_length(jnp.float32(u), 4)) for u in (0.0, BELOW_ONE)] == [1, 4]
+
+
+def extended(uniforms, action, remaining, *, epsilon=0.5, mask=(True, True, True), longest=4):
+    """One agent whose greedy action is 2; returns (action, action held, steps remaining)."""
+    held = Exploration(jnp.int32(action), jnp.int32(remaining))
+    values, allowed = jnp.array([0.0, 1.0, 2.0]), jnp.array(mask)
+    held, chosen = extended_action(jnp.float32(uniforms), held, values, allowed, jnp.float32(epsilon), longest)
+    return int(chosen), int(held.action), int(held.remaining)
+
+
+def test_a_random_action_is_held_until_its_time_is_over():
+    exploring, greedily, four, one = 0.01, 0.99, BELOW_ONE, 0.0  # of actions: 0.01 / 0.5 is in the first third
+    assert extended([exploring, four], 1, 0) == (0, 0, 3)
+    assert extended([greedily, one], 0, 3) == (0, 0, 2)  # whatever is drawn meanwhile
+    assert extended([exploring, four], 1, 1) == (1, 1, 0)
+    assert extended([greedily, four], 0, 0) == (2, 2, 0)  # a greedy action is not repeated
+    assert extended([exploring, four], 1, 0, longest=1) == (0, 0, 0)
+
+
+def test_a_held_action_that_is_forbidden_now_is_dropped():
+    assert extended([0.99, 0.0], 0, 3, mask=(False, True, True)) == (2, 2, 0)
+    assert extended([0.01, BELOW_ONE], 0, 3, mask=(False, True, True)) == (1, 1, 3)

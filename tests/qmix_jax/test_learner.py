@@ -1,4 +1,4 @@
-"""One update against slow NumPy: loss, masks, double Q, clipping, weight decay, learning rate, target copies."""
+"""One update against slow NumPy: loss, masks, double Q, metrics, clipping, weight decay, learning rate, targets."""
 
 import jax
 import jax.numpy as jnp
@@ -77,13 +77,18 @@ def numpy_targets(config, params, target_params, batch):
         for t in range(config.n_step):
             target += weight * float(batch.rewards[row, t].sum())
             weight *= config.gamma * (not batch.done[row, t])
-        values = _agent_values(target_params, batch, row, config.n_step)
-        chooser = _agent_values(params, batch, row, config.n_step) if config.double_q else values
-        allowed = np.asarray(batch.action_mask[row, config.n_step])
-        best = [max(np.flatnonzero(mask), key=q.__getitem__) for q, mask in zip(chooser, allowed, strict=True)]
-        chosen = [q[a] for q, a in zip(values, best, strict=True)]
-        targets.append(target + weight * _q_tot(target_params, batch, row, config.n_step, chosen, config.state_clock))
+        chooser = params if config.double_q else target_params
+        targets.append(target + weight * _bootstrap(config, chooser, target_params, target_params, batch, row))
     return np.array(targets)
+
+
+def _bootstrap(config, chooser, valuer, mixer, batch, row):
+    """q_tot after the window: one team chooses among the allowed actions, another values them, a third mixes."""
+    values, preferences = (_agent_values(params, batch, row, config.n_step) for params in (valuer, chooser))
+    allowed = np.asarray(batch.action_mask[row, config.n_step])
+    best = [max(np.flatnonzero(mask), key=q.__getitem__) for q, mask in zip(preferences, allowed, strict=True)]
+    chosen = [q[a] for q, a in zip(values, best, strict=True)]
+    return _q_tot(mixer, batch, row, config.n_step, chosen, config.state_clock)
 
 
 @pytest.mark.parametrize(
@@ -95,11 +100,58 @@ def test_the_loss_is_the_slow_one(n_step, double_q, state_clock):
     batch = _batch(n_step)
     predicted = numpy_predictions(config, params, batch)
     errors = predicted - numpy_targets(config, params, target_params, batch)
-    loss, metrics = quick_jit(_loss(config))(params, target_params, batch)
+    loss, values = quick_jit(_loss(config))(params, target_params, batch)
     assert loss == pytest.approx((errors**2).mean(), rel=1e-4)
-    assert metrics.loss == loss
+    np.testing.assert_allclose(values.td_error, errors, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(values.q_tot, predicted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("double_q", [True, False])
+def test_the_metrics_of_an_update(double_q):
+    config = _config(double_q=double_q)
+    params, target_params = _two_parameters(config)
+    batch = _batch(2)
+    predicted = numpy_predictions(config, params, batch)
+    errors = predicted - numpy_targets(config, params, target_params, batch)
+    teams = (params, target_params)
+    with_online, with_target = (
+        np.array([_bootstrap(config, params, team, target_params, batch, row) for row in range(BATCH)])
+        for team in teams
+    )
+    lag = np.abs(with_online - with_target).mean()
+    assert lag > 0.1
+    gradient = quick_jit(jax.grad(lambda *args: _loss(config)(*args)[0]))(params, target_params, batch)
+    norm = np.sqrt(sum((np.asarray(leaf, np.float64) ** 2).sum() for leaf in jax.tree.leaves(gradient)))
+    metrics = _update(config, params, target_params, batch)
+    assert metrics.loss == pytest.approx((errors**2).mean(), rel=1e-4)
     assert metrics.td_error == pytest.approx(np.abs(errors).mean(), rel=1e-4)
     assert metrics.q_value == pytest.approx(predicted.mean(), rel=1e-4, abs=1e-5)
+    assert metrics.td_error_std == pytest.approx(np.sqrt(((errors - errors.mean()) ** 2).mean()), rel=1e-4)
+    assert metrics.target_lag == pytest.approx(lag if double_q else np.nan, rel=1e-3, nan_ok=True)
+    assert metrics.grad_norm == pytest.approx(norm, rel=1e-4)
+
+
+def test_an_update_is_clipped_above_the_limit_and_not_below():
+    config = _config()
+    params, target_params = _two_parameters(config)
+    norm = float(_update(config, params, target_params, _batch(2)).grad_norm)
+    for limit, clipped in ((0.5 * norm, 1.0), (2.0 * norm, 0.0)):
+        metrics = _update(_config(max_grad_norm=limit), params, target_params, _batch(2))
+        assert metrics.grad_norm == pytest.approx(norm, rel=1e-5)  # of the gradient before clipping
+        assert metrics.clipped == clipped
+
+
+def test_a_fresh_copy_does_not_lag():
+    config = _config()
+    params, _ = _two_parameters(config)
+    assert _update(config, params, params, _batch(2)).target_lag == 0.0
+
+
+def _update(config, params, target_params, batch):
+    """Metrics of one update."""
+    learner = make_learner(config, SPEC)
+    state = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(learner.init, jax.random.key(0)))
+    return quick_jit(learner.update)(state.replace(params=params, target_params=target_params), batch)[1]
 
 
 def test_double_q_and_masks_make_a_difference_here():

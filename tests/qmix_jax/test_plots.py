@@ -1,4 +1,4 @@
-"""training_plots.png: made of anything a run may have recorded."""
+"""training_plots.png and diagnostics_plots.png: made of anything a run may have recorded."""
 
 import struct
 import sys
@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from qmix_jax.plots import moving_average, plot_training
-from qmix_jax.records import EpisodeRows
+from qmix_jax.plots import moving_average, plot_diagnostics, plot_training
+from qmix_jax.records import DIAGNOSTIC_COLUMNS, EpisodeRows
 
 NAN = float("nan")
 
@@ -43,12 +43,45 @@ def evaluations(count, optimality=0.5):
 def test_a_readable_picture_of_anything(tmp_path, recorded, evaluated, best, baseline):
     path = tmp_path / "plots.png"
     plot_training(path, "title", recorded, evaluated, best, baseline)
+    assert_readable(path, least_height=1000)
+
+
+def assert_readable(path, least_height):
     content = path.read_bytes()
     assert content.startswith(b"\x89PNG")
     width, height = struct.unpack(">II", content[16:24])
     assert width >= 1000
-    assert height >= 1000
+    assert height >= least_height
     assert len(content) < 1_000_000
+
+
+def diagnostics(count, without_updates=0, **constants):
+    random = np.random.default_rng(0)
+    rows = [dict(zip(DIAGNOSTIC_COLUMNS, random.lognormal(size=8), strict=True)) for _ in range(count)]
+    for i, row in enumerate(rows):
+        row |= {"env_steps": 100 * i + 100, "q_bound": 2.4}
+        if i < without_updates:
+            row |= dict.fromkeys(("q_value", "target_lag", "grad_norm", "clipped", "td_error_std"), NAN)
+        row |= constants
+    return rows
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [],
+        diagnostics(1),
+        diagnostics(2, without_updates=2),
+        diagnostics(30, without_updates=5, q_bound=NAN, target_lag=NAN),
+        diagnostics(3, grad_norm=0.0, clipped=0.0, q_value=0.0, target_lag=0.0, td_error_std=0.0),
+        diagnostics(3, grad_norm=np.inf, q_value=-1e30),
+        diagnostics(10_000, without_updates=100),
+    ],
+    ids=["nothing", "one", "no updates", "single Q, no bound", "nothing to learn", "diverged", "many"],
+)
+def test_a_readable_picture_of_any_diagnostics(tmp_path, rows):
+    plot_diagnostics(tmp_path / "plots.png", "title", rows, 10.0)
+    assert_readable(tmp_path / "plots.png", least_height=800)
 
 
 def test_the_global_state_of_matplotlib_is_left_alone():

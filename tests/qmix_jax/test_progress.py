@@ -19,7 +19,7 @@ def rows(*returns):
 
 def log(*losses):
     """A chunk's log; what the rows tell is left out."""
-    updates = UpdateMetrics(*[np.float32(losses)] * 3)
+    updates = UpdateMetrics(*[np.float32(losses)] * len(UpdateMetrics._fields))
     epsilon = np.full(len(losses), 0.5, np.float32)
     return EpisodeLog(None, None, None, epsilon, None, updates)
 

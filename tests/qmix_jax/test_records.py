@@ -5,8 +5,16 @@ import time
 import numpy as np
 import pytest
 
-from qmix_jax.records import CsvLog, EpisodeRows, concatenate_rows, evaluation_row, finished_episodes
-from qmix_jax.types import EpisodeLog, Evaluation, UpdateMetrics
+from qmix_jax.records import (
+    DIAGNOSTIC_COLUMNS,
+    CsvLog,
+    EpisodeRows,
+    concatenate_rows,
+    diagnostic_row,
+    evaluation_row,
+    finished_episodes,
+)
+from qmix_jax.types import EpisodeLog, EpisodeMetrics, Evaluation, UpdateMetrics
 
 NAN = float("nan")
 # Two vector steps of three environments.
@@ -15,12 +23,20 @@ LOG = EpisodeLog(
     episode_return=np.array([[9, 1.5, 0.1], [-3, 9, 9]], np.float32),
     episode_length=np.array([[9, 4, 5], [6, 9, 9]], np.int32),
     epsilon=np.array([1.0, 0.5], np.float32),
-    updates=UpdateMetrics(
+    updates=EpisodeMetrics(
         loss=np.array([[9, NAN, 0.25], [1e-9, 9, 9]], np.float32),
         td_error=np.array([[9, NAN, 0.5], [0.75, 9, 9]], np.float32),
         q_value=np.array([[9, NAN, 2], [-1, 9, 9]], np.float32),
     ),
-    step_updates=UpdateMetrics(*np.array([[9, NAN], [9, NAN], [9, NAN]], np.float32)),
+    step_updates=UpdateMetrics(
+        loss=np.array([9, NAN], np.float32),
+        td_error=np.array([9, NAN], np.float32),
+        q_value=np.array([1, 2], np.float32),
+        td_error_std=np.array([NAN, 0.5], np.float32),
+        target_lag=np.array([NAN, NAN], np.float32),
+        grad_norm=np.array([20, 4], np.float32),
+        clipped=np.array([0.75, 0], np.float32),
+    ),
 )
 TEXT = """\
 episode,episode_return,episode_length,epsilon,loss,td_error,q_value
@@ -49,10 +65,21 @@ def test_chunks_are_joined():
 
 
 def test_evaluation_row_ends_with_the_environments_own():
-    evaluation = Evaluation(np.float32(1), np.float32(2), np.float32(0.5), np.float32(0), np.float32(7), {"foods": 3.0})
+    evaluation = Evaluation(*np.float32([1, 2, 2.5, 0.5, 0, 7]), {"foods": 3.0})
     row = evaluation_row(100, 5, evaluation)
     assert list(row) == ["env_steps", "episode", "mean_return", "optimality", "solved", "mean_length", "foods"]
     assert list(row.values()) == [100, 5, 1.0, 0.5, 0.0, 7.0, 3.0]
+
+
+def test_diagnostics_are_means_over_the_vector_steps_with_updates(tmp_path):
+    with CsvLog(tmp_path / "log.csv", DIAGNOSTIC_COLUMNS) as log:
+        log.write_row(diagnostic_row(100, 7, LOG, 2.5).values())
+        log.write_row(diagnostic_row(200, 9, LOG, NAN).values())
+    assert (tmp_path / "log.csv").read_text() == (
+        "env_steps,updates,q_value,q_bound,target_lag,grad_norm,clipped,td_error_std\n"
+        "100,7,1.5,2.5,,12,0.375,0.5\n"
+        "200,9,1.5,,,12,0.375,0.5\n"
+    )
 
 
 def test_an_existing_file_is_not_overwritten(tmp_path):

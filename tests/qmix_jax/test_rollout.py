@@ -7,6 +7,7 @@ import pytest
 from helpers import quick_jit, small_config
 from probes import Corridor
 
+from qmix_jax.exploration import free_exploration
 from qmix_jax.rollout import choose_actions, step_environments
 from qmix_jax.trainer import make_trainer
 
@@ -45,7 +46,9 @@ def test_actions_are_chosen_for_each_agent_of_each_environment():
     q_values = jax.random.normal(jax.random.key(0), (2, ENVS, 3))  # [N, E, A]
     mask = np.array(jax.random.bernoulli(jax.random.key(1), 0.6, (ENVS, 2, 3)))
     mask[..., 0] |= ~mask.any(axis=-1)
-    actions = choose_actions(jax.random.key(2), q_values, jnp.asarray(mask), jnp.float32(0))
+    _, actions = choose_actions(
+        jax.random.key(2), free_exploration(ENVS, 2), q_values, jnp.asarray(mask), jnp.float32(0), 8
+    )
     expected = np.where(mask, np.swapaxes(q_values, 0, 1), -np.inf).argmax(axis=-1)
     np.testing.assert_array_equal(actions, expected)
     assert actions.dtype == jnp.int32
@@ -53,9 +56,15 @@ def test_actions_are_chosen_for_each_agent_of_each_environment():
 
 def test_agents_and_environments_explore_independently():
     mask = jnp.ones((2000, 2, 3), bool)
-    actions = np.asarray(choose_actions(jax.random.key(2), jnp.zeros((2, 2000, 3)), mask, jnp.float32(1)))
-    joint = np.bincount(3 * actions[:, 0] + actions[:, 1], minlength=9) / 2000
+    free, zeros, key = free_exploration(2000, 2), jnp.zeros((2, 2000, 3)), jax.random.key(2)
+    exploration, actions = choose_actions(key, free, zeros, mask, jnp.float32(1), 3)
+    joint = np.bincount(3 * np.asarray(actions[:, 0]) + actions[:, 1], minlength=9) / 2000
     np.testing.assert_allclose(joint, 1 / 9, atol=0.03)
+    np.testing.assert_array_equal(exploration.action, actions)
+    lengths = np.asarray(exploration.remaining)
+    joint = np.bincount(3 * lengths[:, 0] + lengths[:, 1], minlength=9) / 2000
+    marginal = np.array([36, 9, 4]) / 49  # 1, 1/4 and 1/9
+    np.testing.assert_allclose(joint, np.outer(marginal, marginal).ravel(), atol=0.03)
 
 
 STEPS, NUM_ENVS, GAMMA = 40, 5, 0.9
@@ -96,6 +105,15 @@ def test_stored_steps_follow_each_other_over_episode_boundaries(run):
     # A cue changes only where an episode ended.
     cue = stored.observations[:, :, 0, 0]
     assert ((cue[:, 1:] == cue[:, :-1]) | ended[:, :-1]).all()
+
+
+def test_nobody_goes_on_repeating_over_the_end_of_an_episode(run):
+    """A repeated action is seldom broken off within an episode, and is not favoured after its end."""
+    state, stored, _ = run
+    assert (np.asarray(state.exploration.remaining)[stored.done[:, -1]] == 0).all()
+    repeats = (stored.actions[:, 1:] == stored.actions[:, :-1]).mean(axis=-1)
+    within, over = repeats[~stored.done[:, :-1]].mean(), repeats[stored.done[:, :-1]].mean()
+    assert within > over + 0.05
 
 
 def test_every_finished_episode_is_logged(run):

@@ -17,7 +17,7 @@ from qmix_jax import runner
 from qmix_jax.checkpoint import load_params
 from qmix_jax.compilation import Programs
 from qmix_jax.config import Config, ConfigError
-from qmix_jax.types import EpisodeLog, Evaluation, UpdateMetrics
+from qmix_jax.types import EpisodeLog, EpisodeMetrics, Evaluation, UpdateMetrics
 
 ROOT = Path(__file__).parents[2]
 FLAGS = (
@@ -78,6 +78,8 @@ def test_it_says_what_trains_and_where_it_went(trained):
 def test_the_run_directory_is_complete(first):
     assert sorted(path.name for path in first.iterdir()) == [
         "configs",
+        "diagnostics_log.csv",
+        "diagnostics_plots.png",
         "evaluation_log.csv",
         "models",
         "timing.csv",
@@ -100,6 +102,18 @@ def test_evaluations_at_their_intervals_and_at_the_end(first):
     assert list(rows[0])[-1] == "foods_collected"
     assert [int(row["env_steps"]) for row in rows] == [80, 160, 240, 320]
     assert [int(row["episode"]) for row in rows] == [0, 8, 8, 16]
+
+
+def test_diagnostics_of_every_chunk(first):
+    rows = read(first / "diagnostics_log.csv")
+    assert [int(row["env_steps"]) for row in rows] == [80, 160, 240, 320]
+    assert [int(row["updates"]) for row in rows] == [0, 15, 35, 55]
+    evaluated = read(first / "evaluation_log.csv")[-1]  # at 0.95, which is also --gamma's default
+    best_return = float(evaluated["mean_return"]) / float(evaluated["optimality"])
+    assert [float(row.pop("q_bound")) for row in rows] == pytest.approx([best_return] * 4, rel=1e-5)
+    assert set(list(rows[0].values())[2:]) == {""}  # no updates yet
+    assert all(value for row in rows[1:] for value in row.values())
+    assert all(0 <= float(row["clipped"]) <= 1 for row in rows[1:])
 
 
 def test_timing_counts_steps_updates_and_episodes(first):
@@ -126,7 +140,7 @@ def test_hparams_hold_every_setting_and_where_it_ran(first):
 
 def test_the_same_flags_leave_the_same_bytes(trained):
     one, two = (trained[0] / "results" / f"run_{i}" for i in (1, 2))
-    for name in ("training_log.csv", "evaluation_log.csv"):
+    for name in ("training_log.csv", "evaluation_log.csv", "diagnostics_log.csv"):
         assert (one / name).read_bytes() == (two / name).read_bytes()
     jax.tree.map(np.testing.assert_array_equal, load_params(one), load_params(two))
 
@@ -150,9 +164,9 @@ class IdlePrograms:
         finished = np.zeros(numbers.shape, bool)
         finished[0, 0] = True
         per_step = numbers[:, 0]
-        log = EpisodeLog(
-            finished, numbers, numbers, per_step, UpdateMetrics(*[numbers] * 3), UpdateMetrics(*[per_step] * 3)
-        )
+        updates = EpisodeMetrics(*[numbers] * len(EpisodeMetrics._fields))
+        step_updates = UpdateMetrics(*[per_step] * len(UpdateMetrics._fields))
+        log = EpisodeLog(finished, numbers, numbers, per_step, updates, step_updates)
         return SimpleNamespace(learner=chunks), log
 
     def snapshot(self, learner):
@@ -162,7 +176,7 @@ class IdlePrograms:
         score = next(self.scores)
         if score is None:
             raise KeyboardInterrupt
-        return Evaluation(*np.float32([score, 1, score, 0, 1]), {"foods_collected": np.float32(0)})
+        return Evaluation(*np.float32([score, 1, 2, score, 0, 1]), {"foods_collected": np.float32(0)})
 
 
 @pytest.fixture
@@ -204,6 +218,13 @@ def test_rows_of_every_chunk_in_order(run_idle):
     assert [(int(row["episode"]), float(row["loss"])) for row in rows] == [(0, 1), (1, 2), (2, 3), (3, 4)]
 
 
+def test_diagnostics_know_the_bound_from_the_first_evaluation_on(run_idle, monkeypatch):
+    monkeypatch.setattr("qmix_jax.config._LONGEST_CHUNK", 80)
+    rows = read(run_idle([0.0, 0.0], eval_interval=160).directory / "diagnostics_log.csv")
+    assert [row["q_bound"] for row in rows] == ["", "2", "2", "2"]
+    assert [float(row["grad_norm"]) for row in rows] == [1, 2, 3, 4]
+
+
 def test_one_evaluation_where_the_last_is_due_anyway(run_idle):
     rows = read(run_idle([0.25], eval_interval=100_000).directory / "evaluation_log.csv")
     assert [int(row["env_steps"]) for row in rows] == [320]
@@ -216,6 +237,7 @@ def test_an_interrupted_run_leaves_what_there_is(run_idle, tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[-1] == f"run directory: {directory}"
     assert len(read(directory / "training_log.csv")) == 1  # the second chunk was still to be collected
     assert (directory / "training_plots.png").exists()
+    assert (directory / "diagnostics_plots.png").exists()
     assert load_params(directory, "best_model")["weight"] == 1.0
     assert not (directory / "models" / "final_model").exists()
 
@@ -230,8 +252,7 @@ def test_replay_beyond_the_memory_is_refused(tmp_path):
 @pytest.mark.parametrize("interval", [1, 79, 80, 90, 120, 200, 1_000])
 def test_evaluations_at_the_chunk_ends_nearest_to_the_interval(interval):
     config = replace(SETTINGS, total_episodes=160, eval_interval=interval)
-    chunk = config.chunk_length * config.num_envs
-    ends = np.arange(chunk, config.env_steps + 1, chunk)
+    ends = np.array(runner.chunk_ends(config))
     multiples = np.arange(interval, config.env_steps + 1, interval)
     nearest = {int(ends[np.abs(ends - multiple).argmin()]) for multiple in multiples}
     assert {end for end in ends.tolist() if runner.evaluation_due(config, end)} == nearest | {config.env_steps}

@@ -68,7 +68,9 @@ def test_every_update_draws_its_own_batch():
 
     def update(state, number):
         records = state.target_params.at[state.updates].set(number)
-        return state.replace(target_params=records, updates=state.updates + 1), UpdateMetrics(*jnp.ones(3))
+        return state.replace(target_params=records, updates=state.updates + 1), UpdateMetrics(
+            *jnp.ones(len(UpdateMetrics._fields))
+        )
 
     learner = Learner(init, lambda params, seen: jnp.zeros((2, ENVS, 3)), update)
     replay = Replay(lambda: (), lambda state, transition: state, lambda state, key: jax.random.uniform(key))

@@ -1,0 +1,87 @@
+"""A wrapper: every agent also sees what it did last."""
+
+from dataclasses import dataclass, replace
+
+import jax
+import jax.numpy as jnp
+
+from env_jax.types import Array, Environment, EnvSpec, TimeStep
+
+
+@dataclass(frozen=True)
+class LastAction:
+    """`environment` with each agent's last action behind its observation (PyMARL's `obs_last_action`).
+
+    A memory of one step. An agent that cannot see what blocks it sees that the same action failed before, and can
+    do something else, where a policy of the observation alone would repeat it for ever.
+
+    The observation holds one more number, 1 + action, or 0 after a reset; so does the global state, for each agent.
+    Feature maps turn it into a one-hot vector (all 0 after a reset).
+    """
+
+    environment: Environment
+
+    @property
+    def spec(self) -> EnvSpec:
+        """The environment's spec with longer observations, states and feature maps.
+
+        Raises:
+            ValueError: the environment's observation dtype cannot hold the number of an action.
+        """
+        spec = self.environment.spec
+        size, agents, actions = spec.observation_size, spec.num_agents, spec.num_actions
+        dtype = jnp.dtype(spec.observation_dtype)
+        if jnp.issubdtype(dtype, jnp.integer) and jnp.iinfo(dtype).max < actions:
+            raise ValueError(f"{spec.name} stores observations as {dtype}, which cannot hold {actions} actions")
+        encode_observations, encode_state = spec.encode_observations or _same, spec.encode_state or _same
+        state_from_observations, baseline = spec.state_from_observations, spec.baseline_policy
+
+        def one_hot(numbers: Array) -> Array:
+            return jax.nn.one_hot(numbers.astype(jnp.int32) - 1, actions)
+
+        def encode(observations: Array) -> Array:
+            features = encode_observations(observations[:, :size])
+            return jnp.concatenate([features, one_hot(observations[:, size])], axis=-1)
+
+        def encode_longer_state(state: Array) -> Array:
+            return jnp.concatenate([encode_state(state[:-agents]), one_hot(state[-agents:]).reshape(-1)])
+
+        def longer_state(observations: Array) -> Array:
+            assert state_from_observations is not None
+            return jnp.concatenate([state_from_observations(observations[:, :size]), observations[:, size]])
+
+        def play_baseline(key: Array, observations: Array) -> Array:
+            assert baseline is not None
+            return baseline(key, observations[:, :size])
+
+        return replace(
+            spec,
+            observation_size=size + 1,
+            state_size=spec.state_size + agents,
+            encode_observations=encode,
+            encode_state=encode_longer_state,
+            state_from_observations=longer_state if state_from_observations else None,
+            baseline_policy=play_baseline if baseline else None,
+        )
+
+    def reset(self, key: Array) -> tuple[object, TimeStep]:
+        """Start an episode; nothing was done yet."""
+        state, time_step = self.environment.reset(key)
+        return state, _append(time_step, jnp.zeros(self.environment.spec.num_agents))
+
+    def step(self, key: Array, state: object, actions: Array) -> tuple[object, TimeStep]:
+        """Take one step with int32[N] actions, and show them."""
+        state, time_step = self.environment.step(key, state, actions)
+        return state, _append(time_step, 1.0 + actions.astype(jnp.float32))
+
+
+def _append(time_step: TimeStep, numbers: Array) -> TimeStep:
+    return replace(
+        time_step,
+        observations=jnp.concatenate([time_step.observations, numbers[:, None]], axis=-1),
+        state=jnp.concatenate([time_step.state, numbers]),
+    )
+
+
+def _same(numbers: Array) -> Array:
+    return numbers
