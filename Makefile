@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install train test test-slow lint format types clean
+.PHONY: install train test test-slow bench lint format types clean
 
 # One stamp per set of extras, renewed when the dependencies change.
 install: .venv/installed-base
@@ -18,6 +18,10 @@ install: .venv/installed-base
 	$(BIN)/python -m pip install --quiet --editable '.[test,dev]'
 	touch $@ .venv/installed-base
 
+.venv/installed-bench: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[bench]'
+	touch $@ .venv/installed-base
+
 train: install
 	$(BIN)/python train.py --num_envs 512
 
@@ -26,6 +30,9 @@ test: .venv/installed-dev
 
 test-slow: .venv/installed-dev
 	$(BIN)/python -m pytest -m slow
+
+bench: .venv/installed-bench
+	$(BIN)/python benchmarks/bench.py
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -34,10 +34,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = _make_config(arguments)
         check_results_dir(config.results_dir)
 
-        from qmix_jax.compilation import enable_compilation_cache
+        from qmix_jax.compilation import enable_compilation_cache, provide_cpu_devices
         from qmix_jax.runner import run
 
         enable_compilation_cache()
+        provide_cpu_devices(config.num_devices)
         run(config)
     except ConfigError as error:
         print(f"{parser.prog}: error: {' '.join(str(error).splitlines())}", file=sys.stderr)

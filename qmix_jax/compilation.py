@@ -24,9 +24,14 @@ def compile_programs(trainer: Trainer, key: Array) -> Programs:
 
     XLA already spreads one compilation over the cores; several at once save no time and need half as much memory again.
     """
-    state = jax.eval_shape(trainer.init, key)
+    init = jax.jit(trainer.init).lower(key).compile()
+    state = jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        jax.eval_shape(trainer.init, key),
+        init.output_shardings,
+    )
     return Programs(
-        init=jax.jit(trainer.init).lower(key).compile(),
+        init=init,
         train_chunk=jax.jit(trainer.train_chunk, donate_argnums=0).lower(state).compile(),
         evaluate=jax.jit(trainer.evaluate).lower(state.learner.params, key).compile(),
         snapshot=jax.jit(snapshot).lower(state.learner).compile(),
@@ -36,6 +41,15 @@ def compile_programs(trainer: Trainer, key: Array) -> Programs:
 def snapshot(learner: LearnerState) -> tuple[Params, Array]:
     """Parameters and number of updates, as copies."""
     return jax.tree.map(jnp.copy, (learner.params, learner.updates))
+
+
+def provide_cpu_devices(count: int) -> None:
+    """Let a CPU's cores act as `count` devices. Accelerators are not touched.
+
+    It changes JAX's global configuration, before JAX first looks for devices, so it is for programs to call.
+    """
+    if count > 1:
+        jax.config.update("jax_num_cpu_devices", count)
 
 
 def enable_compilation_cache() -> None:

@@ -80,6 +80,14 @@ class Config:
     )
     head_init_scale: float = setting(0.01, "orthogonal gain of the agents' output heads", above=0.0)
 
+    num_devices: int = setting(
+        1,
+        "devices that share environments and batches; on a CPU this many cores act as devices",
+        at_least=1,
+        at_most=1024,
+        group="Devices",
+    )
+
     eval_interval: int = setting(
         10_000, "environment steps between greedy evaluations", at_least=1, group="Evaluation and output"
     )
@@ -172,6 +180,11 @@ def _check_combinations(config: Config) -> None:
         raise ConfigError(
             f"--total_steps {config.total_steps} and --total_episodes {config.total_episodes}: give only one of them"
         )
+    for name in ("num_envs", "batch_size"):
+        if getattr(config, name) % config.num_devices:
+            raise ConfigError(
+                f"--{name} {getattr(config, name)}: must be a multiple of --num_devices {config.num_devices}"
+            )
     if config.env_steps >= 2**31:
         raise ConfigError(
             f"--total_episodes, --total_steps: {config.env_steps} environment steps; must be below {2**31} in all"

@@ -51,12 +51,13 @@ def describe_run(config: Config, spec: EnvSpec) -> dict[str, Any]:
 def start_lines(hparams: dict[str, Any]) -> list[str]:
     """What is said before training starts, a few lines."""
     derived, device = hparams["derived"], hparams["device"]
+    used = hparams["num_devices"]
     return [
         f"QMIX on {derived['environment']}: {hparams['num_envs']} environments x {derived['vector_steps']} steps = "
         f"{derived['env_steps']} environment steps, {derived['total_updates']} updates",
         f"replay: {derived['replay_capacity']} transitions of {derived['replay_bytes_per_transition']} bytes, "
         f"{derived['replay_bytes'] / 2**20:.1f} MiB",
-        f"device: {device['count']} x {device['kind']} ({device['backend']}), {device['cores']} cores",
+        f"device: {used} x {device['kind']} ({device['backend']}), {device['cores']} cores",
         *(f"notice: {notice}" for notice in hparams["notices"]),
     ]
 

@@ -13,6 +13,7 @@ from env_jax.types import EnvSpec
 from qmix_jax.config import Config
 from qmix_jax.mixers import QMixer
 from qmix_jax.networks import Agents, make_agents
+from qmix_jax.sharding import mean_over_devices
 from qmix_jax.targets import td_target
 from qmix_jax.types import Array, LearnerState, Params, Transition, UpdateMetrics
 from qmix_jax.views import Views, make_views
@@ -59,19 +60,22 @@ def make_learner(config: Config, spec: EnvSpec) -> Learner:
             params=params,
             # A copy, not an alias: the whole state is donated, and no buffer can be donated twice.
             target_params=jax.tree.map(jnp.copy, params),
-            optimizer_state=optimizer.init(params),
+            optimizer_state=optimizer.init(ravel_pytree(params)[0]),
             updates=jnp.zeros((), jnp.int32),
         )
 
     def update(state: LearnerState, batch: Transition) -> tuple[LearnerState, UpdateMetrics]:
-        (value, values), gradient = jax.value_and_grad(loss, has_aux=True)(state.params, state.target_params, batch)
+        gradient, values = jax.grad(loss, has_aux=True)(state.params, state.target_params, batch)
+        vector, _ = ravel_pytree(gradient)
+        vector, moments = average_over_devices(vector, batch_moments(values), config.num_devices)
+        weights, unravel = ravel_pytree(state.params)
         with jax.numpy_dtype_promotion("standard"):  # optax raises floats to its int32 step count
-            step, optimizer_state = optimizer.update(gradient, state.optimizer_state, state.params)
-        params = optax.apply_updates(state.params, step)
+            step, optimizer_state = optimizer.update(vector, state.optimizer_state, weights)
+        params = unravel(weights + step)
         updates = state.updates + 1
         copy_now = updates % config.target_update_interval == 0
         target_params = jax.tree.map(lambda new, old: jnp.where(copy_now, new, old), params, state.target_params)
-        metrics = update_metrics(value, values, gradient, config.max_grad_norm)
+        metrics = update_metrics(moments, vector, config.max_grad_norm)
         return LearnerState(params, target_params, optimizer_state, updates), metrics
 
     return Learner(
@@ -82,28 +86,57 @@ def make_learner(config: Config, spec: EnvSpec) -> Learner:
 
 
 def make_optimizer(config: Config) -> optax.GradientTransformation:
-    """Global-norm clipping, L2 weight decay in the gradient as PyTorch's Adam has it, Adam, linear decay."""
+    """Global-norm clipping, L2 weight decay in the gradient as PyTorch's Adam has it, Adam, linear decay.
+
+    Elementwise all of it, so it works on one flat vector of all parameters: a few large operations.
+    """
     learning_rate = optax.linear_schedule(config.lr, config.lr * config.lr_end_fraction, config.total_updates)
-    return optax.flatten(
-        optax.chain(
-            optax.clip_by_global_norm(config.max_grad_norm),
-            optax.add_decayed_weights(config.weight_decay),
-            optax.scale_by_adam(eps=config.adam_epsilon),
-            optax.scale_by_learning_rate(learning_rate),
-        )
+    return optax.chain(
+        optax.clip_by_global_norm(config.max_grad_norm),
+        optax.add_decayed_weights(config.weight_decay),
+        optax.scale_by_adam(eps=config.adam_epsilon),
+        optax.scale_by_learning_rate(learning_rate),
     )
 
 
-def update_metrics(loss: Array, values: BatchValues, gradient: Params, max_grad_norm: float) -> UpdateMetrics:
-    """What an update reports, from its float32[] loss, the batch's values and the gradient before clipping."""
-    # Of one flat vector, as the optimiser does it: XLA then computes the norm once for both.
-    grad_norm = jnp.linalg.norm(ravel_pytree(gradient)[0])
-    return UpdateMetrics(
-        loss=loss,
-        td_error=jnp.mean(jnp.abs(values.td_error)),
-        q_value=jnp.mean(values.q_tot),
-        td_error_std=jnp.std(values.td_error),
+class BatchMoments(NamedTuple):
+    """Means over the batch, from which `UpdateMetrics` follow."""
+
+    squared_td_error: Array  # float32[]
+    absolute_td_error: Array  # float32[]
+    td_error: Array  # float32[]
+    q_tot: Array  # float32[]
+    target_lag: Array  # float32[]
+
+
+def batch_moments(values: BatchValues) -> BatchMoments:
+    """Means over one batch, or one device's share of it."""
+    return BatchMoments(
+        squared_td_error=jnp.mean(jnp.square(values.td_error)),
+        absolute_td_error=jnp.mean(jnp.abs(values.td_error)),
+        td_error=jnp.mean(values.td_error),
+        q_tot=jnp.mean(values.q_tot),
         target_lag=jnp.mean(values.target_lag),
+    )
+
+
+def average_over_devices(gradient: Array, moments: BatchMoments, num_devices: int) -> tuple[Array, BatchMoments]:
+    """Gradient and moments of the whole batch from those of the devices' shares, in one exchange."""
+    size = gradient.shape[0]
+    whole = mean_over_devices(jnp.concatenate([gradient, jnp.stack(moments)]), num_devices)
+    return whole[:size], BatchMoments(*whole[size:])
+
+
+def update_metrics(moments: BatchMoments, gradient: Array, max_grad_norm: float) -> UpdateMetrics:
+    """What an update reports, from the batch's moments and the flat gradient before clipping."""
+    grad_norm = jnp.linalg.norm(gradient)  # clipping computes the same; XLA then does it once
+    variance = moments.squared_td_error - jnp.square(moments.td_error)
+    return UpdateMetrics(
+        loss=moments.squared_td_error,
+        td_error=moments.absolute_td_error,
+        q_value=moments.q_tot,
+        td_error_std=jnp.sqrt(jnp.maximum(variance, 0.0)),
+        target_lag=moments.target_lag,
         grad_norm=grad_norm,
         clipped=(grad_norm > max_grad_norm).astype(jnp.float32),
     )

@@ -19,6 +19,7 @@ from qmix_jax.hparams import describe_run, start_lines
 from qmix_jax.recorder import Chunk, Recorder
 from qmix_jax.replay import transition_bytes
 from qmix_jax.run_directory import RunDirectory, create_run_directory
+from qmix_jax.sharding import check_devices
 from qmix_jax.trainer import make_trainer
 from qmix_jax.types import Evaluation, Params
 
@@ -35,9 +36,10 @@ def run(config: Config) -> RunResult:
     """Train as `config` says and leave a complete run directory, which the last line printed names.
 
     Raises:
-        ConfigError: the run directory cannot be made, or the replay does not fit in memory.
+        ConfigError: the run directory cannot be made, the replay does not fit in memory, or devices are missing.
     """
     environment = make_environment(config)
+    check_devices(config.num_devices)
     _check_memory(config, environment.spec)
     directory = create_run_directory(config.results_dir)
     hparams = describe_run(config, environment.spec)

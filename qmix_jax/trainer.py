@@ -18,6 +18,7 @@ from qmix_jax.learner import Learner, make_learner
 from qmix_jax.replay import Replay, make_replay, make_transition
 from qmix_jax.rollout import choose_actions, step_environments
 from qmix_jax.selection import select
+from qmix_jax.sharding import over_devices, own_key, split_state
 from qmix_jax.types import Array, EpisodeLog, Evaluation, LearnerState, Params, TrainState, UpdateMetrics
 
 
@@ -33,21 +34,26 @@ def make_trainer(config: Config, environment: Environment) -> Trainer:
     """Bind `config` and `environment` to the trainer's functions."""
     spec = environment.spec
     learner = make_learner(config, spec)
-    replay = make_replay(spec, config.num_envs, config.replay_capacity, config.batch_size, config.sequence_length)
+    whole_replay = make_replay(spec, config.num_envs, config.replay_capacity, config.batch_size, config.sequence_length)
+    num_envs, batch_size = config.num_envs // config.num_devices, config.batch_size // config.num_devices  # of a device
+    replay = make_replay(
+        spec, num_envs, config.replay_capacity // config.num_devices, batch_size, config.sequence_length
+    )
 
     def init(key: Array) -> TrainState:
         run_key, reset_key, learner_key = jax.random.split(key, 3)
         env_state, time_step = jax.vmap(environment.reset)(jax.random.split(reset_key, config.num_envs))
-        return TrainState(
+        state = TrainState(
             key=run_key,
             vector_step=jnp.zeros((), jnp.int32),
             env_state=env_state,
             time_step=time_step,
-            replay=replay.init(),
+            replay=whole_replay.init(),
             exploration=free_exploration(config.num_envs, spec.num_agents),
             learner=learner.init(learner_key),
             episodes=init_episodes(config.num_envs),
         )
+        return split_state(state, config.num_devices)
 
     def train_chunk(state: TrainState) -> tuple[TrainState, EpisodeLog]:
         def body(state: TrainState, _: None) -> tuple[TrainState, EpisodeLog]:
@@ -56,7 +62,7 @@ def make_trainer(config: Config, environment: Environment) -> Trainer:
 
             # A loop of one turn, or none after the run's end: so that the last chunk can be shorter.
             turns = (state.vector_step < config.vector_steps).astype(jnp.int32)
-            log = empty_log(config.num_envs, exploration_rate(config, state.vector_step))
+            log = empty_log(num_envs, exploration_rate(config, state.vector_step))
             return jax.lax.fori_loop(0, turns, step, (state, log))
 
         return jax.lax.scan(body, state, length=config.chunk_length)
@@ -68,14 +74,18 @@ def make_trainer(config: Config, environment: Environment) -> Trainer:
 
         return evaluate(environment, policy, key, config.eval_episodes, config.gamma)
 
-    return Trainer(init, train_chunk, evaluate_greedy)
+    return Trainer(init, over_devices(train_chunk, config.num_devices), evaluate_greedy)
 
 
 def vector_step(
     config: Config, environment: Environment, learner: Learner, replay: Replay, state: TrainState
 ) -> tuple[TrainState, EpisodeLog]:
-    """One step of every environment, and the gradient updates that are due after it."""
-    key, action_key, env_key, update_key = jax.random.split(state.key, 4)
+    """One step of every environment, and the gradient updates that are due after it.
+
+    Of several devices, each does this with its own environments and its share of the batches.
+    """
+    key, step_key = jax.random.split(state.key)
+    action_key, env_key, update_key = jax.random.split(own_key(step_key, config.num_devices), 3)
     epsilon = exploration_rate(config, state.vector_step)
     q_values = learner.q_values(state.learner.params, state.time_step.observations)
     exploration, actions = choose_actions(

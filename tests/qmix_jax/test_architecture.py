@@ -15,6 +15,7 @@ TRACED = {
     "settings",
     "types",
     "selection",
+    "sharding",
     "networks",
     "mixers",
     "initializers",

@@ -211,7 +211,7 @@ def test_help_has_the_flags_that_users_know(capsys, name, default):
 def test_help_has_sections(capsys):
     lines = help_lines(capsys)
     sections = [line.rstrip(":") for line in lines if line.endswith(":") and not line.startswith(" ")]
-    groups = ["The run", "Replay", "Learning", "Exploration", "Networks", "Evaluation and output"]
+    groups = ["The run", "Replay", "Learning", "Exploration", "Networks", "Devices", "Evaluation and output"]
     assert sections == ["options", *groups, "presets (flags override them)"]
 
 

@@ -1,0 +1,74 @@
+"""Floating-point operations of one gradient update, from the shapes of the networks."""
+
+from itertools import pairwise
+from typing import NamedTuple
+
+from env_jax.types import EnvSpec
+from qmix_jax.config import Config
+from qmix_jax.views import make_views
+
+
+class Layer(NamedTuple):
+    """One linear layer's matrix products in an update; a forward product is [rows, inputs] by [inputs, outputs]."""
+
+    name: str
+    copies: int  # products at once: agents have a network each
+    rows: int
+    inputs: int
+    outputs: int
+    forwards: int  # passes through the layer
+    weight_gradients: int
+    input_gradients: int  # none where the layer reads data: nothing asks for their gradient
+
+    @property
+    def product(self) -> int:
+        """Operations of one product, a multiplication and an addition each; its two gradients have as many."""
+        return 2 * self.copies * self.rows * self.inputs * self.outputs
+
+    @property
+    def total(self) -> int:
+        """Operations of the layer in an update."""
+        return self.product * (self.forwards + self.weight_gradients + self.input_gradients)
+
+
+def count_layers(config: Config, spec: EnvSpec) -> list[Layer]:
+    """Every matrix product of an update.
+
+    Agents: online on s (with gradient), target on s', and with double Q online on s'. Mixer: online on s (with
+    gradient), target on s'. Dueling heads count as one layer. Mixing four values is elementwise work: it shares no
+    weights.
+    """
+    views = make_views(spec, config.encoding, config.state_clock)
+    shared = config.share_parameters
+    copies, rows = (1, spec.num_agents * config.batch_size) if shared else (spec.num_agents, config.batch_size)
+    features = views.num_features + spec.num_agents * shared
+    sizes = [features, *config.hidden_sizes, spec.num_actions + 1]
+    layers = []
+    for i, (inputs, outputs) in enumerate(pairwise(sizes)):
+        name = "agents, heads" if i == len(sizes) - 2 else f"agents, layer {i + 1}"
+        layers.append(Layer(name, copies, rows, inputs, outputs, 2 + config.double_q, 1, int(i > 0)))
+
+    def mixer_layer(name: str, inputs: int, outputs: int, input_gradients: int) -> Layer:
+        return Layer(f"mixer, {name}", 1, config.batch_size, inputs, outputs, 2, 1, input_gradients)
+
+    hypernetworks = {"weights 1": spec.num_agents * config.mixing_size, "weights 2": config.mixing_size, "value": 1}
+    for name, outputs in hypernetworks.items():
+        layers.append(mixer_layer(f"{name}, hidden", views.state_size, config.hypernet_size, 0))
+        layers.append(mixer_layer(name, config.hypernet_size, outputs, 1))
+    layers.append(mixer_layer("bias 1", views.state_size, config.mixing_size, 0))
+    return layers
+
+
+def count_elementwise(config: Config, spec: EnvSpec, num_parameters: int) -> dict[str, int]:
+    """Other operations of an update, about: an arithmetic operation, comparison or root counts one."""
+    rows = spec.num_agents * config.batch_size
+    units = rows * sum(config.hidden_sizes)
+    mixing = config.batch_size * (3 * config.hypernet_size + (spec.num_agents + 1) * config.mixing_size)
+    return {
+        # Bias, LayerNorm (mean, deviation, square, variance, scaling, gain, offset), ReLU; gradients about twice that.
+        "agents' activations and LayerNorm": 9 * units * (2 + config.double_q + 2),
+        # Biases and ReLUs of the hypernetworks, absolute weights, weighted sums and ELU.
+        "mixing": 4 * mixing * (2 + 2),
+        # Clipping 3, weight decay 2, moments 7, step 6, parameters 1, target copy 1.
+        "optimiser and target copy": 20 * num_parameters,
+    }

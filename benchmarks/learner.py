@@ -1,0 +1,342 @@
+"""Updates per second of the learner, their limit and where the time goes: `python benchmarks/learner.py`.
+
+At the PyTorch script's sizes: 128-128 networks per agent, mixing 32, hypernetworks 64, batch 64, double Q, one-step
+targets, raw observations. Everything runs in one process on one core (`--cores` for more) and in turn: the loop of
+sampling and updating as the trainer runs it, the same loop's parts, every matrix product of an update by itself, and
+the PyTorch baseline (`pip install '.[bench]'`; left out where torch is missing).
+"""
+
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from counting import Layer, count_elementwise, count_layers
+from measuring import Options, Work, finish, make_options, make_parser, number, pin, ratio, spread, table
+
+from env_jax.types import EnvSpec
+from qmix_jax.compilation import enable_compilation_cache
+from qmix_jax.config import Config
+from qmix_jax.environments import make_environment
+from qmix_jax.learner import make_learner, make_loss
+from qmix_jax.mixers import QMixer
+from qmix_jax.networks import make_agents
+from qmix_jax.replay import make_replay
+from qmix_jax.trainer import make_trainer
+from qmix_jax.types import Array, TrainState, Transition
+from qmix_jax.views import make_views
+
+CONFIG = Config(
+    num_envs=512,
+    hidden_sizes=(128, 128),
+    mixing_size=32,
+    hypernet_size=64,
+    batch_size=64,
+    n_step=1,
+    double_q=True,
+    encoding="raw",
+    state_clock=False,
+    total_steps=2**30,  # the schedules' end lies far beyond the benchmark's
+    eval_interval=2048,  # chunks of four vector steps, 512 updates
+)
+_LOOP, _UPDATE, _SAMPLING, _FORWARD_PASS, _GRADIENT = _PARTS = (
+    "sampling and update",
+    "update",
+    "sampling",
+    "forward pass",
+    "forward and backward pass",
+)
+_TRAINING, _TORCH_UPDATE, _TORCH_TRAINING = "training", "PyTorch update", "PyTorch training"
+_BATCHES = 16  # different batches for the parts that do not sample
+_LARGE = Layer("1024 x 1024 by 1024 x 1024", 1, 1024, 1024, 1024, 0, 0, 0)
+
+# Contracted axes of a layer's three products: inputs by weights, inputs by gradient, gradient by weights.
+_FORWARD, _WEIGHT_GRADIENT, _INPUT_GRADIENT = "forward", "weight gradient", "input gradient"
+_EQUATIONS = {_FORWARD: "cbi,cio->cbo", _WEIGHT_GRADIENT: "cbi,cbo->cio", _INPUT_GRADIENT: "cbo,cio->cbi"}
+
+
+def repeat(body: Callable[[Any, Array, Any], Any], data: Any, carry: Any, turns: int) -> Work:
+    """`turns` turns of `body(data, turn, carry) -> carry` a compiled call; each goes on where the last one stopped."""
+
+    def call(data: Any, start: Array, carry: Any) -> Any:
+        return jax.lax.fori_loop(start, start + turns, partial(body, data), carry)
+
+    compiled = jax.jit(call, donate_argnums=2)
+    carry = jax.tree.map(jnp.copy, carry)  # the parts start from the same arrays, and each donates its own
+    done = 0
+
+    def work() -> float:
+        nonlocal carry, done
+        carry = jax.block_until_ready(compiled(data, jnp.int32(done), carry))
+        done += turns
+        return turns
+
+    return work
+
+
+def product_work(layer: Layer, kind: str, operations: float) -> Work:
+    """One of a layer's products over and over, about `operations` per call; they are what the work counts."""
+    shapes = {
+        "cbi": (layer.copies, layer.rows, layer.inputs),
+        "cio": (layer.copies, layer.inputs, layer.outputs),
+        "cbo": (layer.copies, layer.rows, layer.outputs),
+    }
+    terms, result = _EQUATIONS[kind].split("->")
+    keys = jax.random.split(jax.random.key(0))
+    left, right = (jax.random.normal(key, shapes[term]) for key, term in zip(keys, terms.split(","), strict=True))
+
+    def body(right: Array, _: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        left, product = carry
+        # One number of the last product makes this one new: XLA would take a constant product out of the loop.
+        left = jax.lax.dynamic_update_slice(left, 1e-3 * product[:1, :1, :1], (0, 0, 0))
+        return left, jnp.einsum(_EQUATIONS[kind], left, right)
+
+    work = repeat(body, right, (left, jnp.zeros(shapes[result])), turns=max(1, int(operations / layer.product)))
+    return lambda: layer.product * work()
+
+
+def product_counts(layers: list[Layer]) -> dict[tuple[Layer, str], int]:
+    """How often an update makes each product, by layer and kind."""
+    counts = {}
+    for layer in layers:
+        counts[layer, _FORWARD] = layer.forwards
+        counts[layer, _WEIGHT_GRADIENT] = layer.weight_gradients
+        counts[layer, _INPUT_GRADIENT] = layer.input_gradients
+    return {product: count for product, count in counts.items() if count}
+
+
+def trained_state(config: Config) -> tuple[TrainState, Callable[[TrainState], TrainState]]:
+    """A trainer that has begun to update, and its next chunk as a function."""
+    trainer = make_trainer(config, make_environment(config))
+    compiled = jax.jit(trainer.train_chunk, donate_argnums=0)
+    state = jax.jit(trainer.init)(jax.random.key(0))
+    while state.learner.updates == 0:
+        state, _ = compiled(state)
+    return state, lambda state: compiled(state)[0]
+
+
+def training_work(state: TrainState, train_chunk: Callable[[TrainState], TrainState]) -> Work:
+    """The whole trainer: environments, exploration, replay and updates, counted in updates."""
+    state = jax.tree.map(jnp.copy, state)
+
+    def work() -> float:
+        nonlocal state
+        before = int(state.learner.updates)
+        state = train_chunk(state)
+        return int(state.learner.updates) - before  # waits for it
+
+    return work
+
+
+def part_works(config: Config, state: TrainState, turns: int) -> dict[str, Work]:
+    """The loop of sampling and updating as the trainer runs it, and its parts, each in a loop of its own."""
+    spec = make_environment(config).spec
+    learner = make_learner(config, spec)
+    replay = make_replay(spec, config.num_envs, config.replay_capacity, config.batch_size, config.sequence_length)
+    loss = _loss(config, spec)
+    gradient = jax.grad(loss, has_aux=True)
+
+    key = jax.random.key(0)
+    batches = jax.jit(jax.vmap(replay.sample, in_axes=(None, 0)))(state.replay, jax.random.split(key, _BATCHES))
+
+    def sample(replay_state: Any, turn: Array) -> Transition:
+        return replay.sample(replay_state, jax.random.fold_in(key, turn))
+
+    def stored(batches: Transition, turn: Array) -> Transition:
+        return jax.tree.map(lambda leaves: leaves[turn % _BATCHES], batches)
+
+    def update(draw: Callable[[Any, Array], Transition], data: Any, turn: Array, carry: Any) -> Any:
+        learner_state, sums = carry
+        learner_state, metrics = learner.update(learner_state, draw(data, turn))
+        return learner_state, jax.tree.map(jnp.add, sums, metrics)
+
+    def forward(data: Any, turn: Array, _: Any) -> Any:
+        params, target_params, batches = data
+        return loss(params, target_params, stored(batches, turn))
+
+    def forward_and_backward(data: Any, turn: Array, _: Any) -> Any:
+        params, target_params, batches = data
+        return gradient(params, target_params, stored(batches, turn))
+
+    first, turn = state.learner, jnp.int32(0)
+    networks = first.params, first.target_params, batches
+    begin = first, _zeros(lambda: learner.update(first, stored(batches, turn))[1])
+    return {
+        _LOOP: repeat(partial(update, sample), state.replay, begin, turns),
+        _UPDATE: repeat(partial(update, stored), batches, begin, turns),
+        _SAMPLING: repeat(
+            lambda data, turn, _: sample(data, turn), state.replay, _zeros(lambda: stored(batches, turn)), turns
+        ),
+        _FORWARD_PASS: repeat(forward, networks, _zeros(lambda: forward(networks, turn, None)), turns),
+        _GRADIENT: repeat(
+            forward_and_backward, networks, _zeros(lambda: forward_and_backward(networks, turn, None)), turns
+        ),
+    }
+
+
+def _zeros(function: Callable[[], Any]) -> Any:
+    """Zeros of what `function` would return: a carry to begin with, computed without compiling it op by op."""
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(function))
+
+
+def _loss(config: Config, spec: EnvSpec) -> Callable[..., Any]:
+    views = make_views(spec, config.encoding, config.state_clock)
+    agents = make_agents(
+        config.hidden_sizes,
+        spec.num_agents,
+        views.num_features,
+        spec.num_actions,
+        config.share_parameters,
+        config.head_init_scale,
+    )
+    mixer = QMixer(config.mixing_size, config.hypernet_size, config.hypernet_init_scale)
+    return make_loss(config, views, agents, mixer)
+
+
+def torch_works(cores: int, quick: bool) -> dict[str, Work]:
+    """The PyTorch baseline, or nothing where torch is missing."""
+    if find_spec("torch") is None:
+        return {}
+    import torch_baseline
+
+    size = (200, 2) if quick else (torch_baseline.MIN_BUFFER_SIZE, 20)
+    update, training = torch_baseline.make_works(cores, *size)
+    return {_TORCH_UPDATE: update, _TORCH_TRAINING: training}
+
+
+def measure(options: Options, cores: int) -> dict[str, Any]:
+    """Rates, counts, limit and parts."""
+    spec = make_environment(CONFIG).spec
+    layers = count_layers(CONFIG, spec)
+    counts = product_counts(layers)
+    operations = sum(layer.total for layer in layers)
+    state, train_chunk = trained_state(CONFIG)
+
+    works: dict[Any, Work] = part_works(CONFIG, state, turns=2 if options.quick else 50)
+    works[_TRAINING] = training_work(state, train_chunk)
+    works |= torch_works(cores, options.quick)
+    works |= {
+        product: product_work(*product, 1e6 if options.quick else 1e9) for product in (*counts, (_LARGE, _FORWARD))
+    }
+    rates = options.interleave(works)
+
+    # Seconds that an update's products take by themselves, round by round.
+    product_seconds = [
+        sum(count * product[0].product / rates[product][i] for product, count in counts.items())
+        for i in range(options.rounds)
+    ]
+    limit = [1 / seconds for seconds in product_seconds]
+    figures = {
+        "updates_per_second": spread(rates[_LOOP]),
+        "training_updates_per_second": spread(rates[_TRAINING]),
+        "training_steps_per_second": spread(CONFIG.train_frequency * rate for rate in rates[_TRAINING]),
+        "operations_per_update": operations,
+        "operations": {layer.name: layer.total for layer in layers},
+        "elementwise_operations": count_elementwise(CONFIG, spec, _num_parameters(state)),
+        "parameters": _num_parameters(state),
+        "gflops_reached": spread(operations * rate / 1e9 for rate in rates[_LOOP]),
+        "gflops_of_the_products": spread(operations * rate / 1e9 for rate in limit),
+        "gflops_of_a_large_product": spread(rate / 1e9 for rate in rates[_LARGE, _FORWARD]),
+        "updates_per_second_of_the_products": spread(limit),
+        "share_of_the_products_rate": ratio(rates[_LOOP], limit),
+        "share_of_the_products_rate_without_sampling": ratio(rates[_UPDATE], limit),
+        "microseconds": {name: spread(1e6 / rate for rate in rates[name]) for name in _PARTS},
+        "products": [
+            {
+                "layer": layer.name,
+                "kind": kind,
+                "shape": [layer.copies, layer.rows, layer.inputs, layer.outputs],
+                "count": count,
+                "share_of_operations": count * layer.product / operations,
+                "gflops": spread(rate / 1e9 for rate in rates[layer, kind]),
+            }
+            for (layer, kind), count in counts.items()
+        ],
+    }
+    if _TORCH_UPDATE in rates:
+        figures["torch_updates_per_second"] = spread(rates[_TORCH_UPDATE])
+        figures["torch_training_updates_per_second"] = spread(rates[_TORCH_TRAINING])
+        figures["ratio_to_torch"] = ratio(rates[_LOOP], rates[_TORCH_UPDATE])
+        figures["training_ratio_to_torch"] = ratio(rates[_TRAINING], rates[_TORCH_TRAINING])
+    return figures
+
+
+def _num_parameters(state: TrainState) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(state.learner.params))
+
+
+def describe(figures: dict[str, Any]) -> str:
+    """The figures as Markdown."""
+    summary = [
+        ["updates/s, sampling and update", figures["updates_per_second"]],
+        ["updates/s of the whole trainer", figures["training_updates_per_second"]],
+        ["environment steps/s of the whole trainer", figures["training_steps_per_second"]],
+        ["matrix-product operations of an update", f"{figures['operations_per_update'] / 1e6:.1f} million"],
+        ["GFLOP/s reached", figures["gflops_reached"]],
+        ["GFLOP/s of the same products alone", figures["gflops_of_the_products"]],
+        ["GFLOP/s of a 1024 x 1024 product", figures["gflops_of_a_large_product"]],
+        ["updates/s if there were only the products", figures["updates_per_second_of_the_products"]],
+        ["**share of the products' rate** (the bar: 0.7)", figures["share_of_the_products_rate"]],
+        ["the same without sampling", figures["share_of_the_products_rate_without_sampling"]],
+    ]
+    if "ratio_to_torch" in figures:
+        summary += [
+            ["PyTorch: updates/s, sampling and update", figures["torch_updates_per_second"]],
+            ["PyTorch: updates/s of the whole trainer", figures["torch_training_updates_per_second"]],
+            ["**times PyTorch**, sampling and update", figures["ratio_to_torch"]],
+            ["**times PyTorch**, whole trainer", figures["training_ratio_to_torch"]],
+        ]
+    time = figures["microseconds"]
+    whole = time[_LOOP].median
+    measured = {
+        "sampling": time[_SAMPLING].median,
+        "forward pass": time[_FORWARD_PASS].median,
+        "backward pass": time[_GRADIENT].median - time[_FORWARD_PASS].median,
+        "optimiser, metrics, target copy": time[_UPDATE].median - time[_GRADIENT].median,
+    }
+    measured["the loop of both (negative: what it saves)"] = whole - sum(measured.values())
+    measured["whole"] = whole
+    measured["for comparison: the products alone"] = 1e6 / figures["updates_per_second_of_the_products"].median
+    products = [
+        [
+            f"{row['layer']}, {row['kind']}",
+            "[{0}, {1}, {2}] x [{0}, {2}, {3}]".format(*row["shape"]),
+            row["count"],
+            f"{row['share_of_operations']:.1%}",
+            row["gflops"],
+        ]
+        for row in figures["products"]
+    ]
+    elementwise = figures["elementwise_operations"]
+    return "\n\n".join(
+        [
+            f"## Learner on {figures['cores']} core(s)\n\nNetworks 128-128 for each agent, mixing 32, hypernetworks "
+            f"64, batch 64, double Q, raw observations; {figures['parameters']:,} parameters.",
+            table(["figure", "median (range)"], summary),
+            table(
+                ["where an update's time goes", "microseconds", "share"],
+                [[name, number(value), f"{value / whole:.0%}"] for name, value in measured.items()],
+            ),
+            table(["matrix product", "shape of the layer", "times", "share of operations", "GFLOP/s"], products),
+            table(
+                ["other operations of an update, about", "million"],
+                [[name, f"{count / 1e6:.1f}"] for name, count in elementwise.items()],
+            ),
+        ]
+    )
+
+
+def main() -> None:
+    parser = make_parser(__doc__)
+    parser.add_argument("--cores", type=int, default=1, metavar="N", help="cores to run on (default: 1)")
+    arguments = parser.parse_args()
+    cores = pin(arguments.cores)
+    enable_compilation_cache()
+    figures = {"cores": cores, **measure(make_options(arguments, rounds=5, seconds=0.1), cores)}
+    finish(arguments, figures, describe(figures))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""What every part of the benchmark needs: cores, clocks, spreads, tables and one command line."""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).parents[1]
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "torch")
+
+Work = Callable[[], float]  # does some work, waits for its end and says how much it was
+
+
+class Spread(NamedTuple):
+    """A figure measured several times in one run."""
+
+    median: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{number(self.median)} ({number(self.low)}..{number(self.high)})"
+
+
+class Options(NamedTuple):
+    """How a part measures."""
+
+    quick: bool  # does everything work? figures are worthless
+    rounds: int  # repetitions of every figure
+    seconds: float  # least duration of one repetition
+    clock: Callable[[], float]
+
+    def rate(self, work: Work) -> float:
+        """Work per second over one repetition."""
+        done, started = 0.0, self.clock()
+        while True:
+            done += work()
+            elapsed = self.clock() - started
+            if elapsed >= self.seconds:
+                return done / elapsed
+
+    def interleave(self, works: dict[str, Work]) -> dict[str, list[float]]:
+        """Rates of every piece of work, taken in turn: what disturbs the machine then disturbs all of them alike."""
+        rates: dict[str, list[float]] = {name: [] for name in works}
+        for work in works.values():
+            work()  # compiles, fills caches
+        for _ in range(self.rounds):
+            for name, work in works.items():
+                rates[name].append(self.rate(work))
+        return rates
+
+
+def spread(values: Iterable[float]) -> Spread:
+    """Median and range."""
+    values = list(values)
+    return Spread(statistics.median(values), min(values), max(values))
+
+
+def ratio(values: Sequence[float], others: Sequence[float]) -> Spread:
+    """Ratios of the figures that were measured one after the other."""
+    return spread(value / other for value, other in zip(values, others, strict=True))
+
+
+def pin(cores: int | None) -> int:
+    """Keep this process on `cores` cores (None: all it may use) and return how many it has.
+
+    To be called before JAX or torch start their threads. Systems that cannot pin keep all their cores.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        return os.cpu_count() or 1
+    allowed = sorted(os.sched_getaffinity(0))
+    if cores is not None:
+        allowed = allowed[-cores:]
+        os.sched_setaffinity(0, allowed)
+    return len(allowed)
+
+
+def peak_memory() -> float:
+    """MiB this process has held at most."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Unlike getrusage's, this peak is not inherited from the process that started this one.
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        return float(lines["VmHWM"].split()[0]) / 2**10
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on."""
+    packages = {}
+    for name in _PACKAGES:
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        **packages,
+    }
+
+
+def _cpu_model() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor()
+
+
+def number(value: float) -> str:
+    """Three digits, or all before the point."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def make_parser(doc: str | None) -> argparse.ArgumentParser:
+    """The command line that all parts share."""
+    parser = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="seconds only: does it work? The figures mean nothing")
+    parser.add_argument(
+        "--cpu_time",
+        action="store_true",
+        help="divide by the process's CPU seconds: rough figures of one core on a machine that is busy with other work",
+    )
+    parser.add_argument("--json", type=Path, metavar="PATH", help="also write the figures here")
+    return parser
+
+
+def make_options(arguments: argparse.Namespace, rounds: int, seconds: float) -> Options:
+    """`rounds` repetitions of `seconds`, unless the user wants it quick."""
+    clock = time.process_time if arguments.cpu_time else time.perf_counter
+    if arguments.quick:
+        return Options(True, 1, 0.0, clock)
+    return Options(False, rounds, seconds, clock)
+
+
+def finish(arguments: argparse.Namespace, figures: dict[str, Any], text: str) -> None:
+    """Print a part's tables and keep its figures where the user wants them."""
+    print(text)
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"machine": machine(), **figures}, indent=2, default=str) + "\n")

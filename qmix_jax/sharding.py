@@ -1,0 +1,92 @@
+"""One run over several devices: environments, replay and batch are split, the learner is copied.
+
+Every device steps its share of the environments, keeps their transitions, and draws its share of each batch from them.
+Gradients are averaged over the devices, so all copies of the learner make the same update.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from flashbax.buffers.trajectory_buffer import TrajectoryBufferState
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from qmix_jax.settings import ConfigError
+from qmix_jax.types import Array, EpisodeLog, TrainState
+
+AXIS = "devices"
+_COPIED = PartitionSpec()
+_BY_ENVIRONMENT = PartitionSpec(AXIS)
+_LOG_BY_ENVIRONMENT = PartitionSpec(None, AXIS)  # [C, E]
+
+_parts: dict[str, Any] = {
+    "key": _COPIED,
+    "vector_step": _COPIED,
+    "env_state": _BY_ENVIRONMENT,
+    "time_step": _BY_ENVIRONMENT,
+    "replay": TrajectoryBufferState(experience=_BY_ENVIRONMENT, current_index=_COPIED, is_full=_COPIED),
+    "exploration": _BY_ENVIRONMENT,
+    "learner": _COPIED,
+    "episodes": _BY_ENVIRONMENT,
+}
+_STATE = TrainState(**_parts)
+_columns: dict[str, Any] = {
+    "finished": _LOG_BY_ENVIRONMENT,
+    "episode_return": _LOG_BY_ENVIRONMENT,
+    "episode_length": _LOG_BY_ENVIRONMENT,
+    "epsilon": _COPIED,
+    "updates": _LOG_BY_ENVIRONMENT,
+    "step_updates": _COPIED,
+}
+_LOG = EpisodeLog(**_columns)
+
+Chunk = Callable[[TrainState], tuple[TrainState, EpisodeLog]]
+
+
+def split_state(state: TrainState, num_devices: int) -> TrainState:
+    """Lay a state out over the first `num_devices` devices; call it under jit."""
+    if num_devices == 1:
+        return state
+    mesh = _mesh(num_devices)
+
+    def place(spec: PartitionSpec, part: Any) -> Any:
+        return jax.lax.with_sharding_constraint(part, NamedSharding(mesh, spec))
+
+    return jax.tree.map(place, _STATE, state, is_leaf=lambda node: isinstance(node, PartitionSpec))
+
+
+def over_devices(chunk: Chunk, num_devices: int) -> Chunk:
+    """`chunk` run by every device on its share of the state; it sees local shapes, E / `num_devices` environments."""
+    if num_devices == 1:
+        return chunk
+    # Without check_vma gradients stay local: we average them ourselves, in one vector and thus one exchange.
+    return jax.shard_map(chunk, mesh=_mesh(num_devices), in_specs=(_STATE,), out_specs=(_STATE, _LOG), check_vma=False)
+
+
+def own_key(key: Array, num_devices: int) -> Array:
+    """A key of the device's own, from one that all have. Inside `over_devices`."""
+    return key if num_devices == 1 else jax.random.fold_in(key, jax.lax.axis_index(AXIS))
+
+
+def mean_over_devices(vector: Array, num_devices: int) -> Array:
+    """Average of the devices' vectors. Inside `over_devices`."""
+    return vector if num_devices == 1 else jax.lax.pmean(vector, AXIS)
+
+
+def check_devices(num_devices: int) -> None:
+    """Refuse more devices than there are.
+
+    Raises:
+        ConfigError: naming the flag.
+    """
+    if num_devices > jax.device_count():
+        raise ConfigError(
+            f"--num_devices {num_devices}: must be at most {jax.device_count()}, "
+            f"the number of devices of JAX's backend {jax.default_backend()}"
+        )
+
+
+def _mesh(num_devices: int) -> Mesh:
+    check_devices(num_devices)
+    return Mesh(np.array(jax.devices()[:num_devices]), (AXIS,))
