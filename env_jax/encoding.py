@@ -14,11 +14,12 @@ NEARNESS_DECAY = 0.95  # per step of distance; any figure that still tells 1 ste
 
 
 def encode_observations(observations: jax.Array) -> jax.Array:
-    """Turn raw views, float32[4, 18], into network inputs within -1..1, float32[4, 27].
+    """Turn raw views, float32[4, 18], into network inputs within -1..1, float32[4, 34].
 
     Own cell (2 numbers). The neighbour (4): offset from self in grid lengths (2), nearness `NEARNESS_DECAY **
     distance`, whether it is 1 step away. Each of the three food slots (7), all 0 where it is empty: the same 4
-    after whether it is filled, and the offset's signs (2), the way to walk. What never changes is dropped.
+    after whether it is filled, and the offset's signs (2), the way to walk. The nearest food's 7 once more: slots
+    change places when a food goes, and this one does not. What never changes is dropped.
     """
     far = GRID_SIZE - 1
     here = observations[:, 0:2]
@@ -30,19 +31,22 @@ def encode_observations(observations: jax.Array) -> jax.Array:
     food_features = jnp.concatenate(
         [filled, foods / far, food_nearness * filled, food_adjacent, jnp.sign(foods)], axis=-1
     )
+    nearest = jnp.argmax(food_nearness * filled, axis=1, keepdims=True)
+    is_nearest = nearest == jnp.arange(NUM_FOOD_SLOTS)[None, :, None]  # a masked sum: cheaper than a gather
     return jnp.concatenate(
         [
             here / far * 2 - 1,
             neighbour / far,
             *_closeness(neighbour),
             food_features.reshape(food_features.shape[0], -1),
+            jnp.sum(jnp.where(is_nearest, food_features, 0.0), axis=1),
         ],
         axis=-1,
     )
 
 
 def encode_state(state: jax.Array) -> jax.Array:
-    """Turn the global state, float32[72], into network inputs, float32[108]: the four encoded views in a row."""
+    """Turn the global state, float32[72], into network inputs, float32[136]: the four encoded views in a row."""
     return encode_observations(state.reshape(NUM_AGENTS, OBSERVATION_SIZE)).reshape(-1)
 
 

@@ -39,7 +39,10 @@ class Config:
 
     lr: float = setting(1e-3, "Adam's learning rate at the first update", above=0.0, at_most=1.0, group="Learning")
     lr_end_fraction: float = setting(
-        0.05, "learning rate at the end of the run, as a fraction of --lr (linear decay)", at_least=0.0, at_most=1.0
+        0.05, "learning rate at the end of the run, as a fraction of --lr", at_least=0.0, at_most=1.0
+    )
+    lr_decay_power: float = setting(
+        2.0, "shape of the learning rate's decay: what is left of the run, to this power", above=0.0, at_most=100.0
     )
     gamma: float = setting(0.95, "discount per step", at_least=0.0, at_most=1.0)
     n_step: int = setting(3, "steps of reward before the bootstrap", at_least=1, at_most=1_000)
@@ -47,18 +50,18 @@ class Config:
     target_update_interval: int = setting(200, "updates between copies to the target network", at_least=1)
     max_grad_norm: float = setting(10.0, "gradients are scaled down to this global norm", above=0.0)
     adam_epsilon: float = setting(
-        5e-3, "Adam's denominator offset; large shrinks steps as gradients shrink, which steadies the policy", above=0.0
+        2e-3, "Adam's denominator offset; large shrinks steps as gradients shrink, which steadies the policy", above=0.0
     )
     weight_decay: float = setting(1e-5, "L2 coefficient added to the gradient", at_least=0.0, at_most=1.0)
 
     epsilon_start: float = setting(
         1.0, "share of random actions at the start", at_least=0.0, at_most=1.0, group="Exploration"
     )
-    epsilon_end: float = setting(0.02, "share of random actions after the decay", at_least=0.0, at_most=1.0)
+    epsilon_end: float = setting(0.05, "share of random actions after the decay", at_least=0.0, at_most=1.0)
     epsilon_decay_steps: int = setting(150_000, "environment steps of the linear decay", at_least=1)
 
     explore_repeat: int = setting(
-        8,
+        12,
         "most steps that a random action is repeated; n steps have probability proportional to n^-2; 1: single steps",
         at_least=1,
         at_most=10_000,

@@ -86,11 +86,13 @@ def make_learner(config: Config, spec: EnvSpec) -> Learner:
 
 
 def make_optimizer(config: Config) -> optax.GradientTransformation:
-    """Global-norm clipping, L2 weight decay in the gradient as PyTorch's Adam has it, Adam, linear decay.
+    """Global-norm clipping, L2 weight decay in the gradient as PyTorch's Adam has it, Adam, polynomial decay.
 
     Elementwise all of it, so it works on one flat vector of all parameters: a few large operations.
     """
-    learning_rate = optax.linear_schedule(config.lr, config.lr * config.lr_end_fraction, config.total_updates)
+    learning_rate = optax.polynomial_schedule(
+        config.lr, config.lr * config.lr_end_fraction, config.lr_decay_power, config.total_updates
+    )
     return optax.chain(
         optax.clip_by_global_norm(config.max_grad_norm),
         optax.add_decayed_weights(config.weight_decay),

@@ -63,11 +63,11 @@ def test_feature_maps_make_it_one_hot(episodes):
     for (_, (_, shown)), actions in zip(episodes, [None, *np.asarray(ACTIONS)], strict=True):
         one_hot = np.zeros((4, 6)) if actions is None else np.eye(6)[actions]
         features = env.spec.encode_observations(shown.observations)
-        np.testing.assert_array_equal(features[:, 27:], one_hot)
-        np.testing.assert_array_equal(features[:, :27], bare.encode_observations(shown.observations[:, :18]))
+        np.testing.assert_array_equal(features[:, 34:], one_hot)
+        np.testing.assert_array_equal(features[:, :34], bare.encode_observations(shown.observations[:, :18]))
         state = env.spec.encode_state(shown.state)
-        np.testing.assert_array_equal(state[108:], one_hot.ravel())
-        np.testing.assert_array_equal(state[:108], bare.encode_state(shown.state[:72]))
+        np.testing.assert_array_equal(state[136:], one_hot.ravel())
+        np.testing.assert_array_equal(state[:136], bare.encode_state(shown.state[:72]))
 
 
 class Plain:

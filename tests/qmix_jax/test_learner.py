@@ -218,14 +218,15 @@ def test_masks_are_optional():
 
 
 def _numpy_adam(gradients, start, config):
-    """PyTorch's Adam (weight decay is L2 in the gradient) after clipping; learning rate linear over the run."""
+    """PyTorch's Adam (weight decay is L2 in the gradient) after clipping; polynomial decay over the run."""
     params, mean, square = start.copy(), np.zeros_like(start), np.zeros_like(start)
     for count, gradient in enumerate(gradients, start=1):
         clipped = gradient * min(1.0, config.max_grad_norm / np.linalg.norm(gradient)) + config.weight_decay * params
         mean = 0.9 * mean + 0.1 * clipped
         square = 0.999 * square + 0.001 * clipped**2
         fraction = min((count - 1) / config.total_updates, 1.0)
-        lr = config.lr * (1 - fraction * (1 - config.lr_end_fraction))
+        end = config.lr_end_fraction
+        lr = config.lr * (end + (1 - end) * (1 - fraction) ** config.lr_decay_power)
         corrected = mean / (1 - 0.9**count), square / (1 - 0.999**count)
         params = params - lr * corrected[0] / (np.sqrt(corrected[1]) + config.adam_epsilon)
     return params
@@ -237,9 +238,10 @@ def _numpy_adam(gradients, start, config):
         {},
         {"max_grad_norm": 0.5},  # clips some of the gradients below, but not all
         {"weight_decay": 0.1},
+        {"lr_decay_power": 1.0},
         {"max_grad_norm": 0.5, "weight_decay": 0.1, "lr_end_fraction": 1.0, "adam_epsilon": 0.01},
     ],
-    ids=["plain", "clipped", "decayed", "both, steady"],
+    ids=["plain", "clipped", "decayed", "linear", "both, steady"],
 )
 def test_the_optimizer_is_pytorchs_adam(settings):
     config = _config(num_envs=1, total_steps=18, min_buffer_size=8, train_frequency=1, lr=0.1, **settings)
