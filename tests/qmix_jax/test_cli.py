@@ -58,7 +58,7 @@ REFUSED = [
         "--batch_size 200: must be at most 100",
     ),
     ("--min_buffer_size 200000", "--min_buffer_size 200000: must be at most 99968"),
-    ("--preset fast", "--preset fast: must be one of default, random"),
+    ("--preset fast", "--preset fast: must be one of default, random, throughput, pymarl2"),
     ("--preset", "--preset: expected one argument"),
     ("--presett random", "--presett: unknown flag; did you mean --preset?"),
     ("--results_dir taken", "--results_dir taken: must be a folder, but"),
