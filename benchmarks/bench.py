@@ -19,6 +19,7 @@ PARTS = {
     "torch_baseline": ["torch_baseline.py"],
     "learner_one_core": ["learner.py"],
     "learner_two_cores": ["learner.py", "--cores", "2"],
+    "devices": ["devices.py"],
     "memory": ["memory.py"],
     "growth": ["growth.py", "--plot", "docs/growth.png"],
 }

@@ -19,6 +19,7 @@ class Layer(NamedTuple):
     forwards: int  # passes through the layer
     weight_gradients: int
     input_gradients: int  # none where the layer reads data: nothing asks for their gradient
+    transposed: bool = False  # weights are [outputs, inputs], which decides how fast the products are
 
     @property
     def product(self) -> int:
@@ -35,18 +36,19 @@ def count_layers(config: Config, spec: EnvSpec) -> list[Layer]:
     """Every matrix product of an update.
 
     Agents: online on s (with gradient), target on s', and with double Q online on s'. Mixer: online on s (with
-    gradient), target on s'. Dueling heads count as one layer. Mixing four values is elementwise work: it shares no
-    weights.
+    gradient), target on s'. Dueling heads are one layer, as their weights are summed before the product. Mixing four
+    values is elementwise work: it shares no weights.
     """
     views = make_views(spec, config.encoding, config.state_clock)
     shared = config.share_parameters
     copies, rows = (1, spec.num_agents * config.batch_size) if shared else (spec.num_agents, config.batch_size)
     features = views.num_features + spec.num_agents * shared
-    sizes = [features, *config.hidden_sizes, spec.num_actions + 1]
+    sizes = [features, *config.hidden_sizes, spec.num_actions]
     layers = []
     for i, (inputs, outputs) in enumerate(pairwise(sizes)):
-        name = "agents, heads" if i == len(sizes) - 2 else f"agents, layer {i + 1}"
-        layers.append(Layer(name, copies, rows, inputs, outputs, 2 + config.double_q, 1, int(i > 0)))
+        heads = i == len(sizes) - 2
+        name = "agents, heads" if heads else f"agents, layer {i + 1}"
+        layers.append(Layer(name, copies, rows, inputs, outputs, 2 + config.double_q, 1, int(i > 0), transposed=heads))
 
     def mixer_layer(name: str, inputs: int, outputs: int, input_gradients: int) -> Layer:
         return Layer(f"mixer, {name}", 1, config.batch_size, inputs, outputs, 2, 1, input_gradients)

@@ -55,6 +55,7 @@ _LARGE = Layer("1024 x 1024 by 1024 x 1024", 1, 1024, 1024, 1024, 0, 0, 0)
 # Contracted axes of a layer's three products: inputs by weights, inputs by gradient, gradient by weights.
 _FORWARD, _WEIGHT_GRADIENT, _INPUT_GRADIENT = "forward", "weight gradient", "input gradient"
 _EQUATIONS = {_FORWARD: "cbi,cio->cbo", _WEIGHT_GRADIENT: "cbi,cbo->cio", _INPUT_GRADIENT: "cbo,cio->cbi"}
+_TRANSPOSED = {_FORWARD: "cbi,coi->cbo", _WEIGHT_GRADIENT: "cbo,cbi->coi", _INPUT_GRADIENT: "cbo,coi->cbi"}
 
 
 def repeat(body: Callable[[Any, Array, Any], Any], data: Any, carry: Any, turns: int) -> Work:
@@ -81,9 +82,11 @@ def product_work(layer: Layer, kind: str, operations: float) -> Work:
     shapes = {
         "cbi": (layer.copies, layer.rows, layer.inputs),
         "cio": (layer.copies, layer.inputs, layer.outputs),
+        "coi": (layer.copies, layer.outputs, layer.inputs),
         "cbo": (layer.copies, layer.rows, layer.outputs),
     }
-    terms, result = _EQUATIONS[kind].split("->")
+    equation = (_TRANSPOSED if layer.transposed else _EQUATIONS)[kind]
+    terms, result = equation.split("->")
     keys = jax.random.split(jax.random.key(0))
     left, right = (jax.random.normal(key, shapes[term]) for key, term in zip(keys, terms.split(","), strict=True))
 
@@ -91,7 +94,7 @@ def product_work(layer: Layer, kind: str, operations: float) -> Work:
         left, product = carry
         # One number of the last product makes this one new: XLA would take a constant product out of the loop.
         left = jax.lax.dynamic_update_slice(left, 1e-3 * product[:1, :1, :1], (0, 0, 0))
-        return left, jnp.einsum(_EQUATIONS[kind], left, right)
+        return left, jnp.einsum(equation, left, right)
 
     work = repeat(body, right, (left, jnp.zeros(shapes[result])), turns=max(1, int(operations / layer.product)))
     return lambda: layer.product * work()

@@ -24,7 +24,12 @@ from qmix_jax.environments import make_environment
 from qmix_jax.replay import transition_bytes
 from qmix_jax.trainer import make_trainer
 
-RUNS = {"default": ["--num_envs", "512"]}
+# A tenth or less of the longer presets' budgets: memory and compilation do not depend on it.
+RUNS = {
+    "default": ["--num_envs", "512"],
+    "random": ["--preset", "random", "--num_envs", "512", "--total_steps", "300000"],
+    "throughput": ["--preset", "throughput", "--total_steps", "4096000"],
+}
 _QUICK_RUN = {"quick": ["--num_envs", "8", "--total_steps", "400", "--min_buffer_size", "100", "--eval_episodes", "2"]}
 _WARM_RUNS = 2
 

@@ -73,8 +73,9 @@ def make_learner(config: Config, spec: EnvSpec) -> Learner:
             step, optimizer_state = optimizer.update(vector, state.optimizer_state, weights)
         params = unravel(weights + step)
         updates = state.updates + 1
-        copy_now = updates % config.target_update_interval == 0
-        target_params = jax.tree.map(lambda new, old: jnp.where(copy_now, new, old), params, state.target_params)
+        # A loop of one turn, or none: a select would read and write all parameters in every update.
+        copies = (updates % config.target_update_interval == 0).astype(jnp.int32)
+        target_params = jax.lax.fori_loop(0, copies, lambda *_: params, state.target_params)
         metrics = update_metrics(moments, vector, config.max_grad_norm)
         return LearnerState(params, target_params, optimizer_state, updates), metrics
 

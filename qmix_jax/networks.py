@@ -10,9 +10,12 @@ import chex
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.linen.initializers import Initializer
 
 from qmix_jax.initializers import orthogonal
 from qmix_jax.types import Array, Params
+
+_LAYER_NORM_EPSILON = 1e-6
 
 
 class QNetwork(nn.Module):
@@ -28,11 +31,75 @@ class QNetwork(nn.Module):
         hidden = features
         for size in self.hidden_sizes:
             hidden = nn.Dense(size, kernel_init=orthogonal(2**0.5))(hidden)
-            hidden = nn.relu(nn.LayerNorm()(hidden))
-        head_init = orthogonal(self.head_init_scale)
-        advantage = nn.Dense(self.num_actions, kernel_init=head_init, name="advantage")(hidden)
-        value = nn.Dense(1, kernel_init=head_init, name="value")(hidden)
-        return value + advantage - jnp.mean(advantage, axis=-1, keepdims=True)
+            hidden = LayerNorm()(hidden)
+        inputs, head_init = hidden.shape[-1], orthogonal(self.head_init_scale)
+        advantage = LinearWeights(self.num_actions, head_init, name="advantage")(inputs)
+        value = LinearWeights(1, head_init, name="value")(inputs)
+        # Both heads and their sum are linear: summing their weights takes one product where summing values takes two.
+        kernel, bias = (v + a - jnp.mean(a, axis=-1, keepdims=True) for v, a in zip(value, advantage, strict=True))
+        # Transposed, because then the gradient's product is wide: XLA's CPU kernels are slow at few columns.
+        q_values = jnp.einsum("...h,ah->...a", hidden, kernel.T)
+        return q_values + bias.reshape((1,) * (q_values.ndim - 1) + (-1,))
+
+
+class LinearWeights(nn.Module):
+    """Parameters of a linear layer, named as `nn.Dense` names them, for a layer that is not applied by itself."""
+
+    num_outputs: int
+    kernel_init: Initializer
+
+    @nn.compact
+    def __call__(self, num_inputs: int) -> tuple[Array, Array]:
+        """Kernel float32[inputs, outputs] and bias float32[outputs]."""
+        kernel = self.param("kernel", self.kernel_init, (num_inputs, self.num_outputs))
+        return kernel, self.param("bias", nn.initializers.zeros, (self.num_outputs,))
+
+
+class LayerNorm(nn.Module):
+    """LayerNorm (Ba et al. 2016, eq. 4) and ReLU as one step; parameters as `nn.LayerNorm` names them."""
+
+    @nn.compact
+    def __call__(self, inputs: Array) -> Array:
+        """float32[..., H] -> float32[..., H]."""
+        size = inputs.shape[-1]
+        scale = self.param("scale", nn.initializers.ones, (size,))
+        bias = self.param("bias", nn.initializers.zeros, (size,))
+        return normalized_relu(inputs.reshape(-1, size), scale, bias).reshape(inputs.shape)
+
+
+@jax.custom_vjp
+def normalized_relu(inputs: Array, scale: Array, bias: Array) -> Array:
+    """max(0, scale * (x - mean) / deviation + bias) by row: float32[R, H], float32[H], float32[H] -> float32[R, H].
+
+    Its gradient is written out so that all of its sums, over rows and over columns, are matrix products: the sums
+    that differentiation makes take longer on a CPU than the arithmetic around them.
+    """
+    return _normalized_relu_forward(inputs, scale, bias)[0]
+
+
+def _normalized_relu_forward(inputs: Array, scale: Array, bias: Array) -> tuple[Array, tuple[Array, ...]]:
+    chex.assert_rank([inputs, scale, bias], [2, 1, 1])
+    mean = jnp.mean(inputs, axis=-1, keepdims=True)
+    variance = jnp.mean(jnp.square(inputs), axis=-1, keepdims=True) - jnp.square(mean)
+    inverse = jax.lax.rsqrt(jnp.maximum(variance, 0.0) + _LAYER_NORM_EPSILON)  # rounding can make a variance negative
+    outputs = nn.relu((inputs - mean) * inverse * scale[None] + bias[None])
+    return outputs, (inputs, mean, inverse, scale, outputs)
+
+
+def _normalized_relu_backward(residuals: tuple[Array, ...], gradient: Array) -> tuple[Array, Array, Array]:
+    inputs, mean, inverse, scale, outputs = residuals
+    rows, size = inputs.shape
+    normalized = (inputs - mean) * inverse
+    of_bias = jnp.where(outputs > 0, gradient, 0.0)  # by row; the parameters' gradients are sums over rows
+    of_scale = of_bias * normalized
+    # Moving a row by its mean, or stretching it, changes nothing: the gradient has no such parts.
+    moved, stretched = ((g @ (scale / size))[:, None] for g in (of_bias, of_scale))
+    of_inputs = (of_bias * scale[None] - moved - normalized * stretched) * inverse
+    ones = jnp.ones(rows)
+    return of_inputs, ones @ of_scale, ones @ of_bias
+
+
+normalized_relu.defvjp(_normalized_relu_forward, _normalized_relu_backward)
 
 
 class Agents(NamedTuple):

@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[2]
     [
         ("environment.py", "numpy_steps_per_second"),
         ("learner.py", "operations_per_update"),
+        pytest.param("devices.py", "cases", marks=pytest.mark.slow),
         pytest.param("growth.py", "sweeps", marks=pytest.mark.slow),
         pytest.param("memory.py", "runs", marks=pytest.mark.slow),
     ],
@@ -75,7 +76,7 @@ def test_operations_of_a_small_learner():
     agents, batch = 4, 3
     assert layers == {
         "agents, layer 1": 4 * 2 * agents * batch * 18 * 5,  # online twice, target, gradient of the weights
-        "agents, heads": 5 * 2 * agents * batch * 5 * 7,
+        "agents, heads": 5 * 2 * agents * batch * 5 * 6,
         "mixer, weights 1, hidden": 3 * 2 * batch * 72 * 4,
         "mixer, weights 1": 4 * 2 * batch * 4 * 8,
         "mixer, weights 2, hidden": 3 * 2 * batch * 72 * 4,

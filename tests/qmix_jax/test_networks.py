@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 from helpers import numpy_q_values, quick_jit, randomize
 
-from qmix_jax.networks import append_agent_ids, make_agents
+from qmix_jax.networks import append_agent_ids, make_agents, normalized_relu
 
 AGENTS, FEATURES, ACTIONS, BATCH = 3, 4, 5, 6
 
@@ -107,3 +108,45 @@ def test_small_heads_start_near_zero():
     assert q_values.shape == (AGENTS, BATCH, ACTIONS)
     assert q_values.dtype == jnp.float32
     assert 0 < np.abs(q_values).max() < 0.1
+
+
+def test_the_written_gradient_of_layer_norm_is_that_of_differentiation():
+    generator = np.random.default_rng(0)
+    inputs, weights = (jnp.asarray(generator.normal(1.0, 2.0, (9, 7)), jnp.float32) for _ in range(2))
+    scale, bias = (jnp.asarray(generator.normal(size=7), jnp.float32) for _ in range(2))
+
+    def reference(inputs, scale, bias):
+        return nn.relu(nn.LayerNorm().apply({"params": {"scale": scale, "bias": bias}}, inputs))
+
+    def gradients(function):
+        return jax.grad(lambda *args: jnp.sum(weights * function(*args)), (0, 1, 2))(inputs, scale, bias)
+
+    values = normalized_relu(inputs, scale, bias)
+    assert 0.2 < (values == 0).mean() < 0.8  # the ReLU has something to do
+    np.testing.assert_allclose(values, reference(inputs, scale, bias), rtol=1e-5, atol=1e-6)
+    for found, expected in zip(gradients(normalized_relu), gradients(reference), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_layer_norm_shows_what_is_not_a_number():
+    inputs, ones = _features()[0].at[1, 2].set(jnp.nan), jnp.ones(FEATURES)
+    values = np.asarray(normalized_relu(inputs, ones, ones))
+    gradient = np.asarray(jax.grad(lambda x: normalized_relu(x, ones, ones).sum())(inputs))
+    for result in (values, gradient):
+        np.testing.assert_array_equal(np.isnan(result).all(axis=1), np.arange(BATCH) == 1)
+        np.testing.assert_array_equal(np.isnan(result).any(axis=1), np.arange(BATCH) == 1)
+
+
+def test_heads_are_named_and_start_as_layers_of_their_own():
+    """Summing the heads' weights is the network's own business: parameters stay those of two dense layers."""
+    network = SEPARATE["params"]
+    assert {name: layer["kernel"].shape for name, layer in network.items() if "kernel" in layer} == {
+        "Dense_0": (AGENTS, FEATURES, 8),
+        "Dense_1": (AGENTS, 8, 7),
+        "advantage": (AGENTS, 7, ACTIONS),
+        "value": (AGENTS, 7, 1),
+    }
+    for name in ("advantage", "value"):
+        kernel = np.asarray(network[name]["kernel"][0])
+        np.testing.assert_allclose(kernel.T @ kernel, np.eye(kernel.shape[1]), atol=1e-4)
+        assert not network[name]["bias"].any()
