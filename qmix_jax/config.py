@@ -142,10 +142,13 @@ class Config:
 
     @property
     def chunk_length(self) -> int:
-        """Vector steps per compiled call, at most `eval_interval` environment steps; the last call may make fewer."""
+        """Vector steps per compiled call, at most `eval_interval` environment steps; the last call may make fewer.
+
+        Of the lengths from three quarters of that on, the one with the fullest last call.
+        """
         longest = max(1, min(self.eval_interval, _LONGEST_CHUNK) // self.num_envs)
-        calls = -(-self.vector_steps // longest)
-        return -(-self.vector_steps // calls)
+        longest = min(longest, self.vector_steps)
+        return min(range(longest, (3 * longest - 1) // 4, -1), key=lambda length: -self.vector_steps % length)
 
     @property
     def num_chunks(self) -> int:

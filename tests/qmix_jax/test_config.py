@@ -62,7 +62,7 @@ def test_derived_numbers_of_the_main_command():
     assert config.sequence_length == 4
     assert config.first_update_step == 10_000
     assert config.total_updates == (204_800 - 10_000) // 4
-    assert (config.chunk_length, config.num_chunks) == (19, 22)  # 21 of 9,728 environment steps, and one more step
+    assert (config.chunk_length, config.num_chunks) == (16, 25)  # 8,192 environment steps each
 
 
 def test_updates_wait_for_one_whole_sequence():
@@ -89,7 +89,20 @@ def test_chunks_cover_the_run_and_keep_to_the_interval(num_envs, vector_steps, e
     assert config.vector_steps == vector_steps
     assert (config.num_chunks - 1) * config.chunk_length < vector_steps <= config.num_chunks * config.chunk_length
     assert 1 <= config.chunk_length * num_envs <= max(eval_interval, num_envs)
-    assert config.num_chunks <= 1 + vector_steps / max(1, min(eval_interval, 20_000) // num_envs)
+    longest = min(vector_steps, max(1, min(eval_interval, 20_000) // num_envs))
+    assert 4 * config.chunk_length >= 3 * longest
+
+
+def test_the_last_chunk_is_as_full_as_can_be():
+    def chunks(vector_steps, longest):
+        config = Config(num_envs=10, total_steps=10 * vector_steps, eval_interval=10 * longest)
+        return config.chunk_length, config.num_chunks
+
+    assert chunks(400, 19) == (16, 25)
+    assert chunks(401, 19) == (15, 27)  # 401 is prime: 26 times 15, and 11
+    assert chunks(30, 9) == (8, 4)  # 8, 8, 8, 6
+    assert chunks(7, 10) == (7, 1)
+    assert chunks(7, 1) == (1, 7)
 
 
 def test_what_is_rounded_is_said():

@@ -85,7 +85,7 @@ def test_every_update_draws_its_own_batch():
 
 @pytest.fixture(scope="module")
 def in_four_chunks():
-    return Run(_config(chunk=8), Corridor())
+    return Run(_config(chunk=9), Corridor())
 
 
 @pytest.fixture(scope="module")
