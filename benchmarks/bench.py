@@ -1,4 +1,4 @@
-"""All parts one after another, each in a process of its own: `python benchmarks/bench.py`, or `make bench`.
+"""Parts one after another, each in a process of its own: `python benchmarks/bench.py [PART ...]`, or `make bench`.
 
 Writes `benchmarks/results/bench.md` and `bench.json`, and the plots in `docs/`. Takes about a quarter of an hour, on an
 otherwise idle machine if the figures are to mean anything.
@@ -39,14 +39,19 @@ def run_part(command: list[str]) -> tuple[str, dict]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"only these of {', '.join(PARTS)}")
     parser.add_argument("--quick", action="store_true", help="does it work? Writes no plots; the figures mean nothing")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results", metavar="FOLDER")
     arguments = parser.parse_args()
+    for part in arguments.parts:
+        if part not in PARTS:
+            parser.error(f"{part}: must be one of {', '.join(PARTS)}")
 
     about = machine()
     lines = "\n".join(f"- {name}: {value}" for name, value in about.items())
     texts, results = [f"# Benchmark\n\nMedians, with the range over repetitions in brackets.\n\n{lines}\n"], {}
-    for name, command in PARTS.items():
+    for name in arguments.parts or PARTS:
+        command = PARTS[name]
         started = time.perf_counter()
         text, results[name] = run_part([command[0], "--quick"] if arguments.quick else command)
         texts.append(text)
