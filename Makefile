@@ -28,7 +28,7 @@ train: install
 test: .venv/installed-dev
 	$(BIN)/python -m pytest -n auto
 
-test-slow: .venv/installed-dev
+test-slow: .venv/installed-dev .venv/installed-bench
 	$(BIN)/python -m pytest -m slow
 
 bench: .venv/installed-bench

@@ -97,8 +97,9 @@ def test_figures():
     assert table(["a"], [[1]]) == "| a |\n| --- |\n| 1 |"
 
 
+@pytest.mark.slow  # PyTorch is a large download, so only `make test-slow` installs it
 def test_the_baseline_trains_our_networks():
-    torch = pytest.importorskip("torch")
+    import torch
     from learner import CONFIG
     from torch_baseline import BATCH_SIZE, TRAIN_FREQUENCY, Trainer
 
