@@ -16,17 +16,13 @@ import jax.numpy as jnp
 from counting import Layer, count_elementwise, count_layers
 from measuring import Options, Work, finish, make_options, make_parser, number, pin, ratio, spread, table
 
-from env_jax.types import EnvSpec
 from qmix_jax.compilation import enable_compilation_cache
 from qmix_jax.config import Config
 from qmix_jax.environments import make_environment
-from qmix_jax.learner import make_learner, make_loss
-from qmix_jax.mixers import QMixer
-from qmix_jax.networks import make_agents
+from qmix_jax.learner import make_learner, make_loss, make_networks
 from qmix_jax.replay import make_replay
 from qmix_jax.trainer import make_trainer
 from qmix_jax.types import Array, TrainState, Transition
-from qmix_jax.views import make_views
 
 CONFIG = Config(
     num_envs=512,
@@ -138,7 +134,7 @@ def part_works(config: Config, state: TrainState, turns: int) -> dict[str, Work]
     spec = make_environment(config).spec
     learner = make_learner(config, spec)
     replay = make_replay(spec, config.num_envs, config.replay_capacity, config.batch_size, config.sequence_length)
-    loss = _loss(config, spec)
+    loss = make_loss(config, make_networks(config, spec))
     gradient = jax.grad(loss, has_aux=True)
 
     key = jax.random.key(0)
@@ -182,20 +178,6 @@ def part_works(config: Config, state: TrainState, turns: int) -> dict[str, Work]
 def _zeros(function: Callable[[], Any]) -> Any:
     """Zeros of what `function` would return: a carry to begin with, computed without compiling it op by op."""
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(function))
-
-
-def _loss(config: Config, spec: EnvSpec) -> Callable[..., Any]:
-    views = make_views(spec, config.encoding, config.state_clock)
-    agents = make_agents(
-        config.hidden_sizes,
-        spec.num_agents,
-        views.num_features,
-        spec.num_actions,
-        config.share_parameters,
-        config.head_init_scale,
-    )
-    mixer = QMixer(config.mixing_size, config.hypernet_size, config.hypernet_init_scale)
-    return make_loss(config, views, agents, mixer)
 
 
 def torch_works(cores: int, quick: bool) -> dict[str, Work]:

@@ -27,6 +27,14 @@ class BatchValues(NamedTuple):
     target_lag: Array  # float32[B], see `make_loss`
 
 
+class Networks(NamedTuple):
+    """Agents and mixer, and what they read."""
+
+    views: Views
+    agents: Agents
+    mixer: Any  # QMixer
+
+
 class Learner(NamedTuple):
     """QMIX's learning side as pure functions."""
 
@@ -37,18 +45,10 @@ class Learner(NamedTuple):
 
 def make_learner(config: Config, spec: EnvSpec) -> Learner:
     """Agents, mixer and optimiser of `config` for an environment of `spec`."""
-    views = make_views(spec, config.encoding, config.state_clock)
-    agents = make_agents(
-        config.hidden_sizes,
-        spec.num_agents,
-        views.num_features,
-        spec.num_actions,
-        config.share_parameters,
-        config.head_init_scale,
-    )
-    mixer: Any = QMixer(config.mixing_size, config.hypernet_size, config.hypernet_init_scale)
+    networks = make_networks(config, spec)
+    views, agents, mixer = networks
     optimizer = make_optimizer(config)
-    loss = make_loss(config, views, agents, mixer)
+    loss = make_loss(config, networks)
 
     def init(key: Array) -> LearnerState:
         agents_key, mixer_key = jax.random.split(key)
@@ -84,6 +84,20 @@ def make_learner(config: Config, spec: EnvSpec) -> Learner:
         q_values=lambda params, observations: agents.apply(params["agents"], views.agents(observations)),
         update=update,
     )
+
+
+def make_networks(config: Config, spec: EnvSpec) -> Networks:
+    """Networks of `config` for an environment of `spec`."""
+    views = make_views(spec, config.encoding, config.state_clock)
+    agents = make_agents(
+        config.hidden_sizes,
+        spec.num_agents,
+        views.num_features,
+        spec.num_actions,
+        config.share_parameters,
+        config.head_init_scale,
+    )
+    return Networks(views, agents, QMixer(config.mixing_size, config.hypernet_size, config.hypernet_init_scale))
 
 
 def make_optimizer(config: Config) -> optax.GradientTransformation:
@@ -145,9 +159,7 @@ def update_metrics(moments: BatchMoments, gradient: Array, max_grad_norm: float)
     )
 
 
-def make_loss(
-    config: Config, views: Views, agents: Agents, mixer: Any
-) -> Callable[[Params, Params, Transition], tuple[Array, BatchValues]]:
+def make_loss(config: Config, networks: Networks) -> Callable[[Params, Params, Transition], tuple[Array, BatchValues]]:
     """Mean squared TD error of q_tot (Rashid et al. 2018, eq. 6) with double Q-learning and n-step targets.
 
     The target lag is |q_tot(online agents) - q_tot(target agents)| of the bootstrap's actions, both by the target
@@ -155,6 +167,7 @@ def make_loss(
     values anyway, and the mixer's weights serve twice. The mixer's own lag would need another pass, and so would
     the agents' without double Q-learning: it is NaN there.
     """
+    views, agents, mixer = networks
 
     def loss(params: Params, target_params: Params, batch: Transition) -> tuple[Array, BatchValues]:
         chex.assert_shape(batch.done, (None, config.n_step + 1))

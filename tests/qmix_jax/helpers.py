@@ -10,11 +10,9 @@ import numpy as np
 
 from env_jax.types import EnvSpec
 from qmix_jax.config import Config
-from qmix_jax.learner import make_learner, select_actions
-from qmix_jax.mixers import QMixer
+from qmix_jax.learner import make_learner, make_networks, select_actions
 from qmix_jax.trainer import make_trainer
 from qmix_jax.types import Transition
-from qmix_jax.views import make_views
 
 # These programs run for milliseconds and compile for seconds: half of that without the compiler's optimisations.
 quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
@@ -66,7 +64,7 @@ def joint_values(config, environment, state, env_state, elapsed=0):
     shown = environment.show(env_state, jnp.zeros(spec.num_agents), never, never)
     actions = jnp.array(list(product(range(spec.num_actions), repeat=2))).T
     params, count = state.learner.params, actions.shape[1]
-    views = make_views(spec, config.encoding, config.state_clock)
+    views, _, mixer = make_networks(config, spec)
 
     def repeat(x):
         return jnp.broadcast_to(x[None], (count, *x.shape))
@@ -74,7 +72,6 @@ def joint_values(config, environment, state, env_state, elapsed=0):
     observations = repeat(shown.observations)
     chosen = select_actions(make_learner(config, spec).q_values(params, observations), actions)
     mixer_state = views.mixer(observations, repeat(shown.state), jnp.full(count, elapsed))
-    mixer = QMixer(config.mixing_size, config.hypernet_size, config.hypernet_init_scale)
     return np.asarray(mixer.apply(params["mixer"], chosen.T, mixer_state)).reshape(spec.num_actions, -1)
 
 

@@ -7,10 +7,7 @@ import optax
 import pytest
 from helpers import SPEC, numpy_q_tot, numpy_q_values, quick_jit, random_batch, randomize, small_config
 
-from qmix_jax.learner import make_learner, make_loss, make_optimizer, select_actions
-from qmix_jax.mixers import QMixer
-from qmix_jax.networks import make_agents
-from qmix_jax.views import make_views
+from qmix_jax.learner import make_learner, make_loss, make_networks, make_optimizer, select_actions
 
 GAMMA, BATCH = 0.9, 12
 
@@ -21,11 +18,7 @@ def _config(**settings):
 
 
 def _loss(config, spec=SPEC):
-    views = make_views(spec, config.encoding, config.state_clock)
-    sizes = (config.hidden_sizes, spec.num_agents, views.num_features, spec.num_actions)
-    agents = make_agents(*sizes, config.share_parameters, config.head_init_scale)
-    mixer = QMixer(config.mixing_size, config.hypernet_size, config.hypernet_init_scale)
-    return make_loss(config, views, agents, mixer)
+    return make_loss(config, make_networks(config, spec))
 
 
 def _two_parameters(config):

@@ -4,20 +4,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import small_config
 
-from qmix_jax import Config, make_train, make_trainer
+from qmix_jax import make_train, make_trainer
 from qmix_jax.environments import make_environment
 
-CONFIG = Config(
+CONFIG = small_config(
     num_envs=4,
     total_steps=160,
     max_steps_per_ep=10,
     buffer_capacity=100,
     batch_size=8,
     min_buffer_size=40,
-    hidden_sizes=(8,),
-    mixing_size=4,
-    hypernet_size=8,
     eval_interval=80,
     eval_episodes=2,
 )
