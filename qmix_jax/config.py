@@ -59,7 +59,12 @@ class Config:
     )
     epsilon_end: float = setting(0.05, "share of random actions after the decay", at_least=0.0, at_most=1.0)
     epsilon_decay_steps: int = setting(150_000, "environment steps of the linear decay", at_least=1)
-
+    greedy_envs: float = setting(
+        0.25,
+        "share of the environments that end at epsilon 0: replay then has what the greedy policy meets",
+        at_least=0.0,
+        at_most=1.0,
+    )
     explore_repeat: int = setting(
         12,
         "most steps that a random action is repeated; n steps have probability proportional to n^-2; 1: single steps",

@@ -48,7 +48,7 @@ def advance_episodes(
         finished: bool[E], whether the step ended the episode.
         update_sums: float32[] each, sums over the step's gradient updates.
         updates: int32[], how many updates those were.
-        epsilon: float32[], exploration rate of the step.
+        epsilon: float32[], exploration rate of the step, mean over environments.
         gamma: discount of the logged return.
     """
     discount = gamma ** episodes.length.astype(jnp.float32)

@@ -7,10 +7,19 @@ import numpy as np
 from qmix_jax.types import Array, Exploration
 
 
-def linear_epsilon(env_steps: Array, start: float, end: float, decay_steps: int) -> Array:
-    """Exploration rate after int32[] `env_steps`: linear from `start` to `end` over `decay_steps`. float32[]."""
+def linear_epsilon(env_steps: Array, start: float, end: float | Array, decay_steps: int) -> Array:
+    """Exploration rate after int32[] `env_steps`: linear from `start` to `end` over `decay_steps`. As `end`, float32."""
     fraction = jnp.minimum(env_steps.astype(jnp.float32) / decay_steps, 1.0)
     return start + fraction * (end - start)
+
+
+def final_epsilons(num_envs: int, greedy_envs: float, epsilon_end: float) -> Array:
+    """Exploration rates after the decay: 0 for the first `greedy_envs` of the environments. float32[E].
+
+    Where all environments explore for ever, two greedy agents that block each other are soon freed by a random action,
+    and the policy never learns what it costs to stay.
+    """
+    return jnp.where(jnp.arange(num_envs) < round(greedy_envs * num_envs), 0.0, epsilon_end)
 
 
 def greedy_action(q_values: Array, action_mask: Array) -> Array:

@@ -21,7 +21,7 @@ class RunMetrics(NamedTuple):
     episodes: Array  # int32[K], episodes that finished in the chunk
     episode_return: Array  # float32[K], mean discounted team return of those, NaN without any
     episode_length: Array  # float32[K], mean length of those in steps, NaN without any
-    epsilon: Array  # float32[K], exploration rate of the chunk's last vector step
+    epsilon: Array  # float32[K], mean exploration rate of the chunk's last vector step
     updates: UpdateMetrics  # float32[K] each, mean over the chunk's vector steps with updates, NaN without any
     evaluation: Evaluation  # float32[K] each, greedy policy at the end of the chunk
 

@@ -31,7 +31,7 @@ class EpisodeRows(NamedTuple):
     episode: np.ndarray  # int64, from 0
     episode_return: np.ndarray  # float32, discounted team return
     episode_length: np.ndarray  # int32, steps
-    epsilon: np.ndarray  # float32, share of random actions when it ended
+    epsilon: np.ndarray  # float32, share of random actions over all environments when it ended
     loss: np.ndarray  # float32, mean over the updates made while it ran, NaN without any; so are the next two
     td_error: np.ndarray  # float32
     q_value: np.ndarray  # float32

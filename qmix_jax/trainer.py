@@ -13,7 +13,7 @@ from env_jax.types import Environment, TimeStep
 from qmix_jax.config import Config
 from qmix_jax.episodes import advance_episodes, empty_log, init_episodes
 from qmix_jax.evaluation import evaluate
-from qmix_jax.exploration import free_exploration, greedy_action, linear_epsilon
+from qmix_jax.exploration import final_epsilons, free_exploration, greedy_action, linear_epsilon
 from qmix_jax.learner import Learner, make_learner
 from qmix_jax.replay import Replay, make_replay, make_transition
 from qmix_jax.rollout import choose_actions, step_environments
@@ -62,7 +62,7 @@ def make_trainer(config: Config, environment: Environment) -> Trainer:
 
             # A loop of one turn, or none after the run's end: so that the last chunk can be shorter.
             turns = (state.vector_step < config.vector_steps).astype(jnp.int32)
-            log = empty_log(num_envs, exploration_rate(config, state.vector_step))
+            log = empty_log(num_envs, jnp.mean(exploration_rates(config, state.vector_step)))
             return jax.lax.fori_loop(0, turns, step, (state, log))
 
         return jax.lax.scan(body, state, length=config.chunk_length)
@@ -86,10 +86,10 @@ def vector_step(
     """
     key, step_key = jax.random.split(state.key)
     action_key, env_key, update_key = jax.random.split(own_key(step_key, config.num_devices), 3)
-    epsilon = exploration_rate(config, state.vector_step)
     q_values = learner.q_values(state.learner.params, state.time_step.observations)
+    epsilons = exploration_rates(config, state.vector_step)
     exploration, actions = choose_actions(
-        action_key, state.exploration, q_values, state.time_step.action_mask, epsilon, config.explore_repeat
+        action_key, state.exploration, q_values, state.time_step.action_mask, epsilons, config.explore_repeat
     )
     env_state, time_step, stepped = step_environments(environment, env_key, state.env_state, actions)
     transition = jax.vmap(make_transition, in_axes=(None, 0, 0, 0, 0))(
@@ -111,15 +111,18 @@ def vector_step(
 
     finished = stepped.terminated | stepped.truncated
     exploration = select(finished, free_exploration(*actions.shape), exploration)
-    episodes, log = advance_episodes(state.episodes, stepped.rewards, finished, update_sums, due, epsilon, config.gamma)
+    episodes, log = advance_episodes(
+        state.episodes, stepped.rewards, finished, update_sums, due, jnp.mean(epsilons), config.gamma
+    )
     return TrainState(
         key, state.vector_step + 1, env_state, time_step, replay_state, exploration, learner_state, episodes
     ), log
 
 
-def exploration_rate(config: Config, step: Array) -> Array:
-    """Share of random actions in vector step int32[] `step` (from 0). float32[]."""
-    return linear_epsilon(step * config.num_envs, config.epsilon_start, config.epsilon_end, config.epsilon_decay_steps)
+def exploration_rates(config: Config, step: Array) -> Array:
+    """Share of random actions in vector step int32[] `step` (from 0), by environment of a device. float32[E]."""
+    ends = final_epsilons(config.num_envs // config.num_devices, config.greedy_envs, config.epsilon_end)
+    return linear_epsilon(step * config.num_envs, config.epsilon_start, ends, config.epsilon_decay_steps)
 
 
 def updates_due(config: Config, step: Array) -> Array:

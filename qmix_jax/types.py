@@ -100,7 +100,7 @@ class EpisodeLog(NamedTuple):
     finished: Array  # bool[E]
     episode_return: Array  # float32[E], discounted team return
     episode_length: Array  # int32[E], steps
-    epsilon: Array  # float32[], exploration rate of the vector step
+    epsilon: Array  # float32[], exploration rate of the vector step, mean over environments
     updates: EpisodeMetrics  # NaN where an episode saw no update
     step_updates: UpdateMetrics  # float32[] each, mean over the vector step's own updates, NaN without any
 

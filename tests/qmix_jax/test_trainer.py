@@ -23,7 +23,7 @@ ENVS, STEPS = 4, 30
 def _config(chunk=STEPS, **settings):
     defaults = {"num_envs": ENVS, "total_steps": ENVS * STEPS, "eval_interval": ENVS * chunk, "buffer_capacity": 80}
     learning = {"min_buffer_size": 20, "train_frequency": 3, "batch_size": 8, "n_step": 2, "target_update_interval": 5}
-    exploring = {"epsilon_end": 0.5, "epsilon_decay_steps": 60}
+    exploring = {"epsilon_end": 0.5, "epsilon_decay_steps": 60, "greedy_envs": 0.0}
     return small_config(**{**defaults, **learning, **exploring, **settings})
 
 
