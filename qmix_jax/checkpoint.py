@@ -1,14 +1,37 @@
-"""Parameters on disk, by orbax: whole or not there at all, written while training goes on."""
+"""Models on disk: parameters by orbax, beside them what a run needs to go on. Whole, or not there at all.
 
+models/<name>/
+  (orbax's files)    parameters
+  resume.npz         the whole training state, in the newest checkpoints
+  resume.json        where the logs stood
+  SHA256SUMS         sums of all of these
+"""
+
+import json
 import shutil
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
+import jax
+import numpy as np
+
+from qmix_jax.errors import CannotWriteError
+from qmix_jax.integrity import check_sums, sync_folder, write_sums
+from qmix_jax.settings import DamagedError
+from qmix_jax.state_file import save_arrays
 from qmix_jax.types import Params
 
 FINAL = "final_model"
 BEST = "best_model"
+RESUME_ARRAYS = "resume.npz"
+RESUME_NOTES = "resume.json"
+
+# Folders under other names: one being written, one whose successor is about to take its name, one being deleted.
+WRITING, REPLACED, DELETING = ".writing", ".replaced", ".deleting"
+
+_MOST_EXPANSION = 100  # parameters may take so many times their size on disk; noise does not compress
 
 
 def checkpoint_name(episodes: int) -> str:
@@ -16,44 +39,108 @@ def checkpoint_name(episodes: int) -> str:
     return f"checkpoint_ep{episodes}"
 
 
-class Checkpoints:
-    """Writes parameters (NumPy leaves) into a `models` folder, in the background, one save at a time."""
+class ResumeData(NamedTuple):
+    """What a run needs to go on from a checkpoint."""
 
-    def __init__(self, models: Path) -> None:
+    arrays: dict[str, np.ndarray]
+    notes: dict[str, Any]  # JSON
+
+
+class Checkpoints:
+    """Writes models (NumPy leaves) into a `models` folder, in the background, one after another.
+
+    A failed write shows at the next call: `save`, `check` and leaving the context raise CannotWriteError.
+    """
+
+    def __init__(self, models: Path, keep_resumable: int) -> None:
         self._models = models.absolute()
-        self._saver: Any = None
-        self._replaced: str | None = None  # name whose successor was begun
+        self._keep_resumable = keep_resumable
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
+        self._pending: Future[None] | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Wait until everything is on disk."""
-        if self._saver is not None:
-            self._settled().close()
+        self._worker.shutdown()
+        self.check()
 
-    def save(self, name: str, params: Params) -> None:
-        """Begin to write `models/<name>`, which must not exist yet."""
-        self._settled().save(self._models / name, params)
+    def check(self) -> None:
+        """Raise what an earlier write met, if it has ended.
 
-    def replace(self, name: str, params: Params) -> None:
-        """Begin to write `models/<name>`; an old one stays until the new one is whole."""
-        self._settled().save(self._models / f"{name}.new", params)
-        self._replaced = name
+        Raises:
+            CannotWriteError: naming the folder and the reason.
+        """
+        if self._pending is not None and self._pending.done():
+            pending, self._pending = self._pending, None
+            pending.result()
 
-    def _settled(self) -> Any:
-        """The saver, after all that was begun is on disk under its name."""
-        if self._saver is None:
-            self._saver = _make_checkpointer()
-        self._saver.wait_until_finished()
-        if self._replaced is not None:
-            name, self._replaced = self._replaced, None
-            current, old = self._models / name, self._models / f"{name}.old"
-            if current.exists():
-                current.rename(old)
-            (self._models / f"{name}.new").rename(current)
-            shutil.rmtree(old, ignore_errors=True)
-        return self._saver
+    def save(self, name: str, params: Params, resume: ResumeData | None = None) -> None:
+        """Begin to write `models/<name>`. An older one of that name stays until the new one is whole."""
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            pending.result()  # one state at a time in memory
+        self._pending = self._worker.submit(self._write, name, params, resume)
+
+    def _write(self, name: str, params: Params, resume: ResumeData | None) -> None:
+        temporary = self._models / f"{name}{WRITING}"
+        try:
+            shutil.rmtree(temporary, ignore_errors=True)
+            with _make_checkpointer() as checkpointer:
+                checkpointer.save(temporary, params)
+            if resume is not None:
+                save_arrays(temporary / RESUME_ARRAYS, resume.arrays)
+                (temporary / RESUME_NOTES).write_text(json.dumps(resume.notes, allow_nan=False) + "\n")
+            write_sums(temporary)
+            _take_name(temporary, self._models / name)
+            if resume is not None:
+                self._prune()
+        except Exception as error:  # tensorstore has its own for a full disk
+            _clear_away(temporary)
+            reason = (isinstance(error, OSError) and error.strerror) or str(error)
+            raise CannotWriteError(f"cannot write {self._models / name}: {' '.join(reason.split())[:200]}") from error
+
+    def _prune(self) -> None:
+        """Leave only the parameters of all but the newest checkpoints."""
+        resumable = [path for path in checkpoints(self._models) if (path / RESUME_ARRAYS).exists()]
+        for path in resumable[self._keep_resumable :]:
+            (path / RESUME_ARRAYS).unlink()
+            (path / RESUME_NOTES).unlink(missing_ok=True)
+
+
+def checkpoints(models: Path) -> list[Path]:
+    """Folders of checkpoints, the newest first; one that was about to be replaced comes after its successor."""
+    found = []
+    for path in models.iterdir():
+        name = path.name.removesuffix(REPLACED)
+        digits = name.removeprefix(checkpoint_name(0)[:-1])
+        if digits != name and digits.isascii() and digits.isdecimal() and path.is_dir() and not path.is_symlink():
+            found.append((int(digits), name == path.name, path))
+    return [path for _, _, path in sorted(found, reverse=True)]
+
+
+def clear_models(models: Path, chosen: Path) -> Path:
+    """Leave what a run had when `chosen` was written: later checkpoints are put aside, unfinished ones removed.
+
+    Returns:
+        The folder of `chosen`, which may have another name now.
+    """
+    for path in list(models.iterdir()):
+        if WRITING in path.name or DELETING in path.name:
+            _clear_away(path)
+    found = checkpoints(models)
+    for path in found[: found.index(chosen)]:
+        aside = path.with_name(f"{path.name}.damaged")
+        _clear_away(aside)
+        path.rename(aside)
+    if chosen.name.endswith(REPLACED):
+        _take_name(chosen, chosen.with_name(chosen.name.removesuffix(REPLACED)))
+        chosen = chosen.with_name(chosen.name.removesuffix(REPLACED))
+    for path in checkpoints(models):
+        if path.name.endswith(REPLACED):
+            _clear_away(path)
+    return chosen
 
 
 def load_params(run_directory: str | Path, which: str = FINAL) -> Params:
@@ -61,12 +148,54 @@ def load_params(run_directory: str | Path, which: str = FINAL) -> Params:
 
     Raises:
         FileNotFoundError: the run has no such model.
+        DamagedError: it is not what was written.
     """
-    path = Path(run_directory).absolute() / "models" / which
-    if not path.is_dir():
+    models = Path(run_directory).absolute() / "models"
+    path = models / which
+    if not path.exists():
+        path = models / f"{which}{REPLACED}"  # where a process was killed between two renames
+    if path.parent != models or path.is_symlink() or not path.is_dir():
         raise FileNotFoundError(f"no model at {path}")
+    check_sums(path, optional=(RESUME_ARRAYS, RESUME_NOTES))
     with _make_checkpointer() as checkpointer:
+        return _restored(path, checkpointer)
+
+
+def _restored(path: Path, checkpointer: Any) -> Params:
+    on_disk = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    try:
+        leaves = jax.tree.leaves(checkpointer.metadata(path).item_metadata.tree)
+        declared = sum(int(np.prod(leaf.shape, dtype=np.float64)) * np.dtype(leaf.dtype).itemsize for leaf in leaves)
+        if declared > _MOST_EXPANSION * on_disk:
+            raise DamagedError(f"{path}: declares {declared} bytes, but has only {on_disk}")
         return checkpointer.restore(path)
+    except DamagedError:
+        raise
+    except Exception as error:  # orbax and tensorstore raise all kinds
+        raise DamagedError(f"{path}: {' '.join(str(error).split())[:200]}") from error
+
+
+def _take_name(new: Path, name: Path) -> None:
+    """Rename `new` to `name`. At any moment one of the two models is there, whole, as `name` or with REPLACED."""
+    replaced = name.with_name(f"{name.name}{REPLACED}")
+    if name.exists() and new != replaced:
+        _clear_away(replaced)
+        name.rename(replaced)
+    elif name.exists():
+        _clear_away(name)
+    new.rename(name)
+    sync_folder(name.parent)
+    if replaced.exists():
+        _clear_away(replaced)
+
+
+def _clear_away(path: Path) -> None:
+    """Remove a folder, if it is there: first its name, so that nobody takes what is left for whole."""
+    if path.exists() and not path.name.endswith(DELETING):
+        doomed = path.with_name(f"{path.name}{DELETING}")
+        shutil.rmtree(doomed, ignore_errors=True)
+        path = path.rename(doomed)
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def _make_checkpointer() -> Any:

@@ -4,16 +4,20 @@ What it imports at the top must stay light: `--help` and a refused flag should a
 """
 
 import argparse
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, fields
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from qmix_jax.config import Config, ConfigError
+from qmix_jax.errors import RunError, StoppedError
 from qmix_jax.presets import PRESETS, preset_config
-from qmix_jax.run_directory import check_results_dir
+from qmix_jax.run_directory import RunDirectory, check_results_dir
 from qmix_jax.settings import check_value, is_tuple, scalar_type
+from qmix_jax.signals import StopRequest
 
 _BOOLS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _METAVARS = {int: "N", float: "X", str: "NAME", bool: "true|false"}
@@ -23,7 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Train as the flags say.
 
     Returns:
-        The exit status: 0, 2 after one line on stderr that names what was wrong, or 130 after Ctrl-C.
+        The exit status: 0, or after one line on stderr that says what was wrong: 2 for bad input, 3 when the run
+        diverged, 4 when it could not write, 1 for anything else; 130 after Ctrl-C and 143 after SIGTERM.
     """
     parser = _make_parser()
     try:
@@ -31,21 +36,51 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.pop("help"):
             print(parser.format_help(), end="")
             return 0
-        config = _make_config(arguments)
-        check_results_dir(config.results_dir)
-
-        from qmix_jax.compilation import enable_compilation_cache, provide_cpu_devices
-        from qmix_jax.runner import run
-
-        enable_compilation_cache()
-        provide_cpu_devices(config.num_devices)
-        run(config)
+        with StopRequest() as stop:
+            if "resume" in arguments:
+                _resume(arguments, stop)
+            else:
+                _run(arguments, stop)
     except ConfigError as error:
         print(f"{parser.prog}: error: {' '.join(str(error).splitlines())}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        return 130
+    except StoppedError as error:
+        command = f"python {parser.prog}" if parser.prog.endswith(".py") else parser.prog
+        print(f"{error}; to go on: {command} --resume {shlex.quote(str(error.directory))}", file=sys.stderr)
+        return error.exit_status
+    except RunError as error:
+        print(f"{parser.prog}: error: {' '.join(str(error).splitlines())}", file=sys.stderr)
+        return error.exit_status
     return 0
+
+
+def _run(arguments: dict[str, Any], stop: StopRequest) -> None:
+    config = _make_config(arguments)
+    check_results_dir(config.results_dir)
+    _prepare_jax(config)
+    from qmix_jax.runner import run
+
+    run(config, lambda: stop.signal_number)
+
+
+def _resume(arguments: dict[str, Any], stop: StopRequest) -> None:
+    directory = RunDirectory(Path(arguments.pop("resume").strip()))
+    if "preset" in arguments:
+        raise ConfigError(f"--preset {arguments['preset'].strip()}: cannot be given with --resume")
+    changes = _read_settings(arguments)
+    from qmix_jax.resume import resumed_config
+
+    _prepare_jax(resumed_config(directory, changes))
+    from qmix_jax.runner import resume
+
+    resume(directory.path, changes, lambda: stop.signal_number)
+
+
+def _prepare_jax(config: Config) -> None:
+    from qmix_jax.compilation import enable_compilation_cache, provide_cpu_devices
+
+    enable_compilation_cache()
+    provide_cpu_devices(config.num_devices)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -65,6 +100,7 @@ def _make_parser() -> _Parser:
         add_help=False,
     )
     parser.add_argument("-h", "--help", action="store_true", default=False, help="show this text and exit")
+    parser.add_argument("--resume", metavar="FOLDER", help="go on with the run in this folder, results/run_<i>")
     parser.add_argument("--preset", metavar="NAME", help="where the flags' defaults come from, see below")
     group: Any = parser
     for declared in fields(Config):
@@ -118,7 +154,7 @@ def _parse(parser: _Parser, arguments: Sequence[str]) -> dict[str, Any]:
     if unknown and unknown[0].startswith("-"):
         flag = unknown[0].partition("=")[0]
         nearest = get_close_matches(
-            flag.strip("-"), ["preset", *(declared.name for declared in fields(Config))], 1, cutoff=0.5
+            flag.strip("-"), ["preset", "resume", *(declared.name for declared in fields(Config))], 1, cutoff=0.5
         )
         raise ConfigError(f"{flag}: unknown flag; " + (f"did you mean --{nearest[0]}?" if nearest else "see --help"))
     if unknown:
@@ -146,8 +182,13 @@ def _make_config(arguments: dict[str, Any]) -> Config:
             f"{arguments['total_episodes'].strip()}: give only one of them"
         )
     preset = arguments.pop("preset", "default").strip()
+    return preset_config(preset, **_read_settings(arguments))
+
+
+def _read_settings(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by name from their texts."""
     declared = {declared.name: declared for declared in fields(Config)}
-    return preset_config(preset, **{name: _read(declared[name], text) for name, text in arguments.items()})
+    return {name: _read(declared[name], text) for name, text in arguments.items()}
 
 
 def _read(declared: Field[Any], text: str | list[str]) -> Any:

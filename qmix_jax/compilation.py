@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from qmix_jax.trainer import Trainer
-from qmix_jax.types import Array, LearnerState, Params
+from qmix_jax.types import Array, LearnerState, Progression
 
 
 class Programs(NamedTuple):
@@ -16,7 +16,8 @@ class Programs(NamedTuple):
     init: Any  # key -> TrainState
     train_chunk: Any  # TrainState (donated) -> (TrainState, EpisodeLog)
     evaluate: Any  # (Params, key) -> Evaluation
-    snapshot: Any  # LearnerState -> (Params, updates), copies that outlive the donated state
+    snapshot: Any  # LearnerState -> Progression
+    shardings: Any  # TrainState of where each array lies
 
 
 def compile_programs(trainer: Trainer, key: Array) -> Programs:
@@ -35,12 +36,13 @@ def compile_programs(trainer: Trainer, key: Array) -> Programs:
         train_chunk=jax.jit(trainer.train_chunk, donate_argnums=0).lower(state).compile(),
         evaluate=jax.jit(trainer.evaluate).lower(state.learner.params, key).compile(),
         snapshot=jax.jit(snapshot).lower(state.learner).compile(),
+        shardings=init.output_shardings,
     )
 
 
-def snapshot(learner: LearnerState) -> tuple[Params, Array]:
-    """Parameters and number of updates, as copies."""
-    return jax.tree.map(jnp.copy, (learner.params, learner.updates))
+def snapshot(learner: LearnerState) -> Progression:
+    """What the host wants to know of a learner, as copies."""
+    return jax.tree.map(jnp.copy, Progression(learner.params, learner.updates, learner.faults))
 
 
 def provide_cpu_devices(count: int) -> None:

@@ -52,6 +52,9 @@ class Config:
     adam_epsilon: float = setting(
         2e-3, "Adam's denominator offset; large shrinks steps as gradients shrink, which steadies the policy", above=0.0
     )
+    max_bad_updates: int = setting(
+        100, "updates in a row that are not finite, and so not made, before the run stops", at_least=1, changeable=True
+    )
     weight_decay: float = setting(1e-5, "L2 coefficient added to the gradient", at_least=0.0, at_most=1.0)
 
     epsilon_start: float = setting(
@@ -97,10 +100,20 @@ class Config:
     )
 
     eval_interval: int = setting(
-        10_000, "environment steps between greedy evaluations", at_least=1, group="Evaluation and output"
+        10_000,
+        "environment steps between greedy evaluations",
+        at_least=1,
+        group="Evaluation and output",
+        changeable=True,
     )
-    eval_episodes: int = setting(32, "episodes of one evaluation", at_least=1, at_most=1_000_000)
-    save_interval: int = setting(100, "finished episodes between checkpoints", at_least=1)
+    eval_episodes: int = setting(32, "episodes of one evaluation", at_least=1, at_most=1_000_000, changeable=True)
+    save_interval: int = setting(100, "finished episodes between checkpoints", at_least=1, changeable=True)
+    keep_resumable: int = setting(
+        3, "newest checkpoints to resume from; older ones keep parameters", at_least=1, changeable=True
+    )
+    checkpoint_replay: bool = setting(
+        True, "checkpoints hold the replay; without it a resume is not exact", changeable=True
+    )
     results_dir: str = setting("results", "folder that gets run_<i>/")
 
     def __post_init__(self) -> None:

@@ -8,7 +8,7 @@ from qmix_jax.types import Array, Exploration
 
 
 def linear_epsilon(env_steps: Array, start: float, end: float | Array, decay_steps: int) -> Array:
-    """Exploration rate after int32[] `env_steps`: linear from `start` to `end` over `decay_steps`. As `end`, float32."""
+    """Exploration rate after int32[] `env_steps`: linear from `start` to `end` over `decay_steps`. float32."""
     fraction = jnp.minimum(env_steps.astype(jnp.float32) / decay_steps, 1.0)
     return start + fraction * (end - start)
 

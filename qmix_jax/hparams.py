@@ -1,9 +1,11 @@
 """What a run was made of: its settings, what follows from them, the versions and the machine."""
 
+import json
 import os
 import platform
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,6 +13,11 @@ import jax
 from env_jax.types import EnvSpec
 from qmix_jax.config import Config
 from qmix_jax.replay import transition_bytes
+from qmix_jax.settings import ConfigError, is_tuple
+
+FORMAT = 1  # of the run directory; raised whenever an older one can no longer be resumed
+_SECTIONS = ("format", "derived", "notices", "versions", "device")
+_LARGEST_FILE = 1_000_000  # bytes
 
 _PACKAGES = ("qmix-jax", "jax", "jaxlib", "flax", "optax", "flashbax", "orbax-checkpoint", "chex", "numpy")
 _DERIVED = (
@@ -29,6 +36,7 @@ def describe_run(config: Config, spec: EnvSpec) -> dict[str, Any]:
     per_transition = transition_bytes(spec)
     derived = {name: getattr(config, name) for name in _DERIVED}
     return {
+        "format": FORMAT,
         **asdict(config),
         "derived": {
             **derived,
@@ -46,6 +54,55 @@ def describe_run(config: Config, spec: EnvSpec) -> dict[str, Any]:
             "platform": platform.platform(),
         },
     }
+
+
+def write_hparams(path: Path, hparams: dict[str, Any]) -> None:
+    """Write hparams.json, in place of an older one at once."""
+    temporary = path.with_suffix(".writing")
+    temporary.write_text(json.dumps(hparams, indent=2, allow_nan=False) + "\n")
+    temporary.replace(path)
+
+
+def read_config(path: Path) -> Config:
+    """The configuration that hparams.json holds.
+
+    Raises:
+        ConfigError: it cannot be read, is of another version, or does not hold exactly the settings of a run.
+    """
+    hparams = _read_json(path)
+    if hparams.get("format") != FORMAT:
+        raise ConfigError(f"{path}: format {hparams.get('format')!r}: must be {FORMAT}, as this version writes it")
+    names = [declared.name for declared in fields(Config)]
+    for name in hparams.keys() - {*names, *_SECTIONS}:
+        raise ConfigError(f"{path}: {name!r}: unknown setting")
+    settings: dict[str, Any] = {}
+    for declared in fields(Config):
+        if declared.name not in hparams:
+            raise ConfigError(f"{path}: {declared.name!r} is missing")
+        value = hparams[declared.name]
+        settings[declared.name] = tuple(value) if is_tuple(declared) and isinstance(value, list) else value
+    try:
+        return Config(**settings)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        if path.is_symlink() or not path.is_file():
+            raise ConfigError(f"{path}: must be the file of a run")
+        if path.stat().st_size > _LARGEST_FILE:
+            raise ConfigError(f"{path}: must be at most {_LARGEST_FILE} bytes")
+        hparams = json.loads(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"{path}: must be JSON: {str(error)[:100]}") from None
+    if not isinstance(hparams, dict):
+        raise ConfigError(f"{path}: must be a JSON object")
+    return hparams
 
 
 def start_lines(hparams: dict[str, Any]) -> list[str]:

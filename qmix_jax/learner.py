@@ -1,4 +1,4 @@
-"""One gradient update of QMIX: loss, clipping, Adam, target copy."""
+"""One gradient update of QMIX: loss, clipping, Adam, target copy; or none where it would not be finite."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,8 +11,10 @@ from jax.flatten_util import ravel_pytree
 
 from env_jax.types import EnvSpec
 from qmix_jax.config import Config
+from qmix_jax.faults import judge_update, no_faults
 from qmix_jax.mixers import QMixer
 from qmix_jax.networks import Agents, make_agents
+from qmix_jax.schedule import initial_schedule, learning_rate
 from qmix_jax.sharding import mean_over_devices
 from qmix_jax.targets import td_target
 from qmix_jax.types import Array, LearnerState, Params, Transition, UpdateMetrics
@@ -62,22 +64,34 @@ def make_learner(config: Config, spec: EnvSpec) -> Learner:
             target_params=jax.tree.map(jnp.copy, params),
             optimizer_state=optimizer.init(ravel_pytree(params)[0]),
             updates=jnp.zeros((), jnp.int32),
+            schedule=initial_schedule(config),
+            faults=no_faults(),
         )
 
     def update(state: LearnerState, batch: Transition) -> tuple[LearnerState, UpdateMetrics]:
         gradient, values = jax.grad(loss, has_aux=True)(state.params, state.target_params, batch)
         vector, _ = ravel_pytree(gradient)
         vector, moments = average_over_devices(vector, batch_moments(values), config.num_devices)
+        metrics = update_metrics(moments, vector, config.max_grad_norm)
+        usable, faults = judge_update(
+            state.faults, state.updates, metrics.loss, metrics.grad_norm, config.max_bad_updates
+        )
         weights, unravel = ravel_pytree(state.params)
         with jax.numpy_dtype_promotion("standard"):  # optax raises floats to its int32 step count
-            step, optimizer_state = optimizer.update(vector, state.optimizer_state, weights)
-        params = unravel(weights + step)
+            direction, optimizer_state = optimizer.update(vector, state.optimizer_state, weights)
+        stepped = weights - learning_rate(config, state.schedule, state.updates) * direction
+        # One flat vector, read and written in any case: to choose costs nothing.
+        weights, optimizer_state, metrics = jax.tree.map(
+            lambda new, old: jnp.where(usable, new, old),
+            (stepped, optimizer_state, metrics),
+            (weights, state.optimizer_state, UpdateMetrics(*[jnp.zeros(())] * len(UpdateMetrics._fields))),
+        )
+        params = unravel(weights)
         updates = state.updates + 1
         # A loop of one turn, or none: a select would read and write all parameters in every update.
         copies = (updates % config.target_update_interval == 0).astype(jnp.int32)
         target_params = jax.lax.fori_loop(0, copies, lambda *_: params, state.target_params)
-        metrics = update_metrics(moments, vector, config.max_grad_norm)
-        return LearnerState(params, target_params, optimizer_state, updates), metrics
+        return LearnerState(params, target_params, optimizer_state, updates, state.schedule, faults), metrics
 
     return Learner(
         init=init,
@@ -101,18 +115,14 @@ def make_networks(config: Config, spec: EnvSpec) -> Networks:
 
 
 def make_optimizer(config: Config) -> optax.GradientTransformation:
-    """Global-norm clipping, L2 weight decay in the gradient as PyTorch's Adam has it, Adam, polynomial decay.
+    """Global-norm clipping, L2 weight decay in the gradient as PyTorch's Adam has it, Adam; not the learning rate.
 
     Elementwise all of it, so it works on one flat vector of all parameters: a few large operations.
     """
-    learning_rate = optax.polynomial_schedule(
-        config.lr, config.lr * config.lr_end_fraction, config.lr_decay_power, config.total_updates
-    )
     return optax.chain(
         optax.clip_by_global_norm(config.max_grad_norm),
         optax.add_decayed_weights(config.weight_decay),
         optax.scale_by_adam(eps=config.adam_epsilon),
-        optax.scale_by_learning_rate(learning_rate),
     )
 
 

@@ -1,7 +1,7 @@
 """training_plots.png and diagnostics_plots.png: how a run went, and how its Q-learning fared, at a glance."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ def plot_training(
     path: Path,
     title: str,
     episodes: EpisodeRows,
-    evaluations: Sequence[dict[str, float]],
+    evaluations: Mapping[str, np.ndarray],
     best_return: float = math.nan,
     baseline_return: float = math.nan,
 ) -> None:
@@ -31,7 +31,7 @@ def plot_training(
         path: the PNG to write.
         title: what was trained.
         episodes: every finished episode.
-        evaluations: rows of evaluation_log.csv.
+        evaluations: columns of evaluation_log.csv.
         best_return: mean best possible return of the evaluation's starts, NaN where unknown.
         baseline_return: mean return of the environment's baseline from the same starts, NaN where unknown.
     """
@@ -45,13 +45,13 @@ def plot_training(
     FigureCanvasAgg(figure).print_png(path)
 
 
-def plot_diagnostics(path: Path, title: str, diagnostics: Sequence[dict[str, float]], max_grad_norm: float) -> None:
+def plot_diagnostics(path: Path, title: str, diagnostics: Mapping[str, np.ndarray], max_grad_norm: float) -> None:
     """Draw what to look at when a run does not learn.
 
     Args:
         path: the PNG to write.
         title: what was trained.
-        diagnostics: rows of diagnostics_log.csv.
+        diagnostics: columns of diagnostics_log.csv.
         max_grad_norm: gradients of a larger norm were scaled down to it.
     """
     figure, panels = _make_panels(title, rows=2)
@@ -83,7 +83,7 @@ def _make_panels(title: str, rows: int) -> tuple[Figure, np.ndarray]:
 
 
 def _plot_evaluation(
-    axes: Axes, evaluations: Sequence[dict[str, float]], best_return: float, baseline_return: float
+    axes: Axes, evaluations: Mapping[str, np.ndarray], best_return: float, baseline_return: float
 ) -> None:
     _decorate(axes, "Greedy evaluation", "environment steps", "discounted team return (0.95)")
     if not math.isnan(best_return):
@@ -96,7 +96,7 @@ def _plot_evaluation(
     _add_legend(axes)
 
 
-def _plot_success(axes: Axes, evaluations: Sequence[dict[str, float]]) -> None:
+def _plot_success(axes: Axes, evaluations: Mapping[str, np.ndarray]) -> None:
     _decorate(axes, "Greedy evaluation: success", "environment steps", "share of best possible, of episodes")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     _plot_column(axes, evaluations, "optimality", "optimality", _BLUE, "{:.0%}")
@@ -105,10 +105,10 @@ def _plot_success(axes: Axes, evaluations: Sequence[dict[str, float]]) -> None:
     _add_legend(axes)
 
 
-def _plot_q_values(axes: Axes, diagnostics: Sequence[dict[str, float]]) -> None:
+def _plot_q_values(axes: Axes, diagnostics: Mapping[str, np.ndarray]) -> None:
     _decorate(axes, "Q-values against the largest possible return", "environment steps", "mean q_tot of the batches")
     _plot_column(axes, diagnostics, "q_value", "q_tot", _BLUE, "{:.2f}")
-    q_bound = diagnostics[-1]["q_bound"] if diagnostics else math.nan
+    q_bound = diagnostics["q_bound"][-1] if len(diagnostics["q_bound"]) else math.nan
     if not math.isnan(q_bound):
         axes.axhline(q_bound, color=_GREEN, linestyle="--", label=f"largest possible return, {q_bound:.2f}")
     low, high = axes.get_ylim()
@@ -116,14 +116,14 @@ def _plot_q_values(axes: Axes, diagnostics: Sequence[dict[str, float]]) -> None:
     _add_legend(axes)
 
 
-def _plot_diagnostic(axes: Axes, title: str, unit: str, diagnostics: Sequence[dict[str, float]], name: str) -> None:
+def _plot_diagnostic(axes: Axes, title: str, unit: str, diagnostics: Mapping[str, np.ndarray], name: str) -> None:
     _decorate(axes, title, "environment steps", unit)
     _plot_column(axes, diagnostics, name, "mean over updates", _BLUE, "{:.3g}")
     axes.set_ylim(0.0, 1.05 * axes.get_ylim()[1])
     _add_legend(axes)
 
 
-def _plot_gradients(axes: Axes, diagnostics: Sequence[dict[str, float]], max_grad_norm: float) -> None:
+def _plot_gradients(axes: Axes, diagnostics: Mapping[str, np.ndarray], max_grad_norm: float) -> None:
     _decorate(axes, "Gradients", "environment steps", "norm before clipping (log scale)")
     right = axes.twinx()
     right.spines["top"].set_visible(False)
@@ -133,7 +133,7 @@ def _plot_gradients(axes: Axes, diagnostics: Sequence[dict[str, float]], max_gra
     _plot_column(axes, diagnostics, "grad_norm", "mean norm", _BLUE, "{:.3g}")
     _plot_column(right, diagnostics, "clipped", "clipped", _ORANGE, "{:.0%}", linestyle="--")
     right.set_ylim(-0.03, 1.05)
-    if any(row["grad_norm"] > 0.0 for row in diagnostics):
+    if (diagnostics["grad_norm"] > 0.0).any():
         axes.axhline(max_grad_norm, color=_GREY, linestyle=":", label=f"clipping at {max_grad_norm:g}")
         axes.set_yscale("log")
     _add_legend(axes, right)
@@ -141,18 +141,18 @@ def _plot_gradients(axes: Axes, diagnostics: Sequence[dict[str, float]], max_gra
 
 def _plot_column(
     axes: Axes,
-    rows: Sequence[dict[str, float]],
+    table: Mapping[str, np.ndarray],
     name: str,
     label: str,
     color: str,
     number: str,
     linestyle: str = "-",
 ) -> None:
-    values = np.array([row[name] for row in rows], np.float64)
+    values = table[name]
     known = values[np.isfinite(values)]
     if not len(known):
         return
-    steps = np.array([row["env_steps"] for row in rows], np.float64)
+    steps = table["env_steps"]
     marker = "o" if len(values) <= _FEW else None
     label = f"{label}, final {number.format(known[-1])}"
     axes.plot(steps, values, color=color, linestyle=linestyle, marker=marker, markersize=4, label=label)

@@ -16,15 +16,21 @@ _FORMAT = "{percentage:3.0f}% {bar} {n_fmt}/{total_fmt} steps, {rate_noinv_fmt},
 
 
 class Progress:
-    """A bar over the run's environment steps. `visible` None: only where someone watches."""
+    """A bar over the run's environment steps, of which some may be done. `visible` None: only where someone watches."""
 
-    def __init__(self, env_steps: int, visible: bool | None = None) -> None:
+    def __init__(self, env_steps: int, done: int = 0, episodes: int = 0, visible: bool | None = None) -> None:
         shown = is_watched() if visible is None else visible
         self._bar: Any = tqdm(
-            total=env_steps, disable=not shown, bar_format=_FORMAT, unit="", unit_scale=True, dynamic_ncols=True
+            total=env_steps,
+            initial=done,
+            disable=not shown,
+            bar_format=_FORMAT,
+            unit="",
+            unit_scale=True,
+            dynamic_ncols=True,
         )
         self._bar.set_postfix_str("compiling")
-        self._episodes = 0
+        self._episodes = episodes
         self._recent = np.zeros(0, np.float32)
         self._epsilon = self._loss = self._optimality = math.nan
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Self
 
 import jax
 
-from qmix_jax.checkpoint import BEST, FINAL, Checkpoints, checkpoint_name
+from qmix_jax.checkpoint import BEST, FINAL, Checkpoints, ResumeData, checkpoint_name
 from qmix_jax.config import Config
 from qmix_jax.progress import Progress
 from qmix_jax.records import (
@@ -16,13 +16,17 @@ from qmix_jax.records import (
     TIMING_COLUMNS,
     CsvLog,
     EpisodeRows,
-    concatenate_rows,
     diagnostic_row,
     evaluation_row,
     finished_episodes,
+    read_log,
 )
+from qmix_jax.resume import ResumePoint
 from qmix_jax.run_directory import RunDirectory
-from qmix_jax.types import Array, EpisodeLog, Evaluation, Params
+from qmix_jax.state_file import named_arrays
+from qmix_jax.types import EpisodeLog, Evaluation, Params, Progression
+
+DIVERGED = "diverged_ep"  # and the number of episodes: a checkpoint to look at, not to go on from
 
 
 class Chunk(NamedTuple):
@@ -30,34 +34,43 @@ class Chunk(NamedTuple):
 
     env_steps: int  # environment steps by its end
     log: EpisodeLog  # arrays [C, E]
-    params: Params
-    updates: Array  # int32[], gradient updates made so far
+    progression: Progression
     evaluation: Evaluation | None  # greedy policy at the chunk's end, None where none was due
 
 
 class Recorder:
-    """Writes one run's files, chunk by chunk. Use it as a context: leaving it closes the files and the bar."""
+    """Writes one run's files, chunk by chunk. Use it as a context: leaving it closes the files and the bar.
 
-    def __init__(self, config: Config, directory: RunDirectory, extra_columns: tuple[str, ...]) -> None:
-        self.evaluation: Evaluation | None = None  # the latest, on the host
+    Args:
+        config: the run's.
+        directory: where it writes.
+        extra_columns: what the environment adds to evaluation_log.csv.
+        point: what an earlier process left; None for a new run.
+    """
+
+    def __init__(
+        self, config: Config, directory: RunDirectory, extra_columns: tuple[str, ...], point: ResumePoint | None = None
+    ) -> None:
+        self.evaluation: Evaluation | None = None  # the latest of this process, on the host
         self._config = config
         self._directory = directory
-        self._started = time.perf_counter()
+        notes = {} if point is None else point.notes
+        self._started = time.perf_counter() - notes.get("seconds", 0.0)
+        self._env_steps = notes.get("env_steps", 0)
+        self._episodes = notes.get("episodes", 0)
+        self._best_score = _number(notes.get("best_score"), -math.inf)
+        self._best: Params | None = None if point is None else point.saved.best
+        self._q_bound = _number(notes.get("q_bound"), math.nan)
         self._open = ExitStack()
-        self._training_log = self._open.enter_context(CsvLog(directory.training_log, EpisodeRows._fields))
-        self._evaluation_log = self._open.enter_context(
-            CsvLog(directory.evaluation_log, EVALUATION_COLUMNS + extra_columns)
-        )
-        self._diagnostics_log = self._open.enter_context(CsvLog(directory.diagnostics_log, DIAGNOSTIC_COLUMNS))
-        self._timing = self._open.enter_context(CsvLog(directory.timing, TIMING_COLUMNS))
-        self._checkpoints = self._open.enter_context(Checkpoints(directory.models))
-        self._progress = self._open.enter_context(Progress(config.env_steps))
-        self._env_steps = 0
-        self._episodes = 0
-        self._best_score = -math.inf
-        self._rows: list[EpisodeRows] = []
-        self._evaluations: list[dict[str, float]] = []
-        self._diagnostics: list[dict[str, float]] = []
+        columns = (EpisodeRows._fields, EVALUATION_COLUMNS + extra_columns, DIAGNOSTIC_COLUMNS, TIMING_COLUMNS)
+        sizes = notes.get("log_bytes", {})
+        self._logs = [
+            self._open.enter_context(CsvLog(path, header, sizes.get(path.name)))
+            for path, header in zip(directory.logs, columns, strict=True)
+        ]
+        self._training_log, self._evaluation_log, self._diagnostics_log, self._timing = self._logs
+        self._checkpoints = self._open.enter_context(Checkpoints(directory.models, config.keep_resumable))
+        self._progress = self._open.enter_context(Progress(config.env_steps, self._env_steps, self._episodes))
 
     def __enter__(self) -> Self:
         return self
@@ -65,64 +78,89 @@ class Recorder:
     def __exit__(self, *error: Any) -> None:
         self._open.close()
 
-    def start(self) -> None:
-        """Say that compilation is over."""
+    def start(self, params: Params, state: Any) -> None:
+        """Compilation is over. Make what an earlier process left whole, or write the first checkpoint."""
         self._progress.start()
+        if self._best is None:
+            self._best = params
+            self._save(checkpoint_name(0), params, state)
+        elif self._best_score > -math.inf:
+            self._checkpoints.save(BEST, self._best)
 
-    def record(self, chunk: Chunk) -> None:
-        """Write what the next chunk of the run did."""
-        env_steps, log, params, updates, evaluation = jax.device_get(chunk)
+    def record(self, chunk: Chunk, state: Any, diverged: bool = False) -> None:
+        """Write what the next chunk of the run did.
+
+        Args:
+            chunk: on the device.
+            state: the TrainState at its end as `named_arrays`, where a checkpoint is due; else None.
+            diverged: whether that is a state to look at, and not to go on from.
+        """
+        env_steps, log, progression, evaluation = jax.device_get(chunk)
         rows = finished_episodes(log, self._episodes)
-        saves_due = (self._episodes + len(rows.episode)) // self._config.save_interval
-        save = saves_due > self._episodes // self._config.save_interval
         self._env_steps = env_steps
         self._episodes += len(rows.episode)
 
         self._training_log.write(rows)
-        self._rows.append(rows)
-        row = self._record_evaluation(evaluation, params) if evaluation is not None else None
-        self._record_diagnostics(int(updates), log)
-        if save:
-            self._checkpoints.save(checkpoint_name(self._episodes), params)
-        seconds = time.perf_counter() - self._started
-        self._timing.write_row((self._env_steps, int(updates), self._episodes, seconds))
+        row = self._record_evaluation(evaluation, progression.params) if evaluation is not None else None
+        updates, skipped = int(progression.updates), int(progression.faults.skipped)
+        self._diagnostics_log.write_row(diagnostic_row(env_steps, updates, skipped, log, self._q_bound).values())
+        self._timing.write_row((env_steps, updates, self._episodes, self._seconds()))
+        if state is not None:
+            name = f"{DIVERGED}{self._episodes}" if diverged else checkpoint_name(self._episodes)
+            self._save(name, progression.params, state)
+        self._checkpoints.check()
         self._progress.update(env_steps, log, rows, row)
 
-    def finish(self, params: Params) -> None:
+    def finish(self, params: Params, evaluation: Evaluation) -> None:
         """Write the final model."""
-        self._checkpoints.save(FINAL, jax.device_get(params))
+        self.evaluation = evaluation
+        self._checkpoints.save(FINAL, params)
 
     def plot(self, title: str, baseline: Evaluation | None) -> None:
         """Draw what was recorded; nothing before the first chunk."""
         # matplotlib's import should not delay the first progress
         from qmix_jax.plots import plot_diagnostics, plot_training
 
-        if not self._rows:
+        if not self._env_steps:
             return
+        episodes, evaluations, diagnostics = (read_log(path) for path in self._directory.logs[:3])
         plot_training(
             self._directory.plots,
             title,
-            concatenate_rows(self._rows),
-            self._evaluations,
+            EpisodeRows(**episodes),
+            evaluations,
             math.nan if self.evaluation is None else float(self.evaluation.best_return),
             math.nan if baseline is None else float(baseline.mean_return),
         )
-        plot_diagnostics(self._directory.diagnostics_plots, title, self._diagnostics, self._config.max_grad_norm)
-
-    def _record_diagnostics(self, updates: int, log: EpisodeLog) -> None:
-        # The same in every evaluation, since their starts are the same; unknown before the first.
-        q_bound = math.nan if self.evaluation is None else float(self.evaluation.q_bound)
-        row = diagnostic_row(self._env_steps, updates, log, q_bound)
-        self._diagnostics.append(row)
-        self._diagnostics_log.write_row(row.values())
+        plot_diagnostics(self._directory.diagnostics_plots, title, diagnostics, self._config.max_grad_norm)
 
     def _record_evaluation(self, evaluation: Evaluation, params: Params) -> dict[str, float]:
         row = evaluation_row(self._env_steps, self._episodes, evaluation)
         self.evaluation = evaluation
-        self._evaluations.append(row)
+        self._q_bound = float(evaluation.q_bound)  # the same each time, since the starts are the same
         self._evaluation_log.write_row(row.values())
         score = row["mean_return"] if math.isnan(row["optimality"]) else row["optimality"]
         if score > self._best_score:
-            self._best_score = score
-            self._checkpoints.replace(BEST, params)
+            self._best_score, self._best = score, params
+            self._checkpoints.save(BEST, params)
         return row
+
+    def _save(self, name: str, params: Params, state: Any) -> None:
+        notes = {
+            "env_steps": self._env_steps,
+            "episodes": self._episodes,
+            "best_score": self._best_score if math.isfinite(self._best_score) else None,
+            "q_bound": self._q_bound if math.isfinite(self._q_bound) else None,
+            "seconds": self._seconds(),
+            "replay": self._config.checkpoint_replay,
+            "log_bytes": {path.name: log.sync() for path, log in zip(self._directory.logs, self._logs, strict=True)},
+        }
+        best = {f"best/{name}": array for name, array in named_arrays(self._best).items()}
+        self._checkpoints.save(name, params, ResumeData({**state, **best}, notes))
+
+    def _seconds(self) -> float:
+        return time.perf_counter() - self._started
+
+
+def _number(value: float | None, unknown: float) -> float:
+    return unknown if value is None else value

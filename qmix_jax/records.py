@@ -1,6 +1,9 @@
 """What a run writes down: rows of finished episodes and evaluations, and the CSV files that keep them."""
 
+import io
 import math
+import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -9,6 +12,7 @@ from typing import Any, NamedTuple, Self
 import jax
 import numpy as np
 
+from qmix_jax.settings import DamagedError
 from qmix_jax.types import EpisodeLog, Evaluation
 
 DIAGNOSTIC_COLUMNS = (
@@ -20,6 +24,7 @@ DIAGNOSTIC_COLUMNS = (
     "grad_norm",
     "clipped",
     "td_error_std",
+    "skipped",
 )
 EVALUATION_COLUMNS = ("env_steps", "episode", "mean_return", "optimality", "solved", "mean_length")
 TIMING_COLUMNS = ("env_steps", "updates", "episodes", "seconds")
@@ -51,21 +56,17 @@ def finished_episodes(log: EpisodeLog, first_episode: int) -> EpisodeRows:
     return EpisodeRows(*columns)
 
 
-def concatenate_rows(parts: Sequence[EpisodeRows]) -> EpisodeRows:
-    """All rows of several chunks; `parts` must not be empty."""
-    return EpisodeRows(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-
-
-def diagnostic_row(env_steps: int, updates: int, log: EpisodeLog, q_bound: float) -> dict[str, float]:
+def diagnostic_row(env_steps: int, updates: int, skipped: int, log: EpisodeLog, q_bound: float) -> dict[str, float]:
     """One row of diagnostics_log.csv, in the order of its columns.
 
     Args:
         env_steps: environment steps by the end of the chunk.
-        updates: gradient updates by then.
+        updates: gradient updates by then, skipped ones too.
+        skipped: updates by then that were not made, because they were not finite.
         log: the chunk's log, arrays [C, E]; metrics are means over its vector steps with updates, NaN without any.
         q_bound: mean best possible return of the evaluation's starts at --gamma, NaN where unknown.
     """
-    row: dict[str, float] = {"env_steps": env_steps, "updates": updates, "q_bound": q_bound}
+    row: dict[str, float] = {"env_steps": env_steps, "updates": updates, "skipped": skipped, "q_bound": q_bound}
     for name, values in log.step_updates._asdict().items():
         known = values[~np.isnan(values)]
         row[name] = float(np.mean(known, dtype=np.float64)) if len(known) else math.nan
@@ -80,11 +81,28 @@ def evaluation_row(env_steps: int, episodes: int, evaluation: Evaluation) -> dic
 
 
 class CsvLog:
-    """A CSV file that grows by rows; what was written survives a crash of the process."""
+    """A CSV file that grows by rows; what was written survives a crash of the process.
 
-    def __init__(self, path: Path, columns: Sequence[str]) -> None:
-        self._file = path.open("x", encoding="ascii", newline="")
-        self._file.write(",".join(columns) + "\n")
+    Args:
+        path: the file, which must not exist yet.
+        columns: its header.
+        size: bytes of an existing file to go on from; what follows them is dropped.
+
+    Raises:
+        DamagedError: the existing file has another header.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str], size: int | None = None) -> None:
+        header = ",".join(columns) + "\n"
+        self._file = path.open("x" if size is None else "r+", encoding="ascii", newline="")
+        if size is None:
+            self._file.write(header)
+        else:
+            if self._file.readline() != header:
+                self._file.close()
+                raise DamagedError(f"{path}: must begin with {header.strip()}")
+            self._file.seek(size)
+            self._file.truncate()
         self._file.flush()
 
     def __enter__(self) -> Self:
@@ -92,6 +110,11 @@ class CsvLog:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._file.close()
+
+    def sync(self) -> int:
+        """Bring everything to the disk. Returns the file's size in bytes."""
+        os.fsync(self._file.fileno())
+        return os.fstat(self._file.fileno()).st_size
 
     def write(self, columns: Iterable[Any]) -> None:
         """Append rows given as columns: equally long arrays, integers in full, floats to 7 digits, NaN as nothing."""
@@ -106,3 +129,19 @@ class CsvLog:
     def write_row(self, values: Iterable[float]) -> None:
         """Append one row."""
         self.write([value] for value in values)
+
+
+def read_log(path: Path) -> dict[str, np.ndarray]:
+    """Columns of a CSV file that `CsvLog` wrote, by name. float64, NaN where nothing stands.
+
+    Raises:
+        DamagedError: it holds something else.
+    """
+    try:
+        header, _, text = path.read_text(encoding="ascii").partition("\n")
+        names = header.split(",")
+        filled = re.sub(r"(?<![^,\n])(?=[,\n])", "nan", text)
+        numbers = np.loadtxt(io.StringIO(filled), delimiter=",", ndmin=2) if text else np.zeros((0, len(names)))
+        return dict(zip(names, numbers.T, strict=True))
+    except ValueError as error:
+        raise DamagedError(f"{path}: {error}") from None

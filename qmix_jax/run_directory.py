@@ -49,6 +49,11 @@ class RunDirectory:
         return self.path / "timing.csv"
 
     @property
+    def logs(self) -> tuple[Path, ...]:
+        """All CSV files."""
+        return self.training_log, self.evaluation_log, self.diagnostics_log, self.timing
+
+    @property
     def plots(self) -> Path:
         """Learning curves."""
         return self.path / "training_plots.png"

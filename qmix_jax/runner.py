@@ -1,27 +1,40 @@
 """One run, from a configuration to a complete run directory: the host's loop around the compiled trainer."""
 
-import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from env_jax.types import Environment, EnvSpec
+from qmix_jax.checkpoint import clear_models
 from qmix_jax.compilation import Programs, compile_programs
 from qmix_jax.config import Config, ConfigError
 from qmix_jax.environments import make_environment
+from qmix_jax.errors import CannotWriteError, DivergedError, RunError, StoppedError
 from qmix_jax.evaluation import evaluate_baseline, evaluation_key, extra_names
-from qmix_jax.hparams import describe_run, start_lines
-from qmix_jax.recorder import Chunk, Recorder
+from qmix_jax.faults import QUANTITIES
+from qmix_jax.hparams import describe_run, start_lines, write_hparams
+from qmix_jax.lock import RunLock
+from qmix_jax.recorder import DIVERGED, Chunk, Recorder
 from qmix_jax.replay import transition_bytes
+from qmix_jax.resume import ResumePoint, Saved, find_resume_point, resumed_config
 from qmix_jax.run_directory import RunDirectory, create_run_directory
+from qmix_jax.schedule import extend_schedule
+from qmix_jax.settings import DamagedError
 from qmix_jax.sharding import check_devices
-from qmix_jax.trainer import make_trainer
-from qmix_jax.types import Evaluation, Params
+from qmix_jax.state_file import named_arrays
+from qmix_jax.trainer import Trainer, make_trainer
+from qmix_jax.types import Evaluation, Params, TrainState
+
+StopSignal = Callable[[], int | None]  # number of the signal that asked the run to stop, None as long as none did
 
 
 class RunResult(NamedTuple):
@@ -32,47 +45,63 @@ class RunResult(NamedTuple):
     params: Params
 
 
-def run(config: Config) -> RunResult:
+def run(config: Config, stop_signal: StopSignal = lambda: None) -> RunResult:
     """Train as `config` says and leave a complete run directory, which the last line printed names.
+
+    Args:
+        config: the run's settings.
+        stop_signal: asked after every chunk; once it gives a number, the run saves and ends.
 
     Raises:
         ConfigError: the run directory cannot be made, the replay does not fit in memory, or devices are missing.
+        RunError: the run had to end, see `errors`.
     """
     environment = make_environment(config)
-    check_devices(config.num_devices)
-    _check_memory(config, environment.spec)
+    _check_machine(config, environment.spec)
     directory = create_run_directory(config.results_dir)
-    hparams = describe_run(config, environment.spec)
-    directory.hparams.write_text(json.dumps(hparams, indent=2, allow_nan=False) + "\n")
-    print(*start_lines(hparams), sep="\n", flush=True)
-    try:
-        result = _train(config, environment, directory)
-        print(_summary(result.evaluation))
-        return result
-    finally:
-        print(f"run directory: {directory.path}", flush=True)
+    with _reporting(directory), RunLock(directory.path):
+        hparams = describe_run(config, environment.spec)
+        write_hparams(directory.hparams, hparams)
+        print(*start_lines(hparams), sep="\n", flush=True)
+        return _train(config, environment, directory, None, stop_signal)
 
 
-def train_chunks(config: Config, programs: Programs) -> Iterator[Chunk]:
-    """The run's chunks, each handed over when the next one already runs: host and device work side by side."""
-    state = programs.init(jax.random.key(config.seed))
-    pending = None
-    for end in chunk_ends(config):
-        state, log = programs.train_chunk(state)
-        params, updates = programs.snapshot(state.learner)
-        due = evaluation_due(config, end)
-        evaluation = programs.evaluate(params, evaluation_key(jax.random.key(config.seed))) if due else None
-        if pending is not None:
-            yield pending
-        pending = Chunk(end, log, params, updates, evaluation)
-    assert pending is not None  # vector_steps is at least 1
-    yield pending
+def resume(
+    run_directory: str | Path, changes: Mapping[str, Any] | None = None, stop_signal: StopSignal = lambda: None
+) -> RunResult:
+    """Go on with a run from its newest whole checkpoint, to the end that was planned or to a later one.
+
+    The result is bit for bit that of a run which was never interrupted, on the same machine, if checkpoints hold the
+    replay and `changes` has no new budget.
+
+    Args:
+        run_directory: `results/run_<i>`.
+        changes: settings other than before, by name: a larger budget, and those that do not change the run's shape.
+        stop_signal: as for `run`.
+
+    Raises:
+        ConfigError: the directory holds no run that can be resumed, is in use, or a change cannot be made.
+        RunError: the run had to end, see `errors`.
+    """
+    directory = RunDirectory(Path(run_directory))
+    config = resumed_config(directory, changes or {})
+    environment = make_environment(config)
+    _check_machine(config, environment.spec)
+    with RunLock(directory.path), _reporting(directory):
+        trainer = make_trainer(config, environment)
+        point = find_resume_point(directory, _saved_template(trainer))
+        point = point._replace(checkpoint=clear_models(directory.models, point.checkpoint))
+        hparams = describe_run(config, environment.spec)
+        write_hparams(directory.hparams, hparams)
+        lines = [*start_lines(hparams), *_resume_lines(config, point)]
+        print(*lines, sep="\n", flush=True)
+        return _train(config, environment, directory, point, stop_signal)
 
 
-def chunk_ends(config: Config) -> list[int]:
-    """Environment steps by the end of each chunk."""
-    ends = [index * config.chunk_length for index in range(1, config.num_chunks)] + [config.vector_steps]
-    return [end * config.num_envs for end in ends]
+def chunk_ends(config: Config, done: int = 0) -> list[int]:
+    """Environment steps by the end of each chunk, of a run of which `done` vector steps have been made."""
+    ends = [*range(done + config.chunk_length, config.vector_steps, config.chunk_length), config.vector_steps]
+    return [end * config.num_envs for end in ends if end > done]
 
 
 def evaluation_due(config: Config, env_steps: int) -> bool:
@@ -83,24 +112,167 @@ def evaluation_due(config: Config, env_steps: int) -> bool:
     return nearest or env_steps == config.env_steps
 
 
-def _train(config: Config, environment: Environment, directory: RunDirectory) -> RunResult:
+class _Step(NamedTuple):
+    """A chunk that has ended, and what is to become of it."""
+
+    chunk: Chunk
+    state: dict[str, np.ndarray] | None  # for a checkpoint
+    diverged: bool
+
+
+class _Loop:
+    """The run's chunks, each handed over when the next one already runs: host and device work side by side."""
+
+    def __init__(self, config: Config, programs: Programs, state: TrainState, episodes: int) -> None:
+        self._config = config
+        self._programs = programs
+        self.state = state
+        self._episodes = episodes
+        self.stopped_by: int | None = None
+
+    def steps(self, stop_signal: StopSignal) -> Iterator[_Step]:
+        config, programs, pending = self._config, self._programs, None
+        key = evaluation_key(jax.random.key(config.seed))
+        for end in chunk_ends(config, int(self.state.vector_step)):
+            self.state, log = programs.train_chunk(self.state)
+            progression = programs.snapshot(self.state.learner)
+            due = evaluation_due(config, end)
+            evaluation = programs.evaluate(progression.params, jax.random.clone(key)) if due else None
+            if pending is not None:
+                yield pending
+            # Here the host waits for the chunk; before the next one takes the state away, it is copied if need be.
+            before, self._episodes = self._episodes, self._episodes + int(np.sum(jax.device_get(log.finished)))
+            self.stopped_by = stop_signal()
+            diverged = bool(progression.faults.streak >= config.max_bad_updates)
+            last = end == config.env_steps or self.stopped_by is not None or diverged
+            save = last or self._episodes // config.save_interval > before // config.save_interval
+            state = _state_arrays(config, self.state, diverged) if save else None
+            pending = _Step(Chunk(end, log, progression, evaluation), state, diverged)
+            if last:
+                break
+        if pending is not None:
+            yield pending
+
+
+def _train(
+    config: Config,
+    environment: Environment,
+    directory: RunDirectory,
+    point: ResumePoint | None,
+    stop_signal: StopSignal,
+) -> RunResult:
     title = f"QMIX on {environment.spec.name} ({config.env_mode}), {config.num_envs} environments, seed {config.seed}"
     trainer = make_trainer(config, environment)
-    with Recorder(config, directory, extra_names(environment)) as recorder, ThreadPoolExecutor(1) as background:
+    with ExitStack() as stack:
+        recorder = stack.enter_context(Recorder(config, directory, extra_names(environment), point))
+        background = stack.enter_context(ThreadPoolExecutor(1))
         programs = compile_programs(trainer, jax.random.key(config.seed))
-        recorder.start()
+        state = programs.init(jax.random.key(config.seed))
+        if point is not None:
+            state = _restore(config, programs, state, point)
+        first = None if point is not None else _state_arrays(config, state)
+        recorder.start(jax.device_get(programs.snapshot(state.learner).params), first)
+        loop = _Loop(config, programs, state, 0 if point is None else point.notes["episodes"])
+        baseline = None
         try:
-            for index, chunk in enumerate(train_chunks(config, programs)):
-                recorder.record(chunk)
-                if index == 0:  # after the first progress, which it would delay
+            for step in loop.steps(stop_signal):
+                recorder.record(step.chunk, step.state, step.diverged)
+                if baseline is None:  # after the first progress, which it would delay
                     baseline = background.submit(_evaluate_baseline, config, environment)
+                if step.diverged:
+                    raise DivergedError(_divergence(directory, step))
         except KeyboardInterrupt:
             recorder.plot(title, None)
             raise
-        recorder.finish(chunk.params)
-        recorder.plot(title, baseline.result())
-        assert recorder.evaluation is not None  # the last chunk is always evaluated
-        return RunResult(directory.path, recorder.evaluation, jax.device_get(chunk.params))
+        if loop.stopped_by is not None:
+            recorder.plot(title, None)
+            done = f"{int(loop.state.vector_step) * config.num_envs} of {config.env_steps} environment steps"
+            raise StoppedError(directory.path, loop.stopped_by, done)
+        params = jax.device_get(programs.snapshot(loop.state.learner).params)
+        evaluation = recorder.evaluation
+        if evaluation is None:  # resumed at its end
+            evaluation = jax.device_get(programs.evaluate(params, evaluation_key(jax.random.key(config.seed))))
+        recorder.finish(params, evaluation)
+        recorder.plot(title, _evaluate_baseline(config, environment) if baseline is None else baseline.result())
+    print(_summary(evaluation))
+    return RunResult(directory.path, evaluation, params)
+
+
+def _state_arrays(config: Config, state: TrainState, with_replay: bool = False) -> dict[str, np.ndarray]:
+    """What resume.npz holds of the state."""
+    if not (config.checkpoint_replay or with_replay):
+        state = replace(state, replay=None)
+    return {f"state/{name}": array for name, array in named_arrays(state).items()}
+
+
+def _saved_template(trainer: Trainer) -> Saved:
+    state = jax.eval_shape(trainer.init, jax.random.key(0))
+    return Saved(state, state.learner.params)
+
+
+def _restore(config: Config, programs: Programs, fresh: TrainState, point: ResumePoint) -> TrainState:
+    """The saved state on the devices of a run that has `fresh` at its start."""
+    state = point.saved.state
+    if not point.notes["replay"]:
+        state = replace(state, replay=fresh.replay, replay_start=state.vector_step)
+    state = jax.device_put(state, programs.shardings)
+    learner = state.learner
+    if int(learner.schedule.end) != config.total_updates:
+        schedule = extend_schedule(learner.schedule, jnp.copy(learner.updates), config.total_updates)
+        state = jax.device_put(replace(state, learner=replace(learner, schedule=schedule)), programs.shardings)
+    return state
+
+
+def _resume_lines(config: Config, point: ResumePoint) -> list[str]:
+    state = point.saved.state
+    done = int(state.vector_step) * config.num_envs
+    lines = [f"notice: {line}" for line in point.skipped]
+    lines.append(f"resuming {point.checkpoint.name}: {done} of {config.env_steps} environment steps are done")
+    if not point.notes["replay"]:
+        lines.append(
+            f"notice: it holds no replay, so the next {config.first_update_step} environment steps refill it without "
+            "updates, and the result is not that of an uninterrupted run"
+        )
+    if int(state.learner.schedule.end) != config.total_updates:
+        lines.append(
+            f"notice: {config.total_updates} updates instead of {int(state.learner.schedule.end)}: the learning rate "
+            "goes on from where it stands, towards the new end"
+        )
+    return lines
+
+
+def _divergence(directory: RunDirectory, step: _Step) -> str:
+    faults = step.chunk.progression.faults
+    assert step.state is not None
+    culprits = [
+        f"{int(np.sum(~np.isfinite(array)))} {name.rpartition('/')[2]} in replay"
+        for name, array in step.state.items()
+        if name.startswith("state/replay/") and array.dtype.kind == "f" and not np.isfinite(array).all()
+    ]
+    also = f"; not finite either: {', '.join(culprits)}" if culprits else ""
+    return (
+        f"the {QUANTITIES[int(faults.quantity)]} was not finite from update {int(faults.since)} on, "
+        f"{int(faults.streak)} times in a row{also}; parameters are those before it, "
+        f"and the state is in {directory.models}/{DIVERGED}*"
+    )
+
+
+@contextmanager
+def _reporting(directory: RunDirectory) -> Iterator[None]:
+    """Name the run directory in the last line, however a run ends; what the disk refuses ends it in one line."""
+    refused = False
+    try:
+        yield
+    except ConfigError:
+        refused = True  # nothing was done
+        raise
+    except DamagedError as error:
+        raise RunError(str(error)) from error
+    except OSError as error:
+        raise CannotWriteError(f"cannot write {error.filename or directory.path}: {error.strerror}") from error
+    finally:
+        if not refused:
+            print(f"run directory: {directory.path}", flush=True)
 
 
 def _summary(evaluation: Evaluation) -> str:
@@ -115,8 +287,9 @@ def _evaluate_baseline(config: Config, environment: Environment) -> Evaluation |
     return jax.device_get(evaluate(environment, evaluation_key(jax.random.key(config.seed)), config.eval_episodes))
 
 
-def _check_memory(config: Config, spec: EnvSpec) -> None:
-    """Refuse a replay that the device cannot hold."""
+def _check_machine(config: Config, spec: EnvSpec) -> None:
+    """Refuse more devices than there are, and a replay that the device cannot hold."""
+    check_devices(config.num_devices)
     statistics = jax.local_devices()[0].memory_stats() or {}
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     available = statistics.get("bytes_limit", physical)

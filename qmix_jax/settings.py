@@ -14,6 +14,10 @@ class ConfigError(ValueError):
     """A configuration that cannot work; the message is one line that names the flag, its value and what is accepted."""
 
 
+class DamagedError(ValueError):
+    """Saved data that is not what was written; the message is one line."""
+
+
 def setting(
     default: Any,
     help: str,
@@ -23,16 +27,17 @@ def setting(
     at_most: float | None = None,
     choices: tuple[str, ...] | None = None,
     group: str | None = None,
+    changeable: bool = False,
 ) -> Any:
     """A field with its help line and accepted values (applied to every element of a tuple).
 
     A whole `at_least` marks a whole number, which traced code holds as int32. `group` opens a section of `--help`;
-    the fields that follow belong to it too.
+    the fields that follow belong to it too. `changeable` marks what another process may change when it resumes a run.
     """
     if isinstance(at_least, int) and at_most is None:
         at_most = _MOST_INT32
     limits = {"at_least": at_least, "above": above, "at_most": at_most, "choices": choices}
-    return field(default=default, metadata={"help": help, "group": group, **limits})
+    return field(default=default, metadata={"help": help, "group": group, "changeable": changeable, **limits})
 
 
 def scalar_type(declared: Field[Any]) -> type:

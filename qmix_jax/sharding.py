@@ -25,6 +25,7 @@ _parts: dict[str, Any] = {
     "vector_step": _COPIED,
     "env_state": _BY_ENVIRONMENT,
     "time_step": _BY_ENVIRONMENT,
+    "replay_start": _COPIED,
     "replay": TrajectoryBufferState(experience=_BY_ENVIRONMENT, current_index=_COPIED, is_full=_COPIED),
     "exploration": _BY_ENVIRONMENT,
     "learner": _COPIED,

@@ -49,6 +49,7 @@ def make_trainer(config: Config, environment: Environment) -> Trainer:
             env_state=env_state,
             time_step=time_step,
             replay=whole_replay.init(),
+            replay_start=jnp.zeros((), jnp.int32),
             exploration=free_exploration(config.num_envs, spec.num_agents),
             learner=learner.init(learner_key),
             episodes=init_episodes(config.num_envs),
@@ -97,7 +98,7 @@ def vector_step(
     )
     replay_state = replay.add(state.replay, transition)
 
-    due = updates_due(config, state.vector_step)
+    due = updates_due(config, state.vector_step, state.replay_start)
 
     def update(i: Array, carry: tuple[LearnerState, UpdateMetrics]) -> tuple[LearnerState, UpdateMetrics]:
         learner_state, sums = carry
@@ -108,15 +109,25 @@ def vector_step(
     # A loop of `due` turns, not a `cond` on "can sample": a branch that passes the buffer through copies it.
     zeros = UpdateMetrics(*(jnp.zeros(()) for _ in UpdateMetrics._fields))
     learner_state, update_sums = jax.lax.fori_loop(0, due, update, (state.learner, zeros))
+    made = due - (learner_state.faults.skipped - state.learner.faults.skipped)
 
     finished = stepped.terminated | stepped.truncated
     exploration = select(finished, free_exploration(*actions.shape), exploration)
     episodes, log = advance_episodes(
-        state.episodes, stepped.rewards, finished, update_sums, due, jnp.mean(epsilons), config.gamma
+        state.episodes, stepped.rewards, finished, update_sums, made, jnp.mean(epsilons), config.gamma
     )
-    return TrainState(
-        key, state.vector_step + 1, env_state, time_step, replay_state, exploration, learner_state, episodes
-    ), log
+    state = TrainState(
+        key=key,
+        vector_step=state.vector_step + 1,
+        env_state=env_state,
+        time_step=time_step,
+        replay=replay_state,
+        replay_start=state.replay_start,
+        exploration=exploration,
+        learner=learner_state,
+        episodes=episodes,
+    )
+    return state, log
 
 
 def exploration_rates(config: Config, step: Array) -> Array:
@@ -125,13 +136,15 @@ def exploration_rates(config: Config, step: Array) -> Array:
     return linear_epsilon(step * config.num_envs, config.epsilon_start, ends, config.epsilon_decay_steps)
 
 
-def updates_due(config: Config, step: Array) -> Array:
+def updates_due(config: Config, step: Array, replay_start: Array) -> Array:
     """Gradient updates after vector step int32[] `step` (from 0), so that the replay ratio holds exactly. int32[].
 
-    One update per `train_frequency` environment steps beyond `first_update_step`; fractions carry over.
+    One update per `train_frequency` environment steps beyond `first_update_step`; fractions carry over. None while
+    replay, empty at vector step int32[] `replay_start`, holds less than `first_update_step` transitions.
     """
 
     def updates_by(env_steps: Array) -> Array:
         return jnp.maximum(env_steps - config.first_update_step, 0) // config.train_frequency
 
-    return updates_by((step + 1) * config.num_envs) - updates_by(step * config.num_envs)
+    filled = (step + 1 - replay_start) * config.num_envs >= config.first_update_step
+    return jnp.where(filled, updates_by((step + 1) * config.num_envs) - updates_by(step * config.num_envs), 0)

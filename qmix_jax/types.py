@@ -30,13 +30,34 @@ class Transition:
 
 
 @struct.dataclass
+class Schedule:
+    """Where the learning rate's decay stands and ends; a run that is resumed with another budget moves its end."""
+
+    start: Array  # int32[], update from which `left` is counted down
+    left: Array  # float32[], share of the decay still to come at `start`
+    end: Array  # int32[], update at which nothing is left
+
+
+@struct.dataclass
+class Faults:
+    """Updates that were skipped because they were not finite."""
+
+    skipped: Array  # int32[], in all
+    streak: Array  # int32[], in a row until now
+    since: Array  # int32[], update at which the latest streak began
+    quantity: Array  # int32[], what was bad there: index of faults.QUANTITIES
+
+
+@struct.dataclass
 class LearnerState:
     """What gradient updates change. `params` is {'agents': ..., 'mixer': ...}."""
 
     params: Params
     target_params: Params
     optimizer_state: Any
-    updates: Array  # int32[], gradient updates made
+    updates: Array  # int32[], gradient updates, skipped ones too: the clock of schedules, shared by vmapped seeds
+    schedule: Schedule
+    faults: Faults
 
 
 @struct.dataclass
@@ -86,6 +107,7 @@ class TrainState:
     env_state: Any  # the environment's state, batched over E
     time_step: Any  # TimeStep batched over E: what the agents see now
     replay: Any  # flashbax buffer state
+    replay_start: Array  # int32[], vector step at which replay began to fill: 0, or that of a resume without replay
     exploration: Exploration
     learner: LearnerState
     episodes: Episodes
@@ -103,6 +125,14 @@ class EpisodeLog(NamedTuple):
     epsilon: Array  # float32[], exploration rate of the vector step, mean over environments
     updates: EpisodeMetrics  # NaN where an episode saw no update
     step_updates: UpdateMetrics  # float32[] each, mean over the vector step's own updates, NaN without any
+
+
+class Progression(NamedTuple):
+    """What the host sees of a learner after a chunk: copies that outlive the donated state."""
+
+    params: Params
+    updates: Array  # int32[]
+    faults: Faults
 
 
 class Evaluation(NamedTuple):

@@ -33,7 +33,7 @@ def run_directory(tmp_path):
 
 
 def test_round_trip(run_directory):
-    with Checkpoints(run_directory / "models") as checkpoints:
+    with Checkpoints(run_directory / "models", keep_resumable=3) as checkpoints:
         checkpoints.save(checkpoint_name(100), params(1.0))
         checkpoints.save(FINAL, params(2.0))
     assert_holds(load_params(run_directory, "checkpoint_ep100"), 1.0)
@@ -41,17 +41,17 @@ def test_round_trip(run_directory):
 
 
 def test_the_best_is_replaced(run_directory):
-    with Checkpoints(run_directory / "models") as checkpoints:
+    with Checkpoints(run_directory / "models", keep_resumable=3) as checkpoints:
         for value in (1.0, 2.0, 3.0):
-            checkpoints.replace(BEST, params(value))
+            checkpoints.save(BEST, params(value))
     assert_holds(load_params(run_directory, BEST), 3.0)
     assert [path.name for path in (run_directory / "models").iterdir()] == [BEST]
 
 
 def test_the_old_best_stays_until_the_new_one_is_whole(run_directory):
-    with Checkpoints(run_directory / "models") as checkpoints:
-        checkpoints.replace(BEST, params(1.0))
-        checkpoints.replace(BEST, params(2.0))  # the first is in place once the second begins
+    with Checkpoints(run_directory / "models", keep_resumable=3) as checkpoints:
+        checkpoints.save(BEST, params(1.0))
+        checkpoints.save(BEST, params(2.0))  # the first is in place once the second begins
         assert_holds(load_params(run_directory, BEST), 1.0)
 
 
@@ -61,6 +61,6 @@ def test_a_missing_model_is_named(run_directory):
 
 
 def test_nothing_saved_leaves_nothing(run_directory):
-    with Checkpoints(run_directory / "models"):
+    with Checkpoints(run_directory / "models", keep_resumable=3):
         pass
     assert list((run_directory / "models").iterdir()) == []

@@ -2,11 +2,13 @@
 
 import os
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
 from qmix_jax import cli
 from qmix_jax.config import Config
+from qmix_jax.errors import CannotWriteError, DivergedError, StoppedError
 from qmix_jax.presets import PRESETS, preset_config
 
 SPEC_DEFAULTS = {
@@ -79,7 +81,7 @@ def folder(tmp_path, monkeypatch):
 def trained(folder, monkeypatch):
     """The configurations that `main` would have trained."""
     configs = []
-    monkeypatch.setattr("qmix_jax.runner.run", configs.append)
+    monkeypatch.setattr("qmix_jax.runner.run", lambda config, stop_signal: configs.append(config))
     monkeypatch.setattr("qmix_jax.compilation.enable_compilation_cache", lambda: None)
     return configs
 
@@ -176,14 +178,29 @@ def test_total_steps_alone_is_accepted(trained):
     assert trained[0].total_steps == 6400
 
 
-def test_ctrl_c_leaves_quietly(folder, capsys, monkeypatch):
-    def interrupt(config):
-        raise KeyboardInterrupt
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (
+            StoppedError(Path("results/run 1"), 2, "8 of 10 environment steps"),
+            130,
+            "stopped at 8 of 10 environment steps; to go on: ",
+        ),
+        (StoppedError(Path("results/run 1"), 15, "9"), 143, " --resume 'results/run 1'\n"),
+        (DivergedError("the loss was not finite"), 3, ": error: the loss was not finite\n"),
+        (CannotWriteError("cannot write a\nb"), 4, ": error: cannot write a b\n"),
+    ],
+)
+def test_what_ends_a_run_early_gets_one_line_and_a_status_of_its_own(trained, capsys, monkeypatch, error, status, line):
+    def fail(config, stop_signal):
+        raise error
 
-    monkeypatch.setattr("qmix_jax.runner.run", interrupt)
-    monkeypatch.setattr("qmix_jax.compilation.enable_compilation_cache", lambda: None)
-    assert cli.main([]) == 130
-    assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr("qmix_jax.runner.run", fail)
+    assert cli.main([]) == status
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert line in err
+    assert err.count("\n") == 1
 
 
 def help_lines(capsys):

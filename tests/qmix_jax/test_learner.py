@@ -3,11 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from helpers import SPEC, numpy_q_tot, numpy_q_values, quick_jit, random_batch, randomize, small_config
 
 from qmix_jax.learner import make_learner, make_loss, make_networks, make_optimizer, select_actions
+from qmix_jax.schedule import initial_schedule, learning_rate
 
 GAMMA, BATCH = 0.9, 12
 
@@ -252,8 +252,9 @@ def test_the_optimizer_is_pytorchs_adam(settings):
         params = tree(start)
         state = optimizer.init(params)
         for gradient in gradients:
-            update, state = step(tree(gradient), state, params)
-            params = optax.apply_updates(params, update)
+            direction, state = step(tree(gradient), state, params)
+            rate = learning_rate(config, initial_schedule(config), state[-1].count - 1)
+            params = jax.tree.map(lambda p, d, rate=rate: p - rate * d, params, direction)
     result = np.concatenate([params["mixer"], params["agents"]])
     np.testing.assert_allclose(result, _numpy_adam(gradients, start, config), rtol=1e-4, atol=1e-5)
 

@@ -22,15 +22,15 @@ def episodes(count, without_updates=0):
 
 
 def evaluations(count, optimality=0.5):
-    return [
-        {"env_steps": 100 * i + 100, "mean_return": i, "optimality": optimality, "solved": 1.0} for i in range(count)
-    ]
+    steps = 100.0 * np.arange(1, count + 1)
+    constants = {"optimality": optimality, "solved": 1.0}
+    return {"env_steps": steps, "mean_return": steps} | {name: np.full(count, x) for name, x in constants.items()}
 
 
 @pytest.mark.parametrize(
     ("recorded", "evaluated", "best", "baseline"),
     [
-        (episodes(0), [], NAN, NAN),
+        (episodes(0), evaluations(0), NAN, NAN),
         (episodes(1), evaluations(1), 2.4, 2.2),
         (episodes(1, without_updates=1), evaluations(1, NAN), NAN, NAN),
         (episodes(60, without_updates=20), evaluations(3), 2.4, NAN),
@@ -57,19 +57,17 @@ def assert_readable(path, least_height):
 
 def diagnostics(count, without_updates=0, **constants):
     random = np.random.default_rng(0)
-    rows = [dict(zip(DIAGNOSTIC_COLUMNS, random.lognormal(size=8), strict=True)) for _ in range(count)]
-    for i, row in enumerate(rows):
-        row |= {"env_steps": 100 * i + 100, "q_bound": 2.4}
-        if i < without_updates:
-            row |= dict.fromkeys(("q_value", "target_lag", "grad_norm", "clipped", "td_error_std"), NAN)
-        row |= constants
-    return rows
+    table = {name: random.lognormal(size=count) for name in DIAGNOSTIC_COLUMNS}
+    for name in ("q_value", "target_lag", "grad_norm", "clipped", "td_error_std"):
+        table[name][:without_updates] = NAN
+    table["env_steps"] = 100.0 * np.arange(1, count + 1)
+    return table | {name: np.full(count, x) for name, x in ({"q_bound": 2.4} | constants).items()}
 
 
 @pytest.mark.parametrize(
-    "rows",
+    "table",
     [
-        [],
+        diagnostics(0),
         diagnostics(1),
         diagnostics(2, without_updates=2),
         diagnostics(30, without_updates=5, q_bound=NAN, target_lag=NAN),
@@ -79,8 +77,8 @@ def diagnostics(count, without_updates=0, **constants):
     ],
     ids=["nothing", "one", "no updates", "single Q, no bound", "nothing to learn", "diverged", "many"],
 )
-def test_a_readable_picture_of_any_diagnostics(tmp_path, rows):
-    plot_diagnostics(tmp_path / "plots.png", "title", rows, 10.0)
+def test_a_readable_picture_of_any_diagnostics(tmp_path, table):
+    plot_diagnostics(tmp_path / "plots.png", "title", table, 10.0)
     assert_readable(tmp_path / "plots.png", least_height=800)
 
 

@@ -9,11 +9,12 @@ from qmix_jax.records import (
     DIAGNOSTIC_COLUMNS,
     CsvLog,
     EpisodeRows,
-    concatenate_rows,
     diagnostic_row,
     evaluation_row,
     finished_episodes,
+    read_log,
 )
+from qmix_jax.settings import DamagedError
 from qmix_jax.types import EpisodeLog, EpisodeMetrics, Evaluation, UpdateMetrics
 
 NAN = float("nan")
@@ -58,10 +59,39 @@ def test_a_chunk_without_an_end_writes_nothing(tmp_path):
     assert (tmp_path / "log.csv").read_text().count("\n") == 1
 
 
-def test_chunks_are_joined():
-    rows = concatenate_rows([finished_episodes(LOG, 0), finished_episodes(LOG, 3)])
-    np.testing.assert_array_equal(rows.episode, np.arange(6))
-    np.testing.assert_array_equal(rows.episode_length, [4, 5, 6, 4, 5, 6])
+def test_what_was_written_is_read_back(tmp_path):
+    rows = finished_episodes(LOG, 10)
+    with CsvLog(tmp_path / "log.csv", EpisodeRows._fields) as log:
+        empty = read_log(tmp_path / "log.csv")
+        log.write(rows)
+        log.write(rows)
+    assert {name: len(column) for name, column in empty.items()} == dict.fromkeys(EpisodeRows._fields, 0)
+    table = read_log(tmp_path / "log.csv")
+    assert tuple(table) == EpisodeRows._fields
+    for name, column in table.items():
+        np.testing.assert_allclose(column, np.tile(getattr(rows, name), 2), rtol=1e-6)
+
+
+def test_a_log_goes_on_from_an_earlier_size(tmp_path):
+    path = tmp_path / "log.csv"
+    with CsvLog(path, ["a", "b"]) as log:
+        log.write_row([1, 2])
+        size = log.sync()
+        log.write_row([3, 4])
+        assert log.sync() == path.stat().st_size > size
+    with CsvLog(path, ["a", "b"], size) as log:
+        assert path.read_text() == "a,b\n1,2\n"
+        log.write_row([5, NAN])
+    assert path.read_text() == "a,b\n1,2\n5,\n"
+    with pytest.raises(DamagedError, match="must begin with a,c"):
+        CsvLog(path, ["a", "c"], size)
+
+
+@pytest.mark.parametrize("text", ["a,b\n1\n", "a,b\n1,x\n", "a,b\n1,2,3\n", "a,b\n\x00\n"])
+def test_a_damaged_log_is_named(tmp_path, text):
+    (tmp_path / "log.csv").write_text(text)
+    with pytest.raises(DamagedError, match=r"log\.csv: "):
+        read_log(tmp_path / "log.csv")
 
 
 def test_evaluation_row_ends_with_the_environments_own():
@@ -73,12 +103,12 @@ def test_evaluation_row_ends_with_the_environments_own():
 
 def test_diagnostics_are_means_over_the_vector_steps_with_updates(tmp_path):
     with CsvLog(tmp_path / "log.csv", DIAGNOSTIC_COLUMNS) as log:
-        log.write_row(diagnostic_row(100, 7, LOG, 2.5).values())
-        log.write_row(diagnostic_row(200, 9, LOG, NAN).values())
+        log.write_row(diagnostic_row(100, 7, 1, LOG, 2.5).values())
+        log.write_row(diagnostic_row(200, 9, 0, LOG, NAN).values())
     assert (tmp_path / "log.csv").read_text() == (
-        "env_steps,updates,q_value,q_bound,target_lag,grad_norm,clipped,td_error_std\n"
-        "100,7,1.5,2.5,,12,0.375,0.5\n"
-        "200,9,1.5,,,12,0.375,0.5\n"
+        "env_steps,updates,q_value,q_bound,target_lag,grad_norm,clipped,td_error_std,skipped\n"
+        "100,7,1.5,2.5,,12,0.375,0.5,1\n"
+        "200,9,1.5,,,12,0.375,0.5,0\n"
     )
 
 

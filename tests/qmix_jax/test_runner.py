@@ -7,17 +7,18 @@ import subprocess
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
+from flax import struct
 
 from qmix_jax import runner
 from qmix_jax.checkpoint import load_params
 from qmix_jax.compilation import Programs
 from qmix_jax.config import Config, ConfigError
-from qmix_jax.types import EpisodeLog, EpisodeMetrics, Evaluation, UpdateMetrics
+from qmix_jax.faults import no_faults
+from qmix_jax.types import EpisodeLog, EpisodeMetrics, Evaluation, Progression, UpdateMetrics
 
 ROOT = Path(__file__).parents[2]
 FLAGS = (
@@ -87,7 +88,7 @@ def test_the_run_directory_is_complete(first):
         "training_plots.png",
     ]
     models = {path.name for path in (first / "models").iterdir()}
-    assert models == {"best_model", "final_model", "checkpoint_ep8", "checkpoint_ep16"}
+    assert models == {"best_model", "final_model", "checkpoint_ep0", "checkpoint_ep8", "checkpoint_ep16"}
 
 
 def test_one_row_per_finished_episode(first):
@@ -111,6 +112,7 @@ def test_diagnostics_of_every_chunk(first):
     evaluated = read(first / "evaluation_log.csv")[-1]  # at 0.95, which is also --gamma's default
     best_return = float(evaluated["mean_return"]) / float(evaluated["optimality"])
     assert [float(row.pop("q_bound")) for row in rows] == pytest.approx([best_return] * 4, rel=1e-5)
+    assert {row.pop("skipped") for row in rows} == {"0"}
     assert set(list(rows[0].values())[2:]) == {""}  # no updates yet
     assert all(value for row in rows[1:] for value in row.values())
     assert all(0 <= float(row["clipped"]) <= 1 for row in rows[1:])
@@ -149,6 +151,13 @@ def test_the_final_model_is_the_last_checkpoint(first):
     jax.tree.map(np.testing.assert_array_equal, load_params(first), load_params(first, "checkpoint_ep16"))
 
 
+@struct.dataclass
+class IdleState:
+    learner: np.ndarray
+    vector_step: np.ndarray
+    replay: None
+
+
 class IdlePrograms:
     """Programs that only count: every chunk finishes one episode, and the only weight is the number of chunks."""
 
@@ -156,7 +165,10 @@ class IdlePrograms:
         self.config, self.scores = config, iter(scores)
 
     def compile(self, trainer, key):
-        return Programs(lambda key: SimpleNamespace(learner=0), self.train_chunk, self.evaluate, self.snapshot)
+        return Programs(self.init, self.train_chunk, self.evaluate, self.snapshot, None)
+
+    def init(self, key):
+        return IdleState(learner=np.int32(0), vector_step=np.int32(0), replay=None)
 
     def train_chunk(self, state):
         chunks = state.learner + 1
@@ -167,10 +179,11 @@ class IdlePrograms:
         updates = EpisodeMetrics(*[numbers] * len(EpisodeMetrics._fields))
         step_updates = UpdateMetrics(*[per_step] * len(UpdateMetrics._fields))
         log = EpisodeLog(finished, numbers, numbers, per_step, updates, step_updates)
-        return SimpleNamespace(learner=chunks), log
+        step = np.minimum(state.vector_step + self.config.chunk_length, self.config.vector_steps)
+        return IdleState(learner=chunks, vector_step=step, replay=None), log
 
     def snapshot(self, learner):
-        return {"weight": np.float32([learner])}, np.int32(learner)
+        return Progression({"weight": np.float32([learner])}, np.int32(learner), no_faults())
 
     def evaluate(self, params, key):
         score = next(self.scores)
@@ -210,7 +223,11 @@ def test_without_a_best_possible_return_the_mean_return_decides(run_idle, monkey
 
 def test_checkpoints_when_enough_episodes_have_finished(run_idle):
     models = run_idle([0.0] * 4).directory / "models"
-    assert sorted(path.name for path in models.iterdir()) == ["best_model", "checkpoint_ep3", "final_model"]
+    assert sorted(path.name for path in models.iterdir()) == [
+        "best_model",
+        *(f"checkpoint_ep{n}" for n in (0, 3, 4)),
+        "final_model",
+    ]
 
 
 def test_rows_of_every_chunk_in_order(run_idle):

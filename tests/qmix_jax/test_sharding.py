@@ -57,7 +57,7 @@ def runs():
 
     def run():
         state, log = programs.train_chunk(programs.init(jax.random.key(0)))
-        params, updates = programs.snapshot(state.learner)
+        params, updates, _ = programs.snapshot(state.learner)
         assert updates == config.total_updates == (ENVS * STEPS - 40) // 4
         return state, log, programs.evaluate(params, evaluation_key(jax.random.key(0)))
 

@@ -15,7 +15,7 @@ from qmix_jax.config import Config
 from qmix_jax.learner import Learner
 from qmix_jax.replay import Replay, transition_bytes
 from qmix_jax.trainer import make_trainer, updates_due, vector_step
-from qmix_jax.types import LearnerState, UpdateMetrics
+from qmix_jax.types import UpdateMetrics
 
 ENVS, STEPS = 4, 30
 
@@ -64,7 +64,9 @@ def test_every_update_draws_its_own_batch():
 
     def init(key):
         state = make_trainer(config, env).init(key)
-        return state.replace(learner=LearnerState((), jnp.zeros(config.total_updates), (), jnp.zeros((), jnp.int32)))
+        return state.replace(
+            learner=state.learner.replace(params=(), target_params=jnp.zeros(config.total_updates), optimizer_state=())
+        )
 
     def update(state, number):
         records = state.target_params.at[state.updates].set(number)
@@ -220,7 +222,7 @@ def test_updates_keep_the_replay_ratio(num_envs, train_frequency, min_buffer_siz
         buffer_capacity=200_000,
         n_step=n_step,
     )
-    due = np.asarray(updates_due(config, jnp.arange(VECTOR_STEPS)))
+    due = np.asarray(updates_due(config, jnp.arange(VECTOR_STEPS), jnp.int32(0)))
     collected = num_envs * np.arange(1, VECTOR_STEPS + 1)
     assert (due >= 0).all()
     assert due.sum() == config.total_updates

@@ -1,0 +1,76 @@
+"""Whether a folder still holds what was written into it: SHA-256 sums, as `sha256sum --check` reads them."""
+
+import hashlib
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+from qmix_jax.settings import DamagedError
+
+SUMS = "SHA256SUMS"
+
+
+def write_sums(folder: Path) -> None:
+    """Leave the sums of all files in `folder`, and everything on the disk."""
+    sums = {path: _digest(folder / path) for path in _files(folder)}
+    (folder / SUMS).write_text("".join(f"{digest}  {path}\n" for path, digest in sums.items()))
+    for path in [*sums, SUMS]:
+        _sync(folder / path)
+    for path, _, _ in os.walk(folder):
+        _sync(Path(path))
+
+
+def check_sums(folder: Path, optional: Collection[str] = ()) -> None:
+    """Compare every file in `folder` with its sum. Names in SHA256SUMS are compared, never opened.
+
+    Args:
+        folder: what `write_sums` was given.
+        optional: files that may have been removed since.
+
+    Raises:
+        DamagedError: something is missing, has changed, was added, or is a link.
+    """
+    try:
+        present = {path: _digest(folder / path) for path in _files(folder) if path != SUMS}
+        sums = (folder / SUMS).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DamagedError(f"{SUMS}: {reason}") from None
+    expected = {path: digest for digest, _, path in (line.partition("  ") for line in sums.splitlines())}
+    for path, digest in expected.items():
+        if path not in present and path not in optional:
+            raise DamagedError(f"{path!r} is missing")
+        if path in present and present[path] != digest:
+            raise DamagedError(f"{path!r} does not have its checksum")
+    for path in present.keys() - expected.keys():
+        raise DamagedError(f"{path!r} has no checksum")
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring a folder's list of names to the disk, after a rename in it."""
+    _sync(folder)
+
+
+def _files(folder: Path) -> list[str]:
+    """Relative paths of all files below `folder`, sorted; a link would lead out of it."""
+    found = []
+    for parent, folders, names in os.walk(folder):
+        for name in [*folders, *names]:
+            path = Path(parent, name)
+            if path.is_symlink() or not (path.is_dir() or path.is_file()):
+                raise DamagedError(f"{str(path.relative_to(folder))!r} is neither a file nor a folder")
+        found += [str(Path(parent, name).relative_to(folder)) for name in names]
+    return sorted(found)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,97 @@
+"""A pytree of arrays as one file of data: NumPy's .npz, never pickled, with zip's CRC-32 of every array."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from qmix_jax.settings import DamagedError
+
+_LONGEST_HEADER = 1024  # bytes of a .npy member before its numbers
+
+
+def named_arrays(tree: Any) -> dict[str, np.ndarray]:
+    """Every leaf by its path ('learner/params/agents/...') as a copy on the host; typed keys as their numbers.
+
+    Copies, since on a CPU NumPy would look at memory that the next donation gives away.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(jax.tree.map(_key_data, tree))
+    return {_name(path): np.array(leaf) for path, leaf in leaves}
+
+
+def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write arrays by name.
+
+    Raises:
+        OSError: they do not fit on the disk, or the folder cannot be written to.
+    """
+    # savez swallows nothing, but its file object would be closed a second time, after an error, by the collector.
+    with path.open("xb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+
+
+def load_arrays(path: Path, template: Any, absent: str | None = None) -> Any:
+    """Read back what `save_arrays` wrote, as a pytree like `template`, with NumPy leaves.
+
+    Nothing is read that the template does not announce: names, shapes and dtypes are compared before any memory
+    is taken for them.
+
+    Args:
+        path: the file.
+        template: pytree of `jax.ShapeDtypeStruct`.
+        absent: paths that begin with this are not in the file, and are NumPy zeros in the result.
+
+    Raises:
+        DamagedError: the file is not a whole one of this shape.
+    """
+    leaves, structure = jax.tree_util.tree_flatten_with_path(
+        jax.eval_shape(lambda t: jax.tree.map(_key_data, t), template)
+    )
+    wanted = {_name(path): leaf for path, leaf in leaves}
+    stored = [name for name in wanted if absent is None or not name.startswith(absent)]
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sorted(archive.namelist()) != sorted(f"{name}.npy" for name in stored):
+                raise DamagedError(f"{path.name} holds other arrays than this configuration's")
+            arrays = {name: _read_member(archive, name, wanted[name]) for name in stored}
+    except (OSError, zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, KeyError, SyntaxError) as error:
+        raise DamagedError(f"{path.name}: {error}") from None
+    filled = [arrays.get(name, np.zeros(leaf.shape, leaf.dtype)) for name, leaf in wanted.items()]
+    return jax.tree.map(_from_numbers, template, jax.tree.unflatten(structure, filled))
+
+
+def _read_member(archive: zipfile.ZipFile, name: str, wanted: jax.ShapeDtypeStruct) -> np.ndarray:
+    info = archive.getinfo(f"{name}.npy")
+    size = int(np.prod(wanted.shape, dtype=np.int64)) * wanted.dtype.itemsize
+    if info.compress_type != zipfile.ZIP_STORED or not size <= info.file_size <= size + _LONGEST_HEADER:
+        raise DamagedError(f"{name} has another size than this configuration's")
+    with archive.open(info) as member:
+        version = np.lib.format.read_magic(member)
+        if version != (1, 0):
+            raise DamagedError(f"{name} has an unknown format")
+        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(member)
+        if (shape, dtype, fortran_order) != (wanted.shape, wanted.dtype, False) and size > 0:
+            raise DamagedError(f"{name} has another shape than this configuration's")
+        numbers = member.read(size + 1)  # to its end, where zipfile compares the CRC
+    if len(numbers) != size:
+        raise DamagedError(f"{name} has another size than this configuration's")
+    return np.frombuffer(bytearray(numbers), wanted.dtype).reshape(wanted.shape)
+
+
+def _name(path: tuple[Any, ...]) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def _is_key(leaf: Any) -> bool:
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _key_data(leaf: Any) -> Any:
+    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
+
+
+def _from_numbers(template: Any, numbers: np.ndarray) -> Any:
+    return jax.random.wrap_key_data(jnp.asarray(numbers)) if _is_key(template) else numbers
