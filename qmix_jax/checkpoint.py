@@ -8,6 +8,7 @@ models/<name>/
 """
 
 import json
+import os
 import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +19,7 @@ import jax
 import numpy as np
 
 from qmix_jax.errors import CannotWriteError
-from qmix_jax.integrity import check_sums, sync_folder, write_sums
+from qmix_jax.integrity import check_sums, read_text, sync_folder, write_sums
 from qmix_jax.settings import DamagedError
 from qmix_jax.state_file import save_arrays
 from qmix_jax.types import Params
@@ -73,31 +74,43 @@ class Checkpoints:
             CannotWriteError: naming the folder and the reason.
         """
         if self._pending is not None and self._pending.done():
+            self.wait()
+
+    def wait(self) -> None:
+        """Wait until what was begun is on disk.
+
+        Raises:
+            CannotWriteError: naming the folder and the reason.
+        """
+        if self._pending is not None:
             pending, self._pending = self._pending, None
             pending.result()
 
     def save(self, name: str, params: Params, resume: ResumeData | None = None) -> None:
         """Begin to write `models/<name>`. An older one of that name stays until the new one is whole."""
-        if self._pending is not None:
-            pending, self._pending = self._pending, None
-            pending.result()  # one state at a time in memory
+        self.wait()  # one state at a time in memory
         self._pending = self._worker.submit(self._write, name, params, resume)
 
     def _write(self, name: str, params: Params, resume: ResumeData | None) -> None:
-        temporary = self._models / f"{name}{WRITING}"
+        temporary, arrays = (self._models / f"{name}{WRITING}{suffix}" for suffix in ("", ".npz"))
         try:
-            shutil.rmtree(temporary, ignore_errors=True)
+            for path in (temporary, arrays):
+                _clear_away(path)
+            if resume is not None:
+                # First what is largest, and says in one line that a disk is full: orbax leaves a page of it.
+                save_arrays(arrays, resume.arrays)
             with _make_checkpointer() as checkpointer:
                 checkpointer.save(temporary, params)
             if resume is not None:
-                save_arrays(temporary / RESUME_ARRAYS, resume.arrays)
+                arrays.rename(temporary / RESUME_ARRAYS)
                 (temporary / RESUME_NOTES).write_text(json.dumps(resume.notes, allow_nan=False) + "\n")
             write_sums(temporary)
             _take_name(temporary, self._models / name)
             if resume is not None:
                 self._prune()
         except Exception as error:  # tensorstore has its own for a full disk
-            _clear_away(temporary)
+            for path in (temporary, arrays):
+                _clear_away(path)
             reason = (isinstance(error, OSError) and error.strerror) or str(error)
             raise CannotWriteError(f"cannot write {self._models / name}: {' '.join(reason.split())[:200]}") from error
 
@@ -120,15 +133,20 @@ def checkpoints(models: Path) -> list[Path]:
     return [path for _, _, path in sorted(found, reverse=True)]
 
 
+def clear_unfinished(models: Path) -> None:
+    """Remove what a killed process had begun to write or to delete."""
+    for path in list(models.iterdir()):
+        if WRITING in path.name or DELETING in path.name:
+            _clear_away(path)
+
+
 def clear_models(models: Path, chosen: Path) -> Path:
     """Leave what a run had when `chosen` was written: later checkpoints are put aside, unfinished ones removed.
 
     Returns:
         The folder of `chosen`, which may have another name now.
     """
-    for path in list(models.iterdir()):
-        if WRITING in path.name or DELETING in path.name:
-            _clear_away(path)
+    clear_unfinished(models)
     found = checkpoints(models)
     for path in found[: found.index(chosen)]:
         aside = path.with_name(f"{path.name}.damaged")
@@ -152,9 +170,10 @@ def load_params(run_directory: str | Path, which: str = FINAL) -> Params:
     """
     models = Path(run_directory).absolute() / "models"
     path = models / which
-    if not path.exists():
+    if not os.path.exists(path):
         path = models / f"{which}{REPLACED}"  # where a process was killed between two renames
-    if path.parent != models or path.is_symlink() or not path.is_dir():
+    linked = os.path.islink(models) or os.path.islink(path)
+    if path.parent != models or path.name == ".." or linked or not os.path.isdir(path):
         raise FileNotFoundError(f"no model at {path}")
     check_sums(path, optional=(RESUME_ARRAYS, RESUME_NOTES))
     with _make_checkpointer() as checkpointer:
@@ -164,15 +183,26 @@ def load_params(run_directory: str | Path, which: str = FINAL) -> Params:
 def _restored(path: Path, checkpointer: Any) -> Params:
     on_disk = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     try:
+        _check_names(path)
         leaves = jax.tree.leaves(checkpointer.metadata(path).item_metadata.tree)
-        declared = sum(int(np.prod(leaf.shape, dtype=np.float64)) * np.dtype(leaf.dtype).itemsize for leaf in leaves)
+        declared = sum(max(map(_size, (leaf.shape, leaf.storage.chunk_shape))) * leaf.dtype.itemsize for leaf in leaves)
         if declared > _MOST_EXPANSION * on_disk:
-            raise DamagedError(f"{path}: declares {declared} bytes, but has only {on_disk}")
+            raise DamagedError(f"it declares {declared:.0f} bytes, but has only {on_disk}")
         return checkpointer.restore(path)
-    except DamagedError:
-        raise
     except Exception as error:  # orbax and tensorstore raise all kinds
-        raise DamagedError(f"{path}: {' '.join(str(error).split())[:200]}") from error
+        raise DamagedError(f"{path}: {str(error)[:200]}") from error
+
+
+def _check_names(path: Path) -> None:
+    """Refuse what orbax would not read as an array in this folder: it takes names for paths, absolute ones too."""
+    for entry in json.loads(read_text(path / "_METADATA"))["tree_metadata"].values():
+        names = [key["key"] for key in entry["key_metadata"]]
+        if entry["value_metadata"]["value_type"] != "np.ndarray" or not all(name.isidentifier() for name in names):
+            raise DamagedError(f"{names} does not name an array")
+
+
+def _size(shape: tuple[int, ...]) -> float:
+    return float(np.prod(shape, dtype=np.float64))
 
 
 def _take_name(new: Path, name: Path) -> None:
@@ -195,7 +225,10 @@ def _clear_away(path: Path) -> None:
         doomed = path.with_name(f"{path.name}{DELETING}")
         shutil.rmtree(doomed, ignore_errors=True)
         path = path.rename(doomed)
-    shutil.rmtree(path, ignore_errors=True)
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _make_checkpointer() -> Any:

@@ -191,6 +191,11 @@ class Config:
                 f"--total_steps {self.total_steps}: rounded up to {self.env_steps}, "
                 f"a multiple of --num_envs {self.num_envs}"
             )
+        if not self.checkpoint_replay:
+            lines.append(
+                f"--checkpoint_replay false: a resumed run refills its replay for {self.first_update_step} steps "
+                "without updates, and does not end as an uninterrupted one does"
+            )
         if self.total_updates == 0:
             lines.append(
                 f"--min_buffer_size {self.min_buffer_size}: the run ends after {self.env_steps} steps, "

@@ -12,12 +12,12 @@ import jax
 
 from env_jax.types import EnvSpec
 from qmix_jax.config import Config
+from qmix_jax.integrity import read_text
 from qmix_jax.replay import transition_bytes
-from qmix_jax.settings import ConfigError, is_tuple
+from qmix_jax.settings import ConfigError, DamagedError, is_tuple
 
 FORMAT = 1  # of the run directory; raised whenever an older one can no longer be resumed
 _SECTIONS = ("format", "derived", "notices", "versions", "device")
-_LARGEST_FILE = 1_000_000  # bytes
 
 _PACKAGES = ("qmix-jax", "jax", "jaxlib", "flax", "optax", "flashbax", "orbax-checkpoint", "chex", "numpy")
 _DERIVED = (
@@ -73,7 +73,7 @@ def read_config(path: Path) -> Config:
     if hparams.get("format") != FORMAT:
         raise ConfigError(f"{path}: format {hparams.get('format')!r}: must be {FORMAT}, as this version writes it")
     names = [declared.name for declared in fields(Config)]
-    for name in hparams.keys() - {*names, *_SECTIONS}:
+    for name in sorted(hparams.keys() - {*names, *_SECTIONS}):
         raise ConfigError(f"{path}: {name!r}: unknown setting")
     settings: dict[str, Any] = {}
     for declared in fields(Config):
@@ -89,16 +89,10 @@ def read_config(path: Path) -> Config:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        if path.is_symlink() or not path.is_file():
-            raise ConfigError(f"{path}: must be the file of a run")
-        if path.stat().st_size > _LARGEST_FILE:
-            raise ConfigError(f"{path}: must be at most {_LARGEST_FILE} bytes")
-        hparams = json.loads(path.read_text())
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
+        hparams = json.loads(read_text(path))
+    except DamagedError as error:
+        raise ConfigError(f"{path}: must be the file of a run, but {error}") from None
     except (ValueError, RecursionError) as error:
-        if isinstance(error, ConfigError):
-            raise
         raise ConfigError(f"{path}: must be JSON: {str(error)[:100]}") from None
     if not isinstance(hparams, dict):
         raise ConfigError(f"{path}: must be a JSON object")

@@ -8,6 +8,7 @@ from pathlib import Path
 from qmix_jax.settings import DamagedError
 
 SUMS = "SHA256SUMS"
+_LARGEST_TEXT = 1_000_000  # bytes of a file that is read as a whole
 
 
 def write_sums(folder: Path) -> None:
@@ -32,10 +33,9 @@ def check_sums(folder: Path, optional: Collection[str] = ()) -> None:
     """
     try:
         present = {path: _digest(folder / path) for path in _files(folder) if path != SUMS}
-        sums = (folder / SUMS).read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise DamagedError(f"{SUMS}: {reason}") from None
+    except OSError as error:
+        raise DamagedError(f"{error.filename}: {error.strerror}") from None
+    sums = read_text(folder / SUMS)
     expected = {path: digest for digest, _, path in (line.partition("  ") for line in sums.splitlines())}
     for path, digest in expected.items():
         if path not in present and path not in optional:
@@ -46,6 +46,33 @@ def check_sums(folder: Path, optional: Collection[str] = ()) -> None:
         raise DamagedError(f"{path!r} has no checksum")
 
 
+def check_no_links(folder: Path) -> None:
+    """Refuse links, which lead out of a folder, and whatever else is neither a file nor a folder.
+
+    Raises:
+        DamagedError: naming the first one below `folder`.
+    """
+    _files(folder)
+
+
+def read_text(path: Path) -> str:
+    """Content of a small file that somebody else may have written.
+
+    Raises:
+        DamagedError: it is not there, is not text, is large, or is a link.
+    """
+    try:
+        if path.is_symlink() or not path.is_file():
+            raise DamagedError(f"{path.name} is not a file")
+        if path.stat().st_size > _LARGEST_TEXT:
+            raise DamagedError(f"{path.name} has more than {_LARGEST_TEXT} bytes")
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise DamagedError(f"{path.name}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise DamagedError(f"{path.name} is not text: {error.reason}") from None
+
+
 def sync_folder(folder: Path) -> None:
     """Bring a folder's list of names to the disk, after a rename in it."""
     _sync(folder)
@@ -54,12 +81,15 @@ def sync_folder(folder: Path) -> None:
 def _files(folder: Path) -> list[str]:
     """Relative paths of all files below `folder`, sorted; a link would lead out of it."""
     found = []
-    for parent, folders, names in os.walk(folder):
-        for name in [*folders, *names]:
-            path = Path(parent, name)
-            if path.is_symlink() or not (path.is_dir() or path.is_file()):
-                raise DamagedError(f"{str(path.relative_to(folder))!r} is neither a file nor a folder")
-        found += [str(Path(parent, name).relative_to(folder)) for name in names]
+    try:
+        for parent, folders, names in os.walk(folder):
+            for name in [*folders, *names]:
+                path = Path(parent, name)
+                if path.is_symlink() or not (path.is_dir() or path.is_file()):
+                    raise DamagedError(f"{str(path.relative_to(folder))!r} is no plain file or folder")
+            found += [str(Path(parent, name).relative_to(folder)) for name in names]
+    except RecursionError:
+        raise DamagedError(f"{folder.name} holds folders in folders without end") from None
     return sorted(found)
 
 

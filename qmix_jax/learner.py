@@ -89,7 +89,7 @@ def make_learner(config: Config, spec: EnvSpec) -> Learner:
         params = unravel(weights)
         updates = state.updates + 1
         # A loop of one turn, or none: a select would read and write all parameters in every update.
-        copies = (updates % config.target_update_interval == 0).astype(jnp.int32)
+        copies = (usable & (updates % config.target_update_interval == 0)).astype(jnp.int32)
         target_params = jax.lax.fori_loop(0, copies, lambda *_: params, state.target_params)
         return LearnerState(params, target_params, optimizer_state, updates, state.schedule, faults), metrics
 

@@ -4,9 +4,12 @@ import fcntl
 import json
 import os
 import socket
+import stat
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Self
 
+from qmix_jax.errors import CannotWriteError
 from qmix_jax.settings import ConfigError
 
 
@@ -18,7 +21,8 @@ class RunLock:
     the host in the file speaks: another machine's lock is believed.
 
     Raises:
-        ConfigError: on entering, another process has it.
+        ConfigError: on entering, another process has it, or it cannot be had here.
+        CannotWriteError: on entering, the disk is full.
     """
 
     def __init__(self, run_directory: Path) -> None:
@@ -27,48 +31,63 @@ class RunLock:
         self._descriptor = -1
 
     def __enter__(self) -> Self:
-        while True:
-            try:
-                self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-            except OSError as error:
-                raise ConfigError(f"{self._shown}: {self._path} cannot be made: {error.strerror}") from None
-            owner = _read_owner(self._descriptor)
-            try:
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                os.close(self._descriptor)
-                raise ConfigError(f"{self._shown}: must not be in use, but {_describe(owner)} is training it") from None
-            if self._is_current():
-                break
-            os.close(self._descriptor)  # its owner removed it between our opening and locking it
-        host = socket.gethostname()
-        if owner and owner.get("host") != host:
-            os.close(self._descriptor)
-            raise ConfigError(
-                f"{self._shown}: must not be in use, but {_describe(owner)} was training it; "
-                f"if that has ended, remove {self._path}"
-            )
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, json.dumps({"pid": os.getpid(), "host": host}).encode(), 0)
+        while not self._take():
+            pass  # its owner removed it between our opening and locking it
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._path.unlink(missing_ok=True)  # while it is held: nobody else can have it
+        with suppress(OSError):  # if it stays behind, it is known to be stale
+            if self._is_current(self._descriptor):  # else somebody removed it, and it may be another process's now
+                self._path.unlink()  # while it is held: nobody else can have it
         os.close(self._descriptor)
 
-    def _is_current(self) -> bool:
+    def _take(self) -> bool:
+        """Lock and sign the file. False: it was no longer the one of that name."""
+        with ExitStack() as undo:
+            try:
+                descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+                undo.callback(os.close, descriptor)
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    raise ConfigError(f"{self._shown}: {self._path} must be a file")
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if not self._is_current(descriptor):
+                    return False
+                owner = _read_owner(descriptor)
+            except BlockingIOError:
+                owner = _read_owner(descriptor)
+                raise ConfigError(f"{self._shown}: must not be in use, but {_describe(owner)} is training it") from None
+            except OSError as error:
+                raise ConfigError(f"{self._shown}: {self._path} cannot be locked: {error.strerror}") from None
+            host = socket.gethostname()
+            if owner and owner["host"] != host:
+                raise ConfigError(
+                    f"{self._shown}: must not be in use, but {_describe(owner)} was training it; "
+                    f"if that has ended, remove {self._path}"
+                )
+            try:
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, json.dumps({"pid": os.getpid(), "host": host}).encode(), 0)
+            except OSError as error:
+                raise CannotWriteError(f"cannot write {self._path}: {error.strerror}") from None
+            undo.pop_all()
+            self._descriptor = descriptor
+            return True
+
+    def _is_current(self, descriptor: int) -> bool:
         try:
-            return os.path.samestat(os.stat(self._path), os.fstat(self._descriptor))
+            return os.path.samestat(os.stat(self._path), os.fstat(descriptor))
         except FileNotFoundError:
             return False
 
 
 def _read_owner(descriptor: int) -> dict[str, Any]:
+    """Process number and host that the file names; nothing where it is not one of ours."""
     try:
         owner = json.loads(os.pread(descriptor, 1000, 0))
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}  # killed before it could sign
-    return owner if isinstance(owner, dict) else {}
+    signed = isinstance(owner, dict) and isinstance(owner.get("pid"), int) and isinstance(owner.get("host"), str)
+    return owner if signed else {}
 
 
 def _describe(owner: dict[str, Any]) -> str:

@@ -23,7 +23,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             "a new layout every episode: one policy for every start",
             {
                 "env_mode": "random",
-                "total_steps": 10_000_000,
+                "total_steps": 12_000_000,
                 "buffer_capacity": 1_000_000,
                 "batch_size": 512,
                 "train_frequency": 256,
@@ -31,6 +31,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
                 "lr_decay_power": 1.0,
                 "adam_epsilon": 1e-4,
                 "epsilon_decay_steps": 1_000_000,
+                "greedy_envs": 0.5,
                 "explore_repeat": 8,
                 "hidden_sizes": (128, 128),
                 "share_parameters": True,

@@ -95,6 +95,8 @@ class Recorder:
             state: the TrainState at its end as `named_arrays`, where a checkpoint is due; else None.
             diverged: whether that is a state to look at, and not to go on from.
         """
+        if not self._env_steps:
+            self._checkpoints.wait()  # a run that has rows can be resumed
         env_steps, log, progression, evaluation = jax.device_get(chunk)
         rows = finished_episodes(log, self._episodes)
         self._env_steps = env_steps

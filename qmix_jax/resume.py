@@ -1,29 +1,40 @@
 """Where a run goes on: its configuration, its newest whole checkpoint, and what may differ from before."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from qmix_jax.checkpoint import RESUME_ARRAYS, RESUME_NOTES, checkpoints
+from qmix_jax.checkpoint import RESUME_ARRAYS, RESUME_NOTES, WRITING, checkpoints
 from qmix_jax.config import Config
 from qmix_jax.hparams import read_config
-from qmix_jax.integrity import check_sums
+from qmix_jax.integrity import check_no_links, check_sums, read_text
 from qmix_jax.run_directory import RunDirectory
 from qmix_jax.settings import ConfigError, DamagedError
 from qmix_jax.state_file import load_arrays
 from qmix_jax.types import Params, TrainState
 
 _BUDGETS = ("total_episodes", "total_steps")
-_NOTES: dict[str, Any] = {  # what resume.json holds, and the types of its values
-    "env_steps": int,
-    "episodes": int,
-    "best_score": float | None,
-    "q_bound": float | None,
-    "seconds": float,
-    "replay": bool,
-    "log_bytes": dict,
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**63
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is float and isfinite(value)
+
+
+_NOTES: dict[str, Callable[[Any], bool]] = {  # what resume.json holds
+    "env_steps": _is_count,
+    "episodes": _is_count,
+    "best_score": lambda value: value is None or _is_number(value),
+    "q_bound": lambda value: value is None or _is_number(value),
+    "seconds": _is_number,
+    "replay": lambda value: isinstance(value, bool),
+    "log_bytes": lambda value: isinstance(value, dict),
 }
 
 
@@ -49,28 +60,40 @@ def resumed_config(directory: RunDirectory, changes: Mapping[str, Any]) -> Confi
     Raises:
         ConfigError: the directory holds no run, or a setting cannot be changed.
     """
-    if not directory.path.is_dir():
-        raise ConfigError(f"--resume {directory.path}: must be the folder of a run")
     try:
+        if not directory.hparams.is_file():
+            raise ConfigError(f"must be the folder of a run, with {directory.hparams.relative_to(directory.path)}")
+        check_no_links(directory.path)
         config = read_config(directory.hparams)
-    except ConfigError as error:
-        raise ConfigError(f"--resume {directory.path}: {error}") from None
+    except (OSError, ConfigError, DamagedError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"--resume {directory.path}: {reason}") from None
     declared = {field.name: field for field in fields(Config)}
     for name, value in changes.items():
         old = getattr(config, name)
         if value != old and name not in _BUDGETS and not declared[name].metadata["changeable"]:
             raise ConfigError(f"--{name} {value}: must stay {old} when the run is resumed")
-    for name in _BUDGETS:
-        if name in changes:  # the other one no longer counts
-            changes = {"total_episodes": Config.total_episodes, "total_steps": None, **changes}
+    budgets = [f"--{name} {changes[name]}" for name in _BUDGETS if name in changes]
+    if len(budgets) > 1:
+        raise ConfigError(f"{' and '.join(budgets)}: give only one of them")
+    if budgets:  # the other one no longer counts
+        changes = {"total_episodes": Config.total_episodes, "total_steps": None, **changes}
     changed = replace(config, **changes)
     if changed.env_steps < config.env_steps:
-        name = next(name for name in _BUDGETS if name in changes)
         raise ConfigError(
-            f"--{name} {changes[name]}: {changed.env_steps} environment steps; must be at least {config.env_steps}, "
+            f"{budgets[0]}: {changed.env_steps} environment steps; must be at least {config.env_steps}, "
             "what the run was begun with"
         )
     return changed
+
+
+def has_begun(directory: RunDirectory) -> bool:
+    """Whether the run has written a checkpoint or a row. A run that was killed before that begins anew."""
+    try:
+        rows = any(log.exists() and log.read_bytes().count(b"\n") > 1 for log in directory.logs)
+        return rows or any(WRITING not in path.name for path in directory.models.iterdir())
+    except OSError:
+        return True
 
 
 def find_resume_point(directory: RunDirectory, template: Saved) -> ResumePoint:
@@ -93,8 +116,8 @@ def find_resume_point(directory: RunDirectory, template: Saved) -> ResumePoint:
             notes = _read_notes(path, directory)
             saved = load_arrays(path / RESUME_ARRAYS, template, None if notes["replay"] else "state/replay/")
             return ResumePoint(path, saved, notes, skipped)
-        except DamagedError as error:
-            skipped.append(f"{path.name} cannot be used: {' '.join(str(error).split())}")
+        except (OSError, DamagedError) as error:
+            skipped.append(f"{path.name} cannot be used: {error}")
     raise ConfigError(
         f"--resume {directory.path}: must have a whole checkpoint" + "".join(f"; {line}" for line in skipped)
     )
@@ -105,16 +128,22 @@ def _read_notes(path: Path, directory: RunDirectory) -> dict[str, Any]:
         raise DamagedError(f"it holds no {RESUME_ARRAYS}")
     check_sums(path)
     try:
-        notes = json.loads((path / RESUME_NOTES).read_text())
-    except (OSError, ValueError, RecursionError) as error:
+        notes = json.loads(read_text(path / RESUME_NOTES))
+    except (ValueError, RecursionError) as error:
         raise DamagedError(f"{RESUME_NOTES}: {error}") from None
     if not isinstance(notes, dict) or notes.keys() != _NOTES.keys():
         raise DamagedError(f"{RESUME_NOTES} does not hold {', '.join(_NOTES)}")
-    for name, kind in _NOTES.items():
-        if not isinstance(notes[name], kind):
-            raise DamagedError(f"{RESUME_NOTES}: {name} is {notes[name]!r}")
+    for name, accepts in _NOTES.items():
+        if not accepts(notes[name]):
+            raise DamagedError(f"{RESUME_NOTES}: {name} is {str(notes[name])[:100]}")
     for log in directory.logs:
         size = notes["log_bytes"].get(log.name)
-        if not isinstance(size, int) or log.is_symlink() or not log.is_file() or not 0 < size <= log.stat().st_size:
-            raise DamagedError(f"{log.name} is shorter than the checkpoint says")
+        if not _is_count(size) or log.is_symlink() or not log.is_file() or not _ends_row(log, size):
+            raise DamagedError(f"{log.name} does not hold what the checkpoint says")
     return notes
+
+
+def _ends_row(log: Path, size: int) -> bool:
+    with log.open("rb") as file:
+        file.seek(max(0, size - 1))
+        return file.read(1) == b"\n"

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from env_jax.types import Environment, EnvSpec
-from qmix_jax.checkpoint import clear_models
+from qmix_jax.checkpoint import clear_models, clear_unfinished
 from qmix_jax.compilation import Programs, compile_programs
 from qmix_jax.config import Config, ConfigError
 from qmix_jax.environments import make_environment
@@ -25,13 +25,13 @@ from qmix_jax.hparams import describe_run, start_lines, write_hparams
 from qmix_jax.lock import RunLock
 from qmix_jax.recorder import DIVERGED, Chunk, Recorder
 from qmix_jax.replay import transition_bytes
-from qmix_jax.resume import ResumePoint, Saved, find_resume_point, resumed_config
+from qmix_jax.resume import ResumePoint, Saved, find_resume_point, has_begun, resumed_config
 from qmix_jax.run_directory import RunDirectory, create_run_directory
 from qmix_jax.schedule import extend_schedule
 from qmix_jax.settings import DamagedError
 from qmix_jax.sharding import check_devices
 from qmix_jax.state_file import named_arrays
-from qmix_jax.trainer import Trainer, make_trainer
+from qmix_jax.trainer import make_trainer
 from qmix_jax.types import Evaluation, Params, TrainState
 
 StopSignal = Callable[[], int | None]  # number of the signal that asked the run to stop, None as long as none did
@@ -88,12 +88,10 @@ def resume(
     environment = make_environment(config)
     _check_machine(config, environment.spec)
     with RunLock(directory.path), _reporting(directory):
-        trainer = make_trainer(config, environment)
-        point = find_resume_point(directory, _saved_template(trainer))
-        point = point._replace(checkpoint=clear_models(directory.models, point.checkpoint))
+        point = _resume_point(config, environment, directory)
         hparams = describe_run(config, environment.spec)
         write_hparams(directory.hparams, hparams)
-        lines = [*start_lines(hparams), *_resume_lines(config, point)]
+        lines = start_lines(hparams) + ([] if point is None else _resume_lines(config, point))
         print(*lines, sep="\n", flush=True)
         return _train(config, environment, directory, point, stop_signal)
 
@@ -205,9 +203,16 @@ def _state_arrays(config: Config, state: TrainState, with_replay: bool = False) 
     return {f"state/{name}": array for name, array in named_arrays(state).items()}
 
 
-def _saved_template(trainer: Trainer) -> Saved:
-    state = jax.eval_shape(trainer.init, jax.random.key(0))
-    return Saved(state, state.learner.params)
+def _resume_point(config: Config, environment: Environment, directory: RunDirectory) -> ResumePoint | None:
+    """Where the run goes on, its folder cleared of what came later; None where nothing had come yet."""
+    if not has_begun(directory):
+        clear_unfinished(directory.models)
+        for log in directory.logs:
+            log.unlink(missing_ok=True)
+        return None
+    state = jax.eval_shape(make_trainer(config, environment).init, jax.random.key(0))
+    point = find_resume_point(directory, Saved(state, state.learner.params))
+    return point._replace(checkpoint=clear_models(directory.models, point.checkpoint))
 
 
 def _restore(config: Config, programs: Programs, fresh: TrainState, point: ResumePoint) -> TrainState:

@@ -7,14 +7,22 @@ from types import NoneType
 from typing import Any, get_args, get_origin
 
 _MOST_INT32 = 2**31 - 1
+_MOST_FLOAT32 = (2 - 2**-23) * 2.0**127
 _TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
-class ConfigError(ValueError):
+class _OneLineError(ValueError):
+    """Its message may quote what a stranger wrote: newlines, and whatever else does not print, become spaces."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(letter if letter.isprintable() else " " for letter in message))
+
+
+class ConfigError(_OneLineError):
     """A configuration that cannot work; the message is one line that names the flag, its value and what is accepted."""
 
 
-class DamagedError(ValueError):
+class DamagedError(_OneLineError):
     """Saved data that is not what was written; the message is one line."""
 
 
@@ -31,11 +39,12 @@ def setting(
 ) -> Any:
     """A field with its help line and accepted values (applied to every element of a tuple).
 
-    A whole `at_least` marks a whole number, which traced code holds as int32. `group` opens a section of `--help`;
-    the fields that follow belong to it too. `changeable` marks what another process may change when it resumes a run.
+    A whole `at_least` marks a whole number, which traced code holds as int32; other numbers it holds as float32.
+    `group` opens a section of `--help`; the fields that follow belong to it too. `changeable` marks what another
+    process may change when it resumes a run.
     """
-    if isinstance(at_least, int) and at_most is None:
-        at_most = _MOST_INT32
+    if at_most is None and (at_least is not None or above is not None):
+        at_most = _MOST_INT32 if isinstance(at_least, int) else _MOST_FLOAT32
     limits = {"at_least": at_least, "above": above, "at_most": at_most, "choices": choices}
     return field(default=default, metadata={"help": help, "group": group, "changeable": changeable, **limits})
 

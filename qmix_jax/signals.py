@@ -3,30 +3,61 @@
 import os
 import signal
 import sys
+import time
+from contextlib import suppress
+from threading import Thread
 from types import FrameType
 from typing import Any, Self
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_ONE_REQUEST = 0.1  # seconds; closer signals are the same request: GNU timeout sends its own twice
+
 
 class StopRequest:
-    """Remembers the first SIGINT or SIGTERM while it is entered. For programs: it replaces signal handlers."""
+    """Remembers the first SIGINT or SIGTERM while it is entered. For programs: it replaces signal handlers.
+
+    Python runs handlers between two of its own instructions, which may be a minute apart while XLA compiles. So
+    the handlers do nothing, and a thread reads from a pipe which signals came.
+    """
 
     def __init__(self) -> None:
         self.signal_number: int | None = None  # what was asked for, None as long as nothing was
+        self._asked = 0.0  # when
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._previous[number] = signal.signal(number, self._handle)
+        reading, self._writing = os.pipe()
+        os.set_blocking(self._writing, False)
+        self._previous_pipe = signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
+        self._thread = Thread(target=self._watch, args=(reading,), daemon=True)
+        self._thread.start()
+        for number in _SIGNALS:
+            self._previous[number] = signal.signal(number, _do_nothing)
         return self
 
     def __exit__(self, *error: Any) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(self._previous_pipe)
+        os.close(self._writing)
+        self._thread.join()
 
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.signal_number is not None:
+    def _watch(self, reading: int) -> None:
+        while byte := os.read(reading, 1):
+            if byte[0] in _SIGNALS:
+                self._note(byte[0])
+        os.close(reading)
+
+    def _note(self, number: int) -> None:
+        now = time.monotonic()
+        if self.signal_number is None:
+            self.signal_number, self._asked = number, now
+            line = f"\n{signal.Signals(number).name}: saving after the running chunk; again to leave at once\n"
+            with suppress(AttributeError, OSError, ValueError):  # no stderr, or one that nobody reads
+                os.write(sys.stderr.fileno(), line.encode())
+        elif now - self._asked >= _ONE_REQUEST:
             os._exit(128 + number)  # files are whole at any moment, so nothing needs to be put in order
-        self.signal_number = number
-        name = signal.Signals(number).name
-        # Not print: a handler may run in the middle of one.
-        os.write(sys.stderr.fileno(), f"\n{name}: saving after the running chunk; again to leave at once\n".encode())
+
+
+def _do_nothing(number: int, frame: FrameType | None) -> None:
+    """Not SIG_IGN, which children would inherit, and which leaves nothing in the pipe."""

@@ -1,0 +1,252 @@
+"""A run that was stopped, killed or damaged, and goes on: as if nothing had happened."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from qmix_jax.checkpoint import checkpoints, load_params
+from qmix_jax.environments import make_environment
+from qmix_jax.integrity import SUMS
+from qmix_jax.resume import Saved, find_resume_point, resumed_config
+from qmix_jax.run_directory import RunDirectory
+from qmix_jax.settings import ConfigError
+from qmix_jax.trainer import make_trainer
+
+ROOT = Path(__file__).parents[2]
+FLAGS = (
+    "--num_envs 8 --total_episodes 64 --max_steps_per_ep 20 --min_buffer_size 100 --batch_size 8 --hidden_sizes 16 "
+    "--mixing_size 8 --hypernet_size 8 --eval_interval 80 --eval_episodes 4 --save_interval 8 --buffer_capacity 4000"
+).split()
+EXACT = ("training_log.csv", "evaluation_log.csv", "diagnostics_log.csv")
+KILLS = 20
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("resume")
+
+
+def start(folder, *arguments, kibibytes="unlimited"):
+    environ = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(folder / "cache")}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    limited = ["bash", "-c", f'ulimit -f {kibibytes}; exec "$@"', "bash"]
+    command = [*limited, sys.executable, "-W", "error", str(ROOT / "train.py"), *arguments]
+    return subprocess.Popen(command, cwd=folder, env=environ, **pipes)
+
+
+def train(folder, *arguments, status=0, **options):
+    """Return stdout and stderr of a run that ends with `status`."""
+    process = start(folder, *arguments, **options)
+    out, err = process.communicate()
+    assert process.returncode == status, err
+    return out, err
+
+
+@pytest.fixture(scope="module")
+def whole(folder):
+    """A run that nothing interrupted."""
+    train(folder, *FLAGS, "--results_dir", "whole")
+    return folder / "whole" / "run_1"
+
+
+def saved_state(run):
+    newest = checkpoints(run / "models")[0]
+    with np.load(newest / "resume.npz", allow_pickle=False) as file:
+        return newest.name, dict(file)
+
+
+def assert_same_run(run, whole):
+    """Everything that a run leaves but clock times and pictures, bit by bit."""
+    for name in EXACT:
+        assert (run / name).read_bytes() == (whole / name).read_bytes()
+    (name, state), (expected_name, expected) = saved_state(run), saved_state(whole)
+    assert name == expected_name
+    assert state.keys() == expected.keys()
+    for key, array in expected.items():
+        assert array.dtype == state[key].dtype
+        assert array.tobytes() == state[key].tobytes(), key
+    models = {path.name for path in (whole / "models").iterdir()}
+    assert models == {path.name for path in (run / "models").iterdir() if not path.name.endswith(".damaged")}
+    for name in ("final_model", "best_model"):  # orbax's own files hold clock times
+        jax.tree.map(np.testing.assert_array_equal, load_params(run, name), load_params(whole, name))
+    rows = (run / "timing.csv").read_text().count("\n")
+    assert rows == (whole / "timing.csv").read_text().count("\n")
+
+
+def test_a_whole_run_keeps_the_newest_states_and_all_parameters(whole):
+    found = checkpoints(whole / "models")
+    assert len(found) == 9
+    assert [path.name for path in found][-1] == "checkpoint_ep0"
+    assert [(path / "resume.npz").exists() for path in found] == [True] * 3 + [False] * 6
+    assert not (whole / "lock").exists()
+
+
+def test_kills_at_any_moment_change_nothing(folder, whole):
+    """Half of them while a checkpoint is being written."""
+    generator = random.Random(0)
+    run = folder / "killed" / "run_1"
+    process = start(folder, *FLAGS, "--results_dir", "killed")
+    wait_until(process, (run / "configs" / "hparams.json").exists)  # from here on it can be resumed
+    for number in range(KILLS):
+        if number % 2:
+            time.sleep(generator.uniform(0.0, 6.0))
+        else:
+            known = set((run / "models").glob("*.writing*"))
+            wait_until(process, lambda known=known: set((run / "models").glob("*.writing*")) - known)
+            time.sleep(generator.uniform(0.0, 0.05))
+        process.kill()
+        process.communicate()
+        if process.returncode == 0:  # it was through: take it back to an earlier checkpoint
+            for path in checkpoints(run / "models")[:2]:
+                shutil.rmtree(path)
+        process = start(folder, "--resume", str(run))
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert "cannot be used" not in out
+    assert_same_run(run, whole)
+
+
+def wait_until(process, condition):
+    deadline = time.monotonic() + 120
+    while process.poll() is None and not condition() and time.monotonic() < deadline:
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_run_well(folder, whole, number):
+    run = folder / number.name / "run_1"
+    process = start(folder, *FLAGS, "--results_dir", number.name)
+    wait_until(process, (run / "training_log.csv").exists)  # it compiles
+    out, err = train(folder, "--resume", str(run), status=2)
+    assert f"must not be in use, but process {process.pid} on host " in err
+    assert out == ""
+    process.send_signal(number)
+    out, err = process.communicate()
+    assert process.returncode == 128 + number
+    assert f"{number.name}: saving after the running chunk; again to leave at once" in err
+    assert err.splitlines()[-1] == (
+        f"stopped at 80 of 1280 environment steps; to go on: python train.py --resume {number.name}/run_1"
+    )
+    assert not (run / "lock").exists()
+    assert (run / "training_plots.png").exists()
+    out, _ = train(folder, "--resume", f"{number.name}/run_1")
+    assert "resuming checkpoint_ep0: 80 of 1280 environment steps are done" in out
+    assert_same_run(run, whole)
+
+
+def test_a_second_signal_leaves_at_once_and_spoils_nothing(folder, whole):
+    run = folder / "twice" / "run_1"
+    process = start(folder, *FLAGS, "--results_dir", "twice")
+    wait_until(process, (run / "training_log.csv").exists)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    sent = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    process.communicate()
+    assert process.returncode == 130
+    assert time.monotonic() - sent < 2
+    train(folder, "--resume", str(run))  # it had not begun: nothing but its settings is there
+    assert_same_run(run, whole)
+
+
+def copy_of(whole, folder, name):
+    return Path(shutil.copytree(whole, folder / name / "run_1"))
+
+
+def cut(path):
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [cut, flip, Path.unlink])
+@pytest.mark.parametrize("file", ["resume.npz", "resume.json", SUMS, "manifest.ocdbt"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(folder, whole, damage, file):
+    run = copy_of(whole, folder, f"{damage.__name__}_{file}")
+    damage(run / "models" / "checkpoint_ep64" / file)
+    if (damage, file) != (cut, "resume.npz"):  # one of them goes on to the end
+        point = find(run)
+        assert point.checkpoint.name == "checkpoint_ep56"
+        (line,) = point.skipped
+        assert line.startswith("checkpoint_ep64 cannot be used: ")
+        return
+    out, _ = train(folder, "--resume", str(run))
+    assert "notice: checkpoint_ep64 cannot be used: 'resume.npz' does not have its checksum" in out
+    assert "resuming checkpoint_ep56: 1120 of 1280 environment steps are done" in out
+    assert (run / "models" / "checkpoint_ep64.damaged").exists()
+    assert_same_run(run, whole)
+
+
+def find(run):
+    directory = RunDirectory(run)
+    config = resumed_config(directory, {})
+    state = jax.eval_shape(make_trainer(config, make_environment(config)).init, jax.random.key(0))
+    return find_resume_point(directory, Saved(state, state.learner.params))
+
+
+def test_a_larger_budget_goes_on_from_where_the_schedules_stand(folder, whole):
+    run = copy_of(whole, folder, "larger")
+    out, _ = train(folder, "--resume", str(run), "--total_episodes", "96", "--eval_interval", "160")
+    assert "notice: 455 updates instead of 295: the learning rate goes on from where it stands" in out
+    hparams = json.loads((run / "configs" / "hparams.json").read_text())
+    assert (hparams["total_episodes"], hparams["eval_interval"]) == (96, 160)
+    for name in EXACT[:1]:
+        assert (run / name).read_bytes().startswith((whole / name).read_bytes())
+    assert (run / "training_log.csv").read_text().count("\n") == 97
+    _, state = saved_state(run)
+    schedule = {name: state[f"state/learner/schedule/{name}"] for name in ("start", "left", "end")}
+    assert schedule == {"start": 295, "left": 0.0, "end": 455}
+    assert state["state/learner/updates"] == 455
+
+
+def test_without_replay_a_run_refills_it_and_says_so(folder):
+    out, _ = train(folder, *FLAGS, "--results_dir", "light", "--checkpoint_replay", "false")
+    assert "notice: --checkpoint_replay false: a resumed run refills its replay" in out
+    run = folder / "light" / "run_1"
+    shutil.rmtree(run / "models" / "checkpoint_ep64")
+    _, state = saved_state(run)
+    assert not any(name.startswith("state/replay/") for name in state)
+    before = int(state["state/learner/updates"])
+    out, _ = train(folder, "--resume", str(run))
+    assert "notice: it holds no replay, so the next 100 environment steps refill it without updates" in out
+    _, state = saved_state(run)
+    assert state["state/replay_start"] == 140  # vector steps
+    assert state["state/learner/updates"] == before + 16  # of 40: 12 of 20 vector steps were for the replay
+
+
+@pytest.mark.parametrize("kibibytes", [100, 300])
+def test_a_full_disk_ends_the_run_in_one_line(folder, whole, kibibytes):
+    """Files larger than the limit cannot be written, a stand-in for a disk that is full."""
+    run = copy_of(whole, folder, f"full_{kibibytes}")
+    shutil.rmtree(run / "models" / "checkpoint_ep64")
+    before = saved_state(run)[0]
+    out, err = train(folder, "--resume", str(run), status=4, kibibytes=kibibytes)
+    assert err.splitlines()[-1].startswith("train.py: error: cannot write ")
+    assert "Traceback" not in err
+    assert out.splitlines()[-1] == f"run directory: {run}"
+    assert saved_state(run)[0] == before
+    assert find(run).skipped == []
+    train(folder, "--resume", str(run))
+    assert_same_run(run, whole)
+
+
+def test_a_file_where_a_folder_belongs(folder, whole):
+    run = copy_of(whole, folder, "file")
+    shutil.rmtree(run / "models")
+    (run / "models").write_text("in the way")
+    with pytest.raises(ConfigError, match="must have a whole checkpoint"):
+        find(run)

@@ -1,0 +1,126 @@
+"""Ctrl-C and SIGTERM, sent to programs of a few lines."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from qmix_jax import signals
+from qmix_jax.signals import StopRequest
+
+ROOT = Path(__file__).parents[2]
+START = """
+import hashlib, signal, sys, time
+from qmix_jax.signals import StopRequest
+
+with StopRequest() as stop:
+    print("entered", flush=True)
+"""
+PYTHON_LOOP = """
+    while stop.signal_number is None:
+        time.sleep(0.001)
+    print(stop.signal_number, flush=True)
+    while True:
+        pass
+"""
+C_CALL = """
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)  # an hour in which Python runs no handlers
+"""
+both_signals = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+
+
+@pytest.fixture
+def start():
+    """Start a program and wait until its handlers are in place."""
+    processes = []
+
+    def run(body):
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        processes.append(subprocess.Popen([sys.executable, "-c", START + body], cwd=ROOT, **pipes))
+        assert processes[-1].stdout.readline() == "entered\n"
+        return processes[-1]
+
+    yield run
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def answer(process):
+    """Return what the process says to its first signal."""
+    assert process.stderr.readline() == "\n"  # after what is left of a progress bar
+    return process.stderr.readline()
+
+
+@both_signals
+@pytest.mark.parametrize("body", [PYTHON_LOOP, C_CALL], ids=["in Python", "in C"])
+def test_the_first_signal_is_a_request_and_the_second_an_order(start, number, body):
+    process = start(body)
+    process.send_signal(number)
+    assert answer(process) == f"{number.name}: saving after the running chunk; again to leave at once\n"
+    if body == PYTHON_LOOP:
+        assert int(process.stdout.readline()) == number
+    time.sleep(0.15)
+    assert process.poll() is None
+    process.send_signal(number)
+    assert process.wait(10) == 128 + number
+
+
+def test_the_second_signal_may_be_another(start):
+    process = start(PYTHON_LOOP)
+    process.send_signal(signal.SIGINT)
+    answer(process)
+    time.sleep(0.15)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) == 143
+
+
+@pytest.mark.parametrize(("seconds_between", "statuses"), [(0.05, []), (0.2, [143])])
+def test_signals_that_come_together_are_one_request(monkeypatch, seconds_between, statuses):
+    """GNU timeout sends its signal twice."""
+    clock, left = iter([100.0, 100.0 + seconds_between]), []
+    monkeypatch.setattr(signals, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(os, "_exit", left.append)
+    with StopRequest() as stop:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+    assert stop.signal_number == signal.SIGTERM
+    assert left == statuses
+
+
+@pytest.mark.parametrize("lost", ["sys.stderr.close()", "sys.stderr = None"])
+def test_a_request_needs_no_stderr(start, lost):
+    process = start(f"    {lost}\n    print(flush=True)\n" + PYTHON_LOOP)
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    assert int(process.stdout.readline()) == signal.SIGINT
+
+
+def test_everything_is_as_before_after_leaving():
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers = [signal.getsignal(number) for number in numbers]
+    open_files = os.listdir("/proc/self/fd")
+    for stopped in (False, True):
+        with StopRequest() as stop:
+            assert not set(handlers) & {signal.getsignal(number) for number in numbers}
+            if stopped:
+                signal.raise_signal(signal.SIGTERM)
+        assert stop.signal_number == (signal.SIGTERM if stopped else None)
+        assert [signal.getsignal(number) for number in numbers] == handlers
+    assert signal.set_wakeup_fd(-1) == -1
+    assert os.listdir("/proc/self/fd") == open_files
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_other_signals_are_no_request():
+    previous = signal.signal(signal.SIGUSR1, lambda *_: None)
+    with StopRequest() as stop:
+        signal.raise_signal(signal.SIGUSR1)
+    signal.signal(signal.SIGUSR1, previous)
+    assert stop.signal_number is None
