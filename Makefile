@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install train test test-slow bench lint format types clean
+.PHONY: install train test test-slow bench soak lint format types clean
 
 # One stamp per set of extras, renewed when the dependencies change.
 install: .venv/installed-base
@@ -33,6 +33,11 @@ test-slow: .venv/installed-dev .venv/installed-bench
 
 bench: .venv/installed-bench
 	$(BIN)/python benchmarks/bench.py
+
+# An hour; `make soak MINUTES=5` for less.
+MINUTES ?= 60
+soak: install
+	$(BIN)/python benchmarks/soak.py --minutes $(MINUTES)
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -4,13 +4,11 @@ Runs `train.py` in processes of its own, once with an empty compilation cache an
 is when the first row of `timing.csv` is there. Without flags it measures every run in `RUNS`.
 """
 
-import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +19,7 @@ from processes import run_alone
 from qmix_jax.compilation import compile_programs, enable_compilation_cache
 from qmix_jax.config import Config
 from qmix_jax.environments import make_environment
+from qmix_jax.hparams import read_config
 from qmix_jax.replay import transition_bytes
 from qmix_jax.trainer import make_trainer
 
@@ -70,13 +69,6 @@ def measure_run(flags: list[str], cache: str) -> tuple[Measured, Config]:
 
 def _has_rows(path: Path) -> bool:
     return path.exists() and path.read_text().count("\n") > 1
-
-
-def read_config(hparams: Path) -> Config:
-    """The configuration that a run wrote down."""
-    settings = json.loads(hparams.read_text())
-    values = {field.name: settings[field.name] for field in fields(Config)}
-    return Config(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
 def compile_seconds(config: Config) -> float:

@@ -23,7 +23,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             "a new layout every episode: one policy for every start",
             {
                 "env_mode": "random",
-                "total_steps": 12_000_000,
+                "total_steps": 12_500_000,
                 "buffer_capacity": 1_000_000,
                 "batch_size": 512,
                 "train_frequency": 256,

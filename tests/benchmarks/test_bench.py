@@ -39,6 +39,15 @@ def test_a_part_runs(script, figure, tmp_path):
     assert {"cpu", "cores", "jax", "numpy"} <= figures["machine"].keys()
 
 
+def test_a_short_soak_finds_nothing():
+    """Small networks: twenty seconds are thousands of episodes and a hundred checkpoints."""
+    small = "--num_envs 64 --max_steps_per_ep 20 --hidden_sizes 16 --batch_size 8 --train_frequency 64".split()
+    command = [sys.executable, "benchmarks/soak.py", "--minutes", "0.3", "--", *small, "--save_interval", "1000"]
+    text = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert "checkpoints with right sums" in text
+    assert "PROBLEM" not in text
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_the_numpy_environment_plays_like_ours(seed):
     theirs, ours = NumpyGridWorld(seed, max_steps=50), GridWorld25(mode="random", max_steps=50)

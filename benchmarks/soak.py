@@ -1,0 +1,126 @@
+"""An hour of training, watched from outside: `python benchmarks/soak.py [--minutes 60] [-- train.py flags]`.
+
+Starts `train.py` with a budget it cannot reach, samples its resident memory and open files, and asks it to stop
+(SIGTERM) when the time is over. Then everything it left is checked: rows, checkpoints, and that it can be resumed.
+Exit status 1 if memory or files grew after the first fifth of the time, or if anything is not as it should be.
+"""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from measuring import ROOT
+
+from qmix_jax.checkpoint import checkpoints
+from qmix_jax.integrity import check_sums
+from qmix_jax.records import read_log
+from qmix_jax.run_directory import RunDirectory
+
+FLAGS = ["--num_envs", "512", "--total_steps", "2000000000", "--epsilon_decay_steps", "1000000"]
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_WARM_UP = 30  # seconds from the first chunk on: beside it, the baseline is compiled and played
+_MOST_GROWTH = 0.03  # of resident memory, from the second to the last fifth of the time: the allocator's own noise
+
+
+class Sample(NamedTuple):
+    """A process at one moment."""
+
+    seconds: float
+    memory: float  # MiB resident
+    files: int  # open
+    cache_files: int  # in JAX's compilation cache
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("flags", nargs="*", help="of train.py, after --")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        samples, status = watch([*FLAGS, *options.flags], Path(folder), 60 * options.minutes)
+        problems = judge_samples(samples) + judge_run(Path(folder) / "results" / "run_1", status)
+        problems += resume(Path(folder))
+    for problem in problems:
+        print(f"PROBLEM: {problem}")
+    sys.exit(bool(problems))
+
+
+def watch(flags: list[str], folder: Path, seconds: float) -> tuple[list[Sample], int]:
+    """Samples of a run over `seconds` once all its programs are compiled, and its exit status after SIGTERM."""
+    cache = folder / "cache"
+    process = start(folder, [*flags, "--results_dir", str(folder / "results")])
+    timing = RunDirectory(folder / "results" / "run_1").timing
+    while process.poll() is None and not (timing.exists() and timing.read_text().count("\n") > 1):
+        time.sleep(0.1)
+    time.sleep(_WARM_UP)
+    began, samples = time.monotonic(), []
+    while process.poll() is None and time.monotonic() - began < seconds:
+        pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
+        files = len(os.listdir(f"/proc/{process.pid}/fd"))
+        samples.append(Sample(time.monotonic() - began, pages * _PAGE / 2**20, files, len(os.listdir(cache))))
+        time.sleep(min(1.0, seconds / 50))
+    process.send_signal(signal.SIGTERM)
+    return samples, process.wait()
+
+
+def start(folder: Path, flags: list[str]) -> subprocess.Popen[bytes]:
+    environ = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(folder / "cache")}
+    command = [sys.executable, str(ROOT / "train.py"), *flags]
+    return subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL)
+
+
+def judge_samples(samples: list[Sample]) -> list[str]:
+    """What grew; prints what was measured."""
+    fifth = max(1, len(samples) // 5)
+    early, late = samples[fifth : 2 * fifth], samples[-fifth:]
+    problems = []
+    for name in ("memory", "files", "cache_files"):
+        before, after = (float(np.median([getattr(sample, name) for sample in part])) for part in (early, late))
+        highest = max(getattr(sample, name) for sample in samples)
+        print(f"{name}: {before:.1f} in the second fifth, {after:.1f} in the last, at most {highest:.1f}")
+        if after > before * (1 + _MOST_GROWTH if name == "memory" else 1):
+            problems.append(f"{name} grew from {before:.1f} to {after:.1f}")
+    return problems
+
+
+def judge_run(run: Path, status: int) -> list[str]:
+    """What is not as a stopped run should leave it; prints what there is."""
+    problems = [] if status == 128 + signal.SIGTERM else [f"exit status {status}"]
+    directory = RunDirectory(run)
+    episodes, timing = read_log(directory.training_log), read_log(directory.timing)
+    if not np.array_equal(episodes["episode"], np.arange(len(episodes["episode"]))):
+        problems.append("episodes are not numbered in a row")
+    if timing["episodes"][-1] != len(episodes["episode"]):
+        problems.append(f"{len(episodes['episode'])} rows of {timing['episodes'][-1]:.0f} episodes")
+    found = checkpoints(directory.models)
+    for path in found:
+        check_sums(path, optional=("resume.npz", "resume.json"))
+    steps, updates, seconds = (timing[name][-1] for name in ("env_steps", "updates", "seconds"))
+    print(
+        f"{steps:.0f} environment steps, {updates:.0f} updates, {len(episodes['episode'])} episodes, "
+        f"{len(found)} checkpoints with right sums, {seconds:.0f} s"
+    )
+    return problems
+
+
+def resume(folder: Path) -> list[str]:
+    """What keeps the run from being resumed."""
+    run = folder / "results" / "run_1"
+    before = (run / "timing.csv").stat().st_size
+    process = start(folder, ["--resume", str(run)])
+    while process.poll() is None and (run / "timing.csv").stat().st_size <= before:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    status = process.wait()
+    return [] if status == 128 + signal.SIGTERM else [f"exit status {status} when it was resumed"]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,375 @@
+"""NaN and infinity in rewards, observations and gradients: never in parameters, counted, and in the end fatal."""
+
+import csv
+from dataclasses import dataclass, replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from helpers import SPEC, quick_jit, random_batch, randomize, small_config
+from jax.sharding import Mesh, PartitionSpec
+from probes import ConstantReward, Corridor
+
+from qmix_jax import learner as learner_module
+from qmix_jax import runner
+from qmix_jax.checkpoint import checkpoints, load_params
+from qmix_jax.compilation import Programs, snapshot
+from qmix_jax.errors import DivergedError
+from qmix_jax.faults import QUANTITIES, judge_update, no_faults
+from qmix_jax.learner import Learner, make_learner
+from qmix_jax.replay import Replay
+from qmix_jax.sharding import AXIS
+from qmix_jax.trainer import make_trainer, vector_step
+from qmix_jax.types import Faults, UpdateMetrics
+
+TINY = {"hidden_sizes": (4,), "mixing_size": 2, "hypernet_size": 2, "n_step": 1}
+BATCH = 4
+BROKEN = 100  # in a batch's first `elapsed`: its loss is finite, its gradient is not
+
+
+def numbers(tree):
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+
+
+def assert_same_bits(first, second):
+    for x, y in zip(numbers(first), numbers(second), strict=True):
+        assert x.dtype == y.dtype
+        assert x.tobytes() == y.tobytes()
+
+
+def changed(first, second):
+    return any((x != y).any() for x, y in zip(numbers(first), numbers(second), strict=True))
+
+
+@jax.custom_vjp
+def break_gradient(value, broken):
+    """Return the value; its gradient is NaN where it is broken."""
+    return value
+
+
+break_gradient.defvjp(
+    lambda value, broken: (value, broken), lambda broken, slope: (jnp.where(broken, jnp.nan, slope), None)
+)
+
+
+def make_breakable_learner(**settings):
+    """Targets are copied at every update, the learning rate stays, three bad updates end it."""
+    constant = {"target_update_interval": 1, "lr_end_fraction": 1.0, "max_bad_updates": 3}
+    make_loss = learner_module.make_loss
+
+    def make_breakable_loss(config, networks):
+        loss = make_loss(config, networks)
+
+        def breakable(params, target_params, batch):
+            value, values = loss(params, target_params, batch)
+            return break_gradient(value, batch.elapsed[0, 0] == BROKEN), values
+
+        return breakable
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(learner_module, "make_loss", make_breakable_loss)
+        return make_learner(small_config(**TINY, **constant, **settings), SPEC)
+
+
+@pytest.fixture(scope="module")
+def update():
+    return quick_jit(make_breakable_learner().update)
+
+
+@pytest.fixture(scope="module")
+def start(update):
+    """A state in the middle of a run: Adam remembers something, and the targets are not the parameters."""
+    shapes = jax.eval_shape(make_breakable_learner().init, jax.random.key(0))
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    state, _ = update(zeros.replace(params=randomize(zeros.params)), good_batch())
+    return state.replace(target_params=randomize(zeros.params, seed=1))
+
+
+def good_batch(seed=0):
+    return random_batch(np.random.default_rng(seed), BATCH, TINY["n_step"] + 1)
+
+
+def poisoned(name, position, value, seed=0):
+    batch = good_batch(seed)
+    return batch.replace(**{name: getattr(batch, name).at[position].set(value)})
+
+
+LOSS, GRADIENT = (QUANTITIES.index(name) for name in ("loss", "gradient"))
+POISONS = {
+    "a NaN reward": (poisoned("rewards", (0, 0, 0), jnp.nan), LOSS),
+    "an infinite reward": (poisoned("rewards", (0, 0, 1), -jnp.inf), LOSS),
+    "a reward whose square overflows": (poisoned("rewards", (0, 0, 0), 1e20), LOSS),
+    "a NaN observation": (poisoned("observations", (1, 0, 0, 0), jnp.nan), LOSS),
+    "an infinite observation": (poisoned("observations", (1, 0, 1, 0), jnp.inf), LOSS),
+    "a NaN observation in the bootstrap": (poisoned("observations", (2, 1, 0, 1), jnp.nan), LOSS),
+    "a NaN state": (poisoned("state", (3, 0, 0), jnp.nan), LOSS),
+    "a gradient whose norm overflows": (poisoned("rewards", (slice(None), 0), 4.5e18), GRADIENT),
+    "a NaN gradient": (poisoned("elapsed", (0, 0), BROKEN), GRADIENT),
+}
+
+
+@pytest.mark.parametrize("name", POISONS)
+def test_a_bad_update_changes_nothing_but_the_counts(update, start, name):
+    batch, quantity = POISONS[name]
+    state, metrics = update(start, batch)
+    for part in ("params", "target_params", "optimizer_state", "schedule"):
+        assert_same_bits(getattr(state, part), getattr(start, part))
+    assert_same_bits(metrics, UpdateMetrics(*[np.float32(0)] * len(UpdateMetrics._fields)))
+    assert jax.device_get(state.faults) == Faults(skipped=1, streak=1, since=1, quantity=quantity)
+    assert state.updates == start.updates + 1 == 2
+
+
+def test_a_good_update_changes_everything(update, start):
+    """Otherwise the test above would prove nothing."""
+    state, metrics = update(start, good_batch())
+    for part in ("params", "target_params", "optimizer_state"):
+        assert changed(getattr(state, part), getattr(start, part))
+    assert_same_bits(state.params, state.target_params)
+    assert all(metrics._asdict()[name] > 0 for name in ("loss", "td_error", "grad_norm"))
+    assert_same_bits(state.faults, start.faults)
+
+
+def test_training_goes_on_as_if_a_bad_update_had_not_been(update, start):
+    with_bad, without = start, start
+    for seed, (bad, _) in enumerate(POISONS.values()):
+        with_bad, without = (update(state, good_batch(seed))[0] for state in (with_bad, without))
+        with_bad, _ = update(with_bad, bad)
+    for part in ("params", "target_params", "optimizer_state"):
+        assert_same_bits(getattr(with_bad, part), getattr(without, part))
+    assert optax.tree_utils.tree_get(with_bad.optimizer_state, "count") == 1 + len(POISONS)
+    assert with_bad.updates == 1 + 2 * len(POISONS)
+    assert with_bad.faults.skipped == len(POISONS)
+
+
+def test_a_streak_is_told_from_its_first_bad_update_on_and_broken_by_a_good_one(update, start):
+    loss, gradient, good = POISONS["a NaN reward"][0], POISONS["a NaN gradient"][0], good_batch()
+    state = start
+    for batch, expected in [
+        (loss, (1, 1, 1, LOSS)),
+        (gradient, (2, 2, 1, LOSS)),
+        (good, (2, 0, 1, LOSS)),
+        (gradient, (3, 1, 4, GRADIENT)),
+        (loss, (4, 2, 4, GRADIENT)),
+        (loss, (5, 3, 4, GRADIENT)),
+    ]:
+        state, _ = update(state, batch)
+        assert jax.device_get(state.faults) == Faults(*expected)
+    stopped, metrics = update(state, good)  # after three in a row even a good one comes too late
+    assert_same_bits(stopped.replace(updates=0, faults=0), state.replace(updates=0, faults=0))
+    assert jax.device_get(stopped.faults) == Faults(6, 4, 4, GRADIENT)
+    assert metrics.loss == 0
+
+
+def test_counting_is_the_slow_one():
+    losses, norms = np.random.default_rng(0).choice(np.float32([1, 1, 1, np.nan, np.inf]), (2, 300))
+
+    def judge(faults, update):
+        usable, faults = judge_update(faults, update, jnp.asarray(losses)[update], jnp.asarray(norms)[update], 5)
+        return faults, (usable, faults)
+
+    _, (usable, found) = jax.jit(lambda: jax.lax.scan(judge, no_faults(), jnp.arange(300)))()
+    skipped = streak = since = quantity = 0
+    for update, values in enumerate(zip(losses, norms, strict=True)):
+        good = bool(np.isfinite(values).all()) and streak < 5
+        if not good and streak == 0:
+            since, quantity = update, GRADIENT if np.isfinite(values[0]) else LOSS
+        streak = 0 if good else streak + 1
+        skipped += not good
+        assert usable[update] == good
+        assert [int(counts[update]) for counts in (found.skipped, found.streak, found.since, found.quantity)] == [
+            skipped,
+            streak,
+            since,
+            quantity,
+        ]
+    assert streak > 5
+
+
+def test_one_seed_s_bad_update_is_not_another_s(start):
+    """Of seeds that are trained together."""
+    batches = [POISONS["a NaN reward"][0], good_batch()]
+    states = jax.tree.map(lambda x: jnp.stack([x, x]), start)
+    together = quick_jit(jax.vmap(make_breakable_learner().update))(
+        states, jax.tree.map(lambda *x: jnp.stack(x), *batches)
+    )[0]
+    bad, good = (jax.tree.map(lambda x, seed=seed: x[seed], together) for seed in range(2))
+    for part in ("params", "target_params", "optimizer_state"):
+        assert_same_bits(getattr(bad, part), getattr(start, part))
+        assert changed(getattr(good, part), getattr(start, part))
+    assert_same_bits(good.target_params, good.params)
+    assert together.faults.skipped.tolist() == [1, 0]
+
+
+def test_one_device_s_bad_share_is_skipped_by_all(start):
+    whole, share = PartitionSpec(), PartitionSpec(AXIS)
+    mesh = Mesh(np.array(jax.devices()[:2]), (AXIS,))
+    split = make_breakable_learner(num_devices=2).update
+    update = jax.shard_map(split, mesh=mesh, in_specs=(whole, share), out_specs=(whole, whole), check_vma=False)
+    state, _ = quick_jit(update)(start, POISONS["a NaN state"][0])  # in the last row: the second device's share
+    for part in ("params", "target_params", "optimizer_state"):
+        for leaf, old in zip(*(jax.tree.leaves(getattr(s, part)) for s in (state, start)), strict=True):
+            assert all(np.array_equal(shard.data, old) for shard in leaf.addressable_shards)
+    assert [int(shard.data) for shard in state.faults.skipped.addressable_shards] == [1, 1]
+
+
+def test_means_count_only_updates_that_were_made():
+    """With a learner that makes four updates after every step, and skips every third of them."""
+    steps, envs = 20, 4
+    config = small_config(num_envs=envs, total_steps=steps * envs, min_buffer_size=0, train_frequency=1, n_step=1)
+    env = Corridor()
+
+    def init(key):
+        state = make_trainer(config, env).init(key)
+        return state.replace(learner=state.learner.replace(params=(), target_params=(), optimizer_state=()))
+
+    def update(state, _):
+        skip = state.updates % 3 == 0
+        metrics = UpdateMetrics(*[jnp.where(skip, 0.0, state.updates.astype(jnp.float32))] * len(UpdateMetrics._fields))
+        faults = state.faults.replace(skipped=state.faults.skipped + skip.astype(jnp.int32))
+        return state.replace(updates=state.updates + 1, faults=faults), metrics
+
+    learner = Learner(init, lambda params, seen: jnp.zeros((2, envs, 3)), update)
+    replay = Replay(lambda: (), lambda state, transition: state, lambda state, key: key)
+
+    def run(key):
+        return jax.lax.scan(lambda s, _: vector_step(config, env, learner, replay, s), init(key), length=steps)
+
+    state, log = quick_jit(run)(jax.random.key(0))
+    first = config.first_update_step // envs  # vector steps without updates
+    assert state.learner.updates == (steps - first) * envs
+    made = [[i for i in range(envs * (t - first), envs * (t - first + 1)) if i >= 0 and i % 3] for t in range(steps)]
+    expected = [np.mean(updates) if updates else np.nan for updates in made]
+    np.testing.assert_allclose(log.step_updates.loss, expected, rtol=1e-6)
+    finished = np.argwhere(log.finished)
+    assert len(finished) > steps
+    for t, env_number in finished:
+        during = sum(made[t + 1 - int(log.episode_length[t, env_number]) : t + 1], [])
+        mean = np.mean(during) if during else np.nan
+        assert log.updates.loss[t, env_number] == pytest.approx(mean, rel=1e-6, nan_ok=True)
+
+
+@dataclass(frozen=True)
+class Flaky(ConstantReward):
+    """Every sixth episode pays NaN, and in every sixth other one an agent sees NaN."""
+
+    def rewards(self, state, actions):
+        flaky = (state.place == 0) & (state.cue > 0)
+        return jnp.where(flaky, jnp.nan, super().rewards(state, actions))
+
+    def observations(self, state):
+        flaky = (state.place == 1) & (state.cue < 0)
+        return super().observations(state).at[1, 0].set(jnp.where(flaky, jnp.nan, 1.0))
+
+
+FLAKY = small_config(
+    **TINY,
+    num_envs=8,
+    total_steps=8 * 60,
+    eval_interval=8 * 5,
+    buffer_capacity=8 * 60,
+    min_buffer_size=16,
+    train_frequency=1,
+    batch_size=2,
+    target_update_interval=10,
+    max_bad_updates=25,
+    eval_episodes=4,
+    save_interval=1,
+)
+
+
+@pytest.fixture(scope="module")
+def programs():
+    trainer = make_trainer(FLAKY, Flaky())
+    return Programs(
+        quick_jit(trainer.init),
+        quick_jit(trainer.train_chunk, donate_argnums=0),
+        quick_jit(trainer.evaluate),
+        quick_jit(snapshot),
+        None,
+    )
+
+
+@pytest.fixture
+def run_flaky(monkeypatch, tmp_path, programs):
+    """Run or resume with these programs, or such that differ in some."""
+
+    def run(begin, *arguments, **others):
+        monkeypatch.setattr(runner, "make_environment", lambda config: Flaky())
+        monkeypatch.setattr(runner, "compile_programs", lambda trainer, key: programs._replace(**others))
+        return begin(*arguments)
+
+    return run
+
+
+def read(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_occasional_nan_costs_only_the_updates_that_met_it(run_flaky, tmp_path):
+    result = run_flaky(runner.run, replace(FLAKY, results_dir=str(tmp_path)))
+    rows = read(result.directory / "diagnostics_log.csv")
+    assert len(rows) == FLAKY.num_chunks == 12
+    assert int(rows[-1]["updates"]) == FLAKY.total_updates == 464
+    assert 100 < int(rows[-1]["skipped"]) < 400
+    assert all(np.isfinite(float(row["td_error"])) for row in rows)
+    episodes = read(result.directory / "training_log.csv")
+    assert {row["loss"] for row in episodes if not row["loss"].replace(".", "").replace("e-", "").isdigit()} <= {""}
+    assert sum(bool(row["loss"]) for row in episodes) > 300
+    assert sum(not row["episode_return"] for row in episodes) > 50
+    last, first = load_params(result.directory), load_params(result.directory, "checkpoint_ep0")
+    assert all(np.isfinite(leaf).all() for leaf in numbers(last))
+    assert changed(last, first)
+    assert float(rows[-1]["q_value"]) == pytest.approx(1.0, abs=0.5)  # what every episode is worth
+
+
+class Poison:
+    """Chunks that find every reward in replay replaced from the fourth on, once the latest update was a good one."""
+
+    def __init__(self, programs, reward):
+        self._chunk, self._reward = programs.train_chunk, reward
+        self.since = self.params = None
+
+    def train_chunk(self, state):
+        if self.since is None and state.vector_step >= 15 and state.learner.faults.streak == 0:
+            self.since = int(state.learner.updates)
+            self.params = jax.device_get(state.learner.params)
+            seen = state.replay.experience
+            seen = seen.replace(
+                rewards=jnp.full_like(seen.rewards, self._reward), observations=jnp.ones_like(seen.observations)
+            )
+            state = state.replace(replay=state.replay.replace(experience=seen))
+        return self._chunk(state)
+
+
+@pytest.mark.parametrize(("reward", "quantity"), [(jnp.nan, "loss"), (6e18, "gradient")])
+def test_a_run_that_diverged_says_why_and_can_be_resumed_from_before(
+    run_flaky, programs, tmp_path, capsys, reward, quantity
+):
+    poison = Poison(programs, reward)
+    with pytest.raises(DivergedError) as caught:
+        run_flaky(runner.run, replace(FLAKY, results_dir=str(tmp_path)), train_chunk=poison.train_chunk)
+    directory = tmp_path / "run_1"
+    models = directory / "models"
+    row = read(directory / "diagnostics_log.csv")[-1]
+    streak = int(row["updates"]) - poison.since
+    assert f"the {quantity} was not finite from update {poison.since} on, {streak} times in a row" in str(caught.value)
+    assert streak >= FLAKY.max_bad_updates
+    assert f"{models}/diverged_ep" in str(caught.value)
+    assert caught.value.exit_status == 3
+    assert capsys.readouterr().out.splitlines()[-1] == f"run directory: {directory}"
+    assert not (directory / "lock").exists()
+
+    (diverged,) = models.glob("diverged_ep*")
+    assert diverged.name == f"diverged_ep{len(read(directory / 'training_log.csv'))}"
+    assert_same_bits(load_params(directory, diverged.name), poison.params)
+    assert all(np.isfinite(leaf).all() for leaf in numbers(poison.params))
+    with np.load(diverged / "resume.npz") as saved:
+        assert not np.isfinite(saved["state/replay/experience/rewards"]).all()
+        assert saved["state/learner/faults/since"] == poison.since
+    assert diverged not in checkpoints(models)
+    result = run_flaky(runner.resume, directory)
+    assert f"resuming {checkpoints(models)[-1].parent.name}" not in capsys.readouterr().out
+    assert read(result.directory / "diagnostics_log.csv")[-1]["updates"] == str(FLAKY.total_updates)
