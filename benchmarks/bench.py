@@ -21,6 +21,7 @@ PARTS = {
     "learner_two_cores": ["learner.py", "--cores", "2"],
     "devices": ["devices.py"],
     "memory": ["memory.py"],
+    "checkpoints": ["checkpoints.py"],
     "growth": ["growth.py", "--plot", "docs/growth.png"],
 }
 

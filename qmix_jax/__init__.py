@@ -9,7 +9,7 @@ from qmix_jax.presets import preset_config
 if TYPE_CHECKING:
     from qmix_jax.checkpoint import load_params
     from qmix_jax.program import RunMetrics, make_train
-    from qmix_jax.runner import RunResult, run
+    from qmix_jax.runner import RunResult, resume_run, run
     from qmix_jax.trainer import Trainer, make_trainer
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "make_train",
     "make_trainer",
     "preset_config",
+    "resume_run",
     "run",
 ]
 
@@ -32,6 +33,7 @@ _HOMES = {
     "load_params": "qmix_jax.checkpoint",
     "make_train": "qmix_jax.program",
     "make_trainer": "qmix_jax.trainer",
+    "resume_run": "qmix_jax.runner",
     "run": "qmix_jax.runner",
 }
 

@@ -71,9 +71,9 @@ def _resume(arguments: dict[str, Any], stop: StopRequest) -> None:
     from qmix_jax.resume import resumed_config
 
     _prepare_jax(resumed_config(directory, changes))
-    from qmix_jax.runner import resume
+    from qmix_jax.runner import resume_run
 
-    resume(directory.path, changes, lambda: stop.signal_number)
+    resume_run(directory.path, changes, lambda: stop.signal_number)
 
 
 def _prepare_jax(config: Config) -> None:

@@ -61,7 +61,9 @@ class Config:
         1.0, "share of random actions at the start", at_least=0.0, at_most=1.0, group="Exploration"
     )
     epsilon_end: float = setting(0.05, "share of random actions after the decay", at_least=0.0, at_most=1.0)
-    epsilon_decay_steps: int = setting(150_000, "environment steps of the linear decay", at_least=1)
+    epsilon_decay_steps: int | None = setting(
+        None, "environment steps of the linear decay, three quarters of the run where it is not set", at_least=1
+    )
     greedy_envs: float = setting(
         0.25,
         "share of the environments that end at epsilon 0: replay then has what the greedy policy meets",
@@ -157,6 +159,11 @@ class Config:
     def total_updates(self) -> int:
         """Gradient updates of the run."""
         return max(0, self.env_steps - self.first_update_step) // self.train_frequency
+
+    @property
+    def exploration_steps(self) -> int:
+        """Environment steps over which epsilon falls."""
+        return max(1, self.env_steps * 3 // 4) if self.epsilon_decay_steps is None else self.epsilon_decay_steps
 
     @property
     def chunk_length(self) -> int:

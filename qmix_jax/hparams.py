@@ -28,6 +28,7 @@ _DERIVED = (
     "replay_capacity",
     "sequence_length",
     "chunk_length",
+    "exploration_steps",
 )
 
 

@@ -76,8 +76,9 @@ def resumed_config(directory: RunDirectory, changes: Mapping[str, Any]) -> Confi
     budgets = [f"--{name} {changes[name]}" for name in _BUDGETS if name in changes]
     if len(budgets) > 1:
         raise ConfigError(f"{' and '.join(budgets)}: give only one of them")
-    if budgets:  # the other one no longer counts
-        changes = {"total_episodes": Config.total_episodes, "total_steps": None, **changes}
+    if budgets:  # the other one no longer counts, and epsilon goes on falling as it did
+        rest = {"total_episodes": Config.total_episodes, "total_steps": None}
+        changes = {**rest, "epsilon_decay_steps": config.exploration_steps, **changes}
     changed = replace(config, **changes)
     if changed.env_steps < config.env_steps:
         raise ConfigError(

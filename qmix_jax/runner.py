@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -23,18 +23,16 @@ from qmix_jax.evaluation import evaluate_baseline, evaluation_key, extra_names
 from qmix_jax.faults import QUANTITIES
 from qmix_jax.hparams import describe_run, start_lines, write_hparams
 from qmix_jax.lock import RunLock
-from qmix_jax.recorder import DIVERGED, Chunk, Recorder
+from qmix_jax.loop import Loop, Step, StopSignal, state_arrays
+from qmix_jax.recorder import DIVERGED, Recorder
 from qmix_jax.replay import transition_bytes
 from qmix_jax.resume import ResumePoint, Saved, find_resume_point, has_begun, resumed_config
 from qmix_jax.run_directory import RunDirectory, create_run_directory
 from qmix_jax.schedule import extend_schedule
 from qmix_jax.settings import DamagedError
 from qmix_jax.sharding import check_devices
-from qmix_jax.state_file import named_arrays
 from qmix_jax.trainer import make_trainer
 from qmix_jax.types import Evaluation, Params, TrainState
-
-StopSignal = Callable[[], int | None]  # number of the signal that asked the run to stop, None as long as none did
 
 
 class RunResult(NamedTuple):
@@ -66,7 +64,7 @@ def run(config: Config, stop_signal: StopSignal = lambda: None) -> RunResult:
         return _train(config, environment, directory, None, stop_signal)
 
 
-def resume(
+def resume_run(
     run_directory: str | Path, changes: Mapping[str, Any] | None = None, stop_signal: StopSignal = lambda: None
 ) -> RunResult:
     """Go on with a run from its newest whole checkpoint, to the end that was planned or to a later one.
@@ -96,62 +94,6 @@ def resume(
         return _train(config, environment, directory, point, stop_signal)
 
 
-def chunk_ends(config: Config, done: int = 0) -> list[int]:
-    """Environment steps by the end of each chunk, of a run of which `done` vector steps have been made."""
-    ends = [*range(done + config.chunk_length, config.vector_steps, config.chunk_length), config.vector_steps]
-    return [end * config.num_envs for end in ends if end > done]
-
-
-def evaluation_due(config: Config, env_steps: int) -> bool:
-    """Whether the chunk that ends at `env_steps` is the one nearest to a multiple of `eval_interval`, or the last."""
-    chunk, interval = config.chunk_length * config.num_envs, config.eval_interval
-    # A multiple within half a chunk: one in (env_steps - chunk / 2, env_steps + chunk / 2].
-    nearest = (2 * env_steps + chunk) // (2 * interval) > (2 * env_steps - chunk) // (2 * interval)
-    return nearest or env_steps == config.env_steps
-
-
-class _Step(NamedTuple):
-    """A chunk that has ended, and what is to become of it."""
-
-    chunk: Chunk
-    state: dict[str, np.ndarray] | None  # for a checkpoint
-    diverged: bool
-
-
-class _Loop:
-    """The run's chunks, each handed over when the next one already runs: host and device work side by side."""
-
-    def __init__(self, config: Config, programs: Programs, state: TrainState, episodes: int) -> None:
-        self._config = config
-        self._programs = programs
-        self.state = state
-        self._episodes = episodes
-        self.stopped_by: int | None = None
-
-    def steps(self, stop_signal: StopSignal) -> Iterator[_Step]:
-        config, programs, pending = self._config, self._programs, None
-        key = evaluation_key(jax.random.key(config.seed))
-        for end in chunk_ends(config, int(self.state.vector_step)):
-            self.state, log = programs.train_chunk(self.state)
-            progression = programs.snapshot(self.state.learner)
-            due = evaluation_due(config, end)
-            evaluation = programs.evaluate(progression.params, jax.random.clone(key)) if due else None
-            if pending is not None:
-                yield pending
-            # Here the host waits for the chunk; before the next one takes the state away, it is copied if need be.
-            before, self._episodes = self._episodes, self._episodes + int(np.sum(jax.device_get(log.finished)))
-            self.stopped_by = stop_signal()
-            diverged = bool(progression.faults.streak >= config.max_bad_updates)
-            last = end == config.env_steps or self.stopped_by is not None or diverged
-            save = last or self._episodes // config.save_interval > before // config.save_interval
-            state = _state_arrays(config, self.state, diverged) if save else None
-            pending = _Step(Chunk(end, log, progression, evaluation), state, diverged)
-            if last:
-                break
-        if pending is not None:
-            yield pending
-
-
 def _train(
     config: Config,
     environment: Environment,
@@ -168,9 +110,9 @@ def _train(
         state = programs.init(jax.random.key(config.seed))
         if point is not None:
             state = _restore(config, programs, state, point)
-        first = None if point is not None else _state_arrays(config, state)
+        first = None if point is not None else state_arrays(config, state)
         recorder.start(jax.device_get(programs.snapshot(state.learner).params), first)
-        loop = _Loop(config, programs, state, 0 if point is None else point.notes["episodes"])
+        loop = Loop(config, programs, state, 0 if point is None else point.notes["episodes"])
         baseline = None
         try:
             for step in loop.steps(stop_signal):
@@ -194,13 +136,6 @@ def _train(
         recorder.plot(title, _evaluate_baseline(config, environment) if baseline is None else baseline.result())
     print(_summary(evaluation))
     return RunResult(directory.path, evaluation, params)
-
-
-def _state_arrays(config: Config, state: TrainState, with_replay: bool = False) -> dict[str, np.ndarray]:
-    """What resume.npz holds of the state."""
-    if not (config.checkpoint_replay or with_replay):
-        state = replace(state, replay=None)
-    return {f"state/{name}": array for name, array in named_arrays(state).items()}
 
 
 def _resume_point(config: Config, environment: Environment, directory: RunDirectory) -> ResumePoint | None:
@@ -241,12 +176,13 @@ def _resume_lines(config: Config, point: ResumePoint) -> list[str]:
     if int(state.learner.schedule.end) != config.total_updates:
         lines.append(
             f"notice: {config.total_updates} updates instead of {int(state.learner.schedule.end)}: the learning rate "
-            "goes on from where it stands, towards the new end"
+            f"goes on from where it stands, towards the new end; epsilon falls over {config.exploration_steps} steps, "
+            "as before"
         )
     return lines
 
 
-def _divergence(directory: RunDirectory, step: _Step) -> str:
+def _divergence(directory: RunDirectory, step: Step) -> str:
     faults = step.chunk.progression.faults
     assert step.state is not None
     culprits = [

@@ -82,11 +82,12 @@ def _is_header(header: bytes, wanted: jax.ShapeDtypeStruct) -> bool:
     """Whether NumPy would write these bytes before such an array, but for padding. What they say is not evaluated."""
     expected, descr = io.BytesIO(), np.lib.format.dtype_to_descr(wanted.dtype)
     np.lib.format.write_array_header_1_0(expected, {"descr": descr, "fortran_order": False, "shape": wanted.shape})
-    return _unpadded(header) == _unpadded(expected.getvalue())
+    length = int.from_bytes(header[8:10], "little")
+    return length == len(header) - 10 and _unpadded(header) == _unpadded(expected.getvalue())
 
 
 def _unpadded(header: bytes) -> tuple[bytes, bytes]:
-    return header[:8], header[10:].rstrip()  # between the two stands the padded length
+    return header[:8], header[10:].rstrip()
 
 
 def _name(path: tuple[Any, ...]) -> str:

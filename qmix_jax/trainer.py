@@ -133,7 +133,7 @@ def vector_step(
 def exploration_rates(config: Config, step: Array) -> Array:
     """Share of random actions in vector step int32[] `step` (from 0), by environment of a device. float32[E]."""
     ends = final_epsilons(config.num_envs // config.num_devices, config.greedy_envs, config.epsilon_end)
-    return linear_epsilon(step * config.num_envs, config.epsilon_start, ends, config.epsilon_decay_steps)
+    return linear_epsilon(step * config.num_envs, config.epsilon_start, ends, config.exploration_steps)
 
 
 def updates_due(config: Config, step: Array, replay_start: Array) -> Array:

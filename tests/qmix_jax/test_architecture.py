@@ -29,6 +29,8 @@ TRACED = {
     "trainer",
     "evaluation",
     "program",
+    "schedule",
+    "faults",
 }
 FACTORIES = {"environments"}  # names the world, so that nothing else has to
 HOST = {
@@ -36,14 +38,21 @@ HOST = {
     "checkpoint",
     "cli",
     "compilation",
+    "errors",
     "hparams",
+    "integrity",
+    "lock",
+    "loop",
     "plots",
     "presets",
     "progress",
     "recorder",
     "records",
+    "resume",
     "run_directory",
     "runner",
+    "signals",
+    "state_file",
 }
 HOST_LIBRARIES = {"json", "matplotlib", "orbax", "os", "pathlib", "tqdm"}
 

@@ -59,6 +59,363 @@ FLAGS = [
     ("--results_dir taken", "--results_dir taken: must be a folder, but"),
     ("--results_dir taken/below", "--results_dir taken/below: must be a folder, but"),
     (f"--results_dir {'a' * 300}", "File name too long"),
+    ("--num_devices 3", "--num_envs 64: must be a multiple of --num_devices 3"),
+    ("--num_devices 4 --batch_size 10", "--batch_size 10: must be a multiple of --num_devices 4"),
+    ("--num_devices 1025", "--num_devices 1025: must be a whole number, at least 1 and at most 1024"),
+    ("--total_episodes 0", "--total_episodes 0: must be a whole number, at least 1"),
+    ("--total_episodes 20000000", "4000000000 environment steps; must be below 2147483648 in all"),
+    ("--total_steps 1e6", "--total_steps 1e6: must be a whole number"),
+    ("--max_steps_per_ep 65536", "--max_steps_per_ep 65536: must be a whole number, at least 1 and at most 65535"),
+    ("--num_envs 65537", "--num_envs 65537: must be a whole number, at least 1 and at most 65536"),
+    ("--seed 4294967296", "--seed 4294967296: must be a whole number, at least 0 and at most 4294967295"),
+    ("--layout_seed=-1", "--layout_seed -1: must be a whole number, at least 0"),
+    ("--env_mode", "--env_mode: expected one argument"),
+    ("--env_mode=", "--env_mode : must be one of fixed, random"),
+    ("--encoding RAW", "--encoding RAW: must be one of env, raw"),
+    ("--double_q 2", "--double_q 2: must be true or false"),
+    ("--checkpoint_replay=", "--checkpoint_replay : must be true or false"),
+    ("--hidden_sizes 64,64", "--hidden_sizes 64,64: must be a whole number"),
+    ("--n_step 0", "--n_step 0: must be a whole number, at least 1 and at most 1000"),
+    ("--epsilon_end -0.1", "--epsilon_end -0.1: must be a number, at least 0 and at most 1"),
+    ("--greedy_envs 1.5", "--greedy_envs 1.5: must be a number, at least 0 and at most 1"),
+    ("--adam_epsilon 0", "--adam_epsilon 0: must be a number, above 0"),
+    ("--max_grad_norm 1e39", "--max_grad_norm 1e39: must be a number, above 0 and at most 3.402823466e+38"),
+    ("--weight_decay -1", "--weight_decay -1: must be a number, at least 0"),
+    ("--eval_episodes 0", "--eval_episodes 0: must be a whole number, at least 1"),
+    ("--keep_resumable 0", "--keep_resumable 0: must be a whole number, at least 1"),
+    ("--max_bad_updates many", "--max_bad_updates many: must be a whole number, at least 1"),
+    ("--checkpoint_reply false", "--checkpoint_reply: unknown flag; did you mean --checkpoint_replay?"),
+    ("--resum results/run_1", "--resum: unknown flag; did you mean --resume?"),
+    ("--resume", "--resume: expected one argument"),
+    ("--help-me", "--help_me: unknown flag"),
+    ("-hx", "-h/--help: ignored explicit argument 'x'"),
+    ("--", "--: unknown flag"),
+]
+
+# What follows --resume results/run_1, a run that is whole.
+CHANGES = [
+    ("--lr 0.002", "--lr 0.002: must stay 0.001 when the run is resumed"),
+    ("--lr abc", "--lr abc: must be a number, above 0"),
+    ("--num_envs 8", "--num_envs 8: must stay 4"),
+    ("--num-devices 2", "--num_devices 2: must stay 1"),
+    ("--seed 1", "--seed 1: must stay 0"),
+    ("--layout_seed 2", "--layout_seed 2: must stay 1"),
+    ("--env_mode random", "--env_mode random: must stay fixed"),
+    ("--hidden_sizes 4 4", "--hidden_sizes (4, 4): must stay (4,)"),
+    ("--mixing_size 8", "--mixing_size 8: must stay 4"),
+    ("--share_parameters", "--share_parameters True: must stay False"),
+    ("--buffer_capacity 80", "--buffer_capacity 80: must stay 40"),
+    ("--batch_size 8", "--batch_size 8: must stay 4"),
+    ("--max_steps_per_ep 10", "--max_steps_per_ep 10: must stay 5"),
+    ("--gamma 0.9", "--gamma 0.9: must stay 0.95"),
+    ("--n_step 2", "--n_step 2: must stay 3"),
+    ("--results_dir elsewhere", "--results_dir elsewhere: must stay results"),
+    ("--save_interval 0", "--save_interval 0: must be a whole number, at least 1"),
+    ("--checkpoint_replay maybe", "--checkpoint_replay maybe: must be true or false"),
+    ("--total_episodes 4", "--total_episodes 4: 20 environment steps; must be at least 40"),
+    ("--total_steps 36", "--total_steps 36: 36 environment steps; must be at least 40"),
+    ("--total_steps 400 --total_episodes 100", "--total_episodes 100 and --total_steps 400: give only one of them"),
+    ("--total_steps 400 --total_episodes 1000", "--total_episodes 1000 and --total_steps 400: give only one of them"),
+    ("--total_episodes 1000000000", "5000000000 environment steps; must be below 2147483648 in all"),
+    ("--preset random", "--preset random: cannot be given with --resume"),
+    ("--preset nothing", "--preset nothing: cannot be given with --resume"),
+    ("--nun_envs 4", "--nun_envs: unknown flag; did you mean --num_envs?"),
+    ("run_2", "run_2: unexpected value"),
+]
+
+# What hparams.json holds instead; an ellipsis takes the setting out.
+EDITS = [
+    ({"format": 0}, "format 0: must be 1, as this version writes it"),
+    ({"format": 2}, "format 2: must be 1, as this version writes it"),
+    ({"format": "1"}, "format '1': must be 1"),
+    ({"format": ...}, "format None: must be 1"),
+    ({"gamma": ...}, "'gamma' is missing"),
+    ({"results_dir": ...}, "'results_dir' is missing"),
+    ({"learning_rate": 0.1}, "'learning_rate': unknown setting"),
+    ({"seed\n": 1}, r"'seed\n': unknown setting"),
+    ({"lr": "0.001"}, "--lr 0.001: must be a number, above 0 and at most 1"),
+    ({"lr": None}, "--lr None: must be a number"),
+    ({"lr": float("nan")}, "--lr nan: must be a number"),
+    ({"lr": 10**400}, "must be a number, above 0 and at most 1"),
+    ({"max_grad_norm": 10**400}, "must be a number, above 0 and at most 3.402823466e+38"),
+    ({"max_grad_norm": float("inf")}, "--max_grad_norm inf: must be a number"),
+    ({"num_envs": 0}, "--num_envs 0: must be a whole number, at least 1"),
+    ({"num_envs": 4.0}, "--num_envs 4.0: must be a whole number"),
+    ({"num_envs": True}, "--num_envs True: must be a whole number"),
+    ({"num_envs": {}}, "--num_envs {}: must be a whole number"),
+    ({"double_q": 1}, "--double_q 1: must be true or false"),
+    ({"env_mode": "grid\nworld\x1b[2J"}, "--env_mode grid world [2J: must be one of fixed, random"),
+    ({"hidden_sizes": 4}, "--hidden_sizes 4: must be a tuple of at least one value"),
+    ({"hidden_sizes": []}, "--hidden_sizes (): must be a tuple of at least one value"),
+    ({"hidden_sizes": [[4]]}, "--hidden_sizes [4]: must be a whole number"),
+    ({"results_dir": 3}, "--results_dir 3: must be text"),
+    ({"total_steps": 100, "total_episodes": 9}, "--total_steps 100 and --total_episodes 9: give only one of them"),
+    ({"batch_size": 41}, "--batch_size 41: must be at most 40"),
+    ({"min_buffer_size": 44}, "--min_buffer_size 44: must be at most 40"),
+    ({"buffer_capacity": 15}, "--buffer_capacity 15: must be at least 16"),
+    ({"num_devices": 3}, "--num_envs 4: must be a multiple of --num_devices 3"),
+    ({"hidden_sizes": [8]}, "must have a whole checkpoint; checkpoint_ep8 cannot be used: resume.npz: "),
+    ({"share_parameters": True}, "must have a whole checkpoint; checkpoint_ep8 cannot be used: resume.npz: "),
+]
+TEXTS = [
+    (b"", "must be JSON"),
+    (b"{", "must be JSON"),
+    (b"{} {}", "must be JSON"),
+    (b"[]", "must be a JSON object"),
+    (b"null", "must be a JSON object"),
+    (b"\xff\xfe{\x00}\x00", "hparams.json is not text"),
+    (b"\x80\x04}\x94.", "hparams.json is not text"),
+    (b'{"format": ' + b"[" * 100_000, "must be JSON"),
+    (b'{"format": ' + b"9" * 10_000 + b"}", "must be JSON"),
+    (b" " * 2_000_000, "more than 1000000 bytes"),
 ]
 
 
+def remove(path):
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def replace_by_link(path):
+    path.rename(path.with_name("moved"))
+    path.symlink_to("moved")
+
+
+def flip_a_byte(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def each_checkpoint(run, damage):
+    for episodes in EPISODES:
+        damage(run / "models" / checkpoint_name(episodes))
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def truncate_arrays(checkpoint):
+    cut(checkpoint / "resume.npz")
+    reseal(checkpoint)
+
+
+def lock(run, **owner):
+    (run / "lock").write_text(json.dumps(owner))
+
+
+WHOLE = "must have a whole checkpoint"
+HPARAMS = "must be the folder of a run, with configs/hparams.json"
+DAMAGE = {
+    "no folder": (remove, HPARAMS),
+    "an empty folder": (lambda run: (remove(run), run.mkdir()), HPARAMS),
+    "a file": (lambda run: (remove(run), run.write_text("")), HPARAMS),
+    "no configs": (lambda run: remove(run / "configs"), HPARAMS),
+    "no hparams": (lambda run: remove(run / "configs" / "hparams.json"), HPARAMS),
+    "hparams are a folder": (
+        lambda run: (remove(run / "configs" / "hparams.json"), (run / "configs" / "hparams.json").mkdir()),
+        HPARAMS,
+    ),
+    "hparams are a pipe": (
+        lambda run: (remove(run / "configs" / "hparams.json"), os.mkfifo(run / "configs" / "hparams.json")),
+        HPARAMS,
+    ),
+    "hparams are a link": (lambda run: replace_by_link(run / "configs" / "hparams.json"), "'configs/hparams.json' is"),
+    "configs are a link": (lambda run: replace_by_link(run / "configs"), "'configs' is no plain file or folder"),
+    "models are a link": (lambda run: replace_by_link(run / "models"), "'models' is no plain file or folder"),
+    "a log is a link": (lambda run: replace_by_link(run / "timing.csv"), "'timing.csv' is no plain file or folder"),
+    "plots are a pipe": (lambda run: os.mkfifo(run / "training_plots.png"), "'training_plots.png' is no plain file"),
+    "no models": (lambda run: remove(run / "models"), WHOLE),
+    "no checkpoint": (lambda run: each_checkpoint(run, remove), WHOLE),
+    "only parameters": (lambda run: each_checkpoint(run, lambda path: remove(path / "resume.npz")), "no resume.npz"),
+    "no sums": (lambda run: each_checkpoint(run, lambda path: remove(path / "SHA256SUMS")), "SHA256SUMS is not a file"),
+    "flipped bytes": (
+        lambda run: each_checkpoint(run, lambda path: flip_a_byte(path / "resume.npz")),
+        "checkpoint_ep4 cannot be used: 'resume.npz' does not have its checksum",
+    ),
+    "cut arrays": (lambda run: each_checkpoint(run, truncate_arrays), "resume.npz: File is not a zip file"),
+    "no log": (lambda run: remove(run / "training_log.csv"), "training_log.csv does not hold what"),
+    "an empty log": (lambda run: (run / "timing.csv").write_text(""), "timing.csv does not hold what"),
+    "another host": (lambda run: lock(run, pid=7, host="elsewhere"), "process 7 on host elsewhere was training it"),
+    "lock is a folder": (lambda run: (run / "lock").mkdir(), "lock cannot be locked: Is a directory"),
+}
+RUN = "results/run_1"
+ELSEWHERE = [("a" * 300, "File name too long"), ("a/" * 2500, "File name too long"), ("a\0b", HPARAMS), ("", HPARAMS)]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return save_run(tmp_path_factory.mktemp("whole"))
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working directory that holds nothing but a file named 'taken'."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("qmix_jax.compilation.enable_compilation_cache", lambda: None)
+    (tmp_path / "taken").write_text("")
+    return tmp_path
+
+
+@pytest.fixture
+def run(whole, folder):
+    """A run's directory there."""
+    return shutil.copytree(whole, folder / RUN)
+
+
+@pytest.fixture
+def refusal(folder, capfd):
+    """Call `main` with arguments that it has to refuse, and return what it says."""
+
+    def refuse(*arguments):
+        before = listing(folder)
+        assert cli.main(arguments) == 2
+        out, err = capfd.readouterr()
+        assert out == ""
+        assert err.endswith("\n")
+        prefix, message = err.removesuffix("\n").split(": error: ", 1)
+        assert prefix
+        assert message.isprintable()  # so it is one line
+        assert listing(folder) == before
+        return message
+
+    return refuse
+
+
+def test_there_are_enough_bad_inputs():
+    assert sum(map(len, (FLAGS, CHANGES, EDITS, TEXTS, DAMAGE, ELSEWHERE))) >= 60
+
+
+@pytest.mark.parametrize(("line", "expected"), FLAGS, ids=[line[:40] for line, _ in FLAGS])
+def test_flags(refusal, line, expected):
+    assert expected in refusal(*line.split())
+
+
+@pytest.mark.parametrize(("value", "shown"), [("", "''"), ("  ", "''"), ("a\0b", r"'a\x00b'")])
+def test_a_folder_without_a_name(refusal, value, shown):
+    assert refusal("--results_dir", value) == f"--results_dir {shown}: must name a folder"
+
+
+def test_a_value_of_two_lines_gets_one(refusal):
+    assert refusal("--lr", "1\n2").startswith("--lr 1 2: must be a number")
+
+
+def test_a_folder_that_cannot_be_written_to(folder, refusal, monkeypatch):
+    (folder / "locked").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # nothing is unwritable for root, which CI may be
+    assert "must be writable" in refusal("--results_dir", "locked/results")
+
+
+@pytest.mark.parametrize(("line", "expected"), CHANGES, ids=[line for line, _ in CHANGES])
+def test_what_a_resumed_run_cannot_change(run, refusal, line, expected):
+    assert expected in refusal("--resume", RUN, *line.split())
+
+
+@pytest.mark.parametrize(("changes", "expected"), EDITS, ids=[str(changes)[:40] for changes, _ in EDITS])
+def test_edited_settings(run, refusal, changes, expected):
+    path = run / "configs" / "hparams.json"
+    hparams = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({name: value for name, value in hparams.items() if value is not ...}))
+    message = refusal("--resume", RUN)
+    assert message.startswith(f"--resume {RUN}: ")
+    assert expected in message
+
+
+@pytest.mark.parametrize(("text", "expected"), TEXTS, ids=[expected + str(len(text)) for text, expected in TEXTS])
+def test_settings_that_are_no_settings(run, refusal, text, expected):
+    (run / "configs" / "hparams.json").write_bytes(text)
+    message = refusal("--resume", RUN)
+    assert message.startswith(f"--resume {RUN}: {RUN}/configs/hparams.json: ")
+    assert expected in message
+
+
+@pytest.mark.parametrize(("damage", "expected"), DAMAGE.values(), ids=DAMAGE)
+def test_folders_that_hold_no_run_to_go_on_with(run, refusal, damage, expected):
+    damage(run)
+    message = refusal("--resume", RUN)
+    assert message.startswith(f"--resume {RUN}: ")
+    assert expected in message
+
+
+@pytest.mark.parametrize(("name", "expected"), ELSEWHERE, ids=["long", "deep", "null", "empty"])
+def test_names_of_no_folder(refusal, name, expected):
+    assert expected in refusal("--resume", name)
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory):
+    """An empty working directory, in which `main` would train."""
+    folder = tmp_path_factory.mktemp("scratch")
+    with pytest.MonkeyPatch.context() as patch, contextlib.chdir(folder):
+        for name in ("runner.run", "runner.resume_run", "cli._prepare_jax"):
+            patch.setattr(f"qmix_jax.{name}", lambda *args: None)
+        yield folder
+
+
+def loaded(path):
+    try:
+        return read_config(path)
+    except ConfigError as error:
+        return error
+
+
+def assert_loads_or_refuses(folder, content):
+    path = folder / "hparams.json"
+    path.write_bytes(content)
+    found = loaded(path)
+    path.unlink()
+    if isinstance(found, Config):
+        assert found.chunk_length * found.num_chunks >= found.vector_steps
+    else:
+        assert str(found).startswith(f"{path}: ")
+        assert str(found).isprintable()
+
+
+VALID = {"format": 1, **asdict(CONFIG)}
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(list(VALID)) | st.text(), inner),
+    max_leaves=20,
+)
+
+
+@settings(deadline=None)
+@given(value=JSON)
+def test_any_json_is_settings_or_refused(scratch, value):
+    assert_loads_or_refuses(scratch, json.dumps(value).encode())
+
+
+@settings(deadline=None, max_examples=300)
+@given(changes=st.dictionaries(st.sampled_from(list(VALID)), JSON | st.integers(0, 100) | st.just(...), max_size=3))
+def test_changed_settings_are_settings_or_refused(scratch, changes):
+    hparams = {name: value for name, value in (VALID | changes).items() if value is not ...}
+    assert_loads_or_refuses(scratch, json.dumps(hparams).encode())
+
+
+@settings(deadline=None)
+@given(at=st.integers(0, len(json.dumps(VALID))), length=st.integers(0, 30), bytes_=st.binary(max_size=8))
+def test_any_bytes_are_settings_or_refused(scratch, at, length, bytes_):
+    text = json.dumps(VALID).encode()
+    assert_loads_or_refuses(scratch, text[:at] + bytes_ + text[at + length :])
+    assert_loads_or_refuses(scratch, bytes_)
+
+
+WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=6) | st.sampled_from(
+    ["1", "0", "-1", "8", "1e-3", "nan", "true", "fixed", "default", "-", "--", "="]
+)
+FLAG_NAMES = st.sampled_from([f"--{name}" for name in ("preset", "resume", *(field.name for field in fields(Config)))])
+ARGUMENTS = st.lists(
+    FLAG_NAMES | WORDS | WORDS.map("--{}".format) | st.builds("{}={}".format, FLAG_NAMES, WORDS), max_size=5
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(arguments=ARGUMENTS)
+def test_any_arguments_train_or_are_refused(scratch, arguments):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = cli.main(arguments)
+    assert out.getvalue() == "" or {"-h", "--help"} & set(arguments)
+    assert status in (0, 2)
+    assert err.getvalue().count("\n") == err.getvalue().count(": error: ") == (status == 2)
+    assert list(scratch.iterdir()) == []

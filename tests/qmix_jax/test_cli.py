@@ -23,6 +23,7 @@ SPEC_DEFAULTS = {
     "save_interval": "100",
 }
 
+
 @pytest.fixture
 def trained(tmp_path, monkeypatch):
     """The configurations that `main` would have trained."""

@@ -71,6 +71,12 @@ def test_updates_wait_for_one_whole_sequence():
     assert Config(min_buffer_size=257, num_envs=64, n_step=3).first_update_step == 257
 
 
+def test_epsilon_falls_over_three_quarters_of_the_run_unless_told():
+    assert Config(num_envs=512).exploration_steps == 153_600
+    assert Config(num_envs=512, epsilon_decay_steps=7).exploration_steps == 7
+    assert Config(num_envs=1, total_steps=1, buffer_capacity=9, min_buffer_size=0, batch_size=1).exploration_steps == 1
+
+
 def test_a_run_shorter_than_the_first_update_has_none():
     assert Config(num_envs=64, total_steps=6400).total_updates == 0
 

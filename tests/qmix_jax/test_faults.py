@@ -1,6 +1,5 @@
 """NaN and infinity in rewards, observations and gradients: never in parameters, counted, and in the end fatal."""
 
-import csv
 from dataclasses import dataclass, replace
 
 import jax
@@ -19,6 +18,8 @@ from qmix_jax.compilation import Programs, snapshot
 from qmix_jax.errors import DivergedError
 from qmix_jax.faults import QUANTITIES, judge_update, no_faults
 from qmix_jax.learner import Learner, make_learner
+from qmix_jax.recorder import Recorder
+from qmix_jax.records import read_log
 from qmix_jax.replay import Replay
 from qmix_jax.sharding import AXIS
 from qmix_jax.trainer import make_trainer, vector_step
@@ -163,28 +164,18 @@ def test_a_streak_is_told_from_its_first_bad_update_on_and_broken_by_a_good_one(
 
 
 def test_counting_is_the_slow_one():
-    losses, norms = np.random.default_rng(0).choice(np.float32([1, 1, 1, np.nan, np.inf]), (2, 300))
-
-    def judge(faults, update):
-        usable, faults = judge_update(faults, update, jnp.asarray(losses)[update], jnp.asarray(norms)[update], 5)
-        return faults, (usable, faults)
-
-    _, (usable, found) = jax.jit(lambda: jax.lax.scan(judge, no_faults(), jnp.arange(300)))()
-    skipped = streak = since = quantity = 0
-    for update, values in enumerate(zip(losses, norms, strict=True)):
-        good = bool(np.isfinite(values).all()) and streak < 5
+    faults, skipped, streak, since, quantity = no_faults(), 0, 0, 0, 0
+    losses, norms = np.random.default_rng(0).choice(np.float32([1, 1, 1, np.nan, np.inf]), (2, 60))
+    for update, (loss, norm) in enumerate(zip(losses, norms, strict=True)):
+        usable, faults = judge_update(faults, jnp.int32(update), jnp.asarray(loss), jnp.asarray(norm), 5)
+        good = bool(np.isfinite([loss, norm]).all()) and streak < 5
         if not good and streak == 0:
-            since, quantity = update, GRADIENT if np.isfinite(values[0]) else LOSS
+            since, quantity = update, GRADIENT if np.isfinite(loss) else LOSS
         streak = 0 if good else streak + 1
         skipped += not good
-        assert usable[update] == good
-        assert [int(counts[update]) for counts in (found.skipped, found.streak, found.since, found.quantity)] == [
-            skipped,
-            streak,
-            since,
-            quantity,
-        ]
-    assert streak > 5
+        assert usable == good
+        assert jax.device_get(faults) == Faults(skipped, streak, since, quantity)
+    assert (streak, skipped) > (5, 20)
 
 
 def test_one_seed_s_bad_update_is_not_another_s(start):
@@ -245,8 +236,8 @@ def test_means_count_only_updates_that_were_made():
     finished = np.argwhere(log.finished)
     assert len(finished) > steps
     for t, env_number in finished:
-        during = sum(made[t + 1 - int(log.episode_length[t, env_number]) : t + 1], [])
-        mean = np.mean(during) if during else np.nan
+        during = np.concatenate(made[t + 1 - int(log.episode_length[t, env_number]) : t + 1])
+        mean = np.mean(during) if len(during) else np.nan
         assert log.updates.loss[t, env_number] == pytest.approx(mean, rel=1e-6, nan_ok=True)
 
 
@@ -272,19 +263,27 @@ FLAKY = small_config(
     min_buffer_size=16,
     train_frequency=1,
     batch_size=2,
+    lr=0.02,
     target_update_interval=10,
     max_bad_updates=25,
     eval_episodes=4,
-    save_interval=1,
+    save_interval=80,
 )
 
 
 @pytest.fixture(scope="module")
 def programs():
     trainer = make_trainer(FLAKY, Flaky())
+
+    def init(key):  # plain random numbers: the real ones take four seconds to compile
+        state = trainer.init(key)
+        params = randomize(state.learner.params, scale=0.2)
+        return state.replace(learner=state.learner.replace(params=params, target_params=jax.tree.map(jnp.copy, params)))
+
+    state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), jax.eval_shape(init, jax.random.key(0)))
     return Programs(
-        quick_jit(trainer.init),
-        quick_jit(trainer.train_chunk, donate_argnums=0),
+        quick_jit(init),
+        quick_jit(trainer.train_chunk, donate_argnums=0).lower(state).compile(),
         quick_jit(trainer.evaluate),
         quick_jit(snapshot),
         None,
@@ -303,26 +302,19 @@ def run_flaky(monkeypatch, tmp_path, programs):
     return run
 
 
-def read(path):
-    with path.open() as file:
-        return list(csv.DictReader(file))
-
-
 def test_occasional_nan_costs_only_the_updates_that_met_it(run_flaky, tmp_path):
     result = run_flaky(runner.run, replace(FLAKY, results_dir=str(tmp_path)))
-    rows = read(result.directory / "diagnostics_log.csv")
-    assert len(rows) == FLAKY.num_chunks == 12
-    assert int(rows[-1]["updates"]) == FLAKY.total_updates == 464
-    assert 100 < int(rows[-1]["skipped"]) < 400
-    assert all(np.isfinite(float(row["td_error"])) for row in rows)
-    episodes = read(result.directory / "training_log.csv")
-    assert {row["loss"] for row in episodes if not row["loss"].replace(".", "").replace("e-", "").isdigit()} <= {""}
-    assert sum(bool(row["loss"]) for row in episodes) > 300
-    assert sum(not row["episode_return"] for row in episodes) > 50
+    rows = read_log(result.directory / "diagnostics_log.csv")
+    assert rows["updates"][-1] == FLAKY.total_updates == 464
+    assert 100 < rows["skipped"][-1] < 400
+    assert all(np.isfinite(rows[name]).all() for name in ("q_value", "grad_norm", "td_error_std"))
+    assert rows["q_value"][-1] == pytest.approx(1.0, abs=0.1)  # what every episode is worth
+    episodes = read_log(result.directory / "training_log.csv")
+    assert np.isfinite(episodes["loss"]).mean() > 0.8  # the others met no good update
+    assert 0.05 < np.isnan(episodes["episode_return"]).mean() < 0.3
     last, first = load_params(result.directory), load_params(result.directory, "checkpoint_ep0")
     assert all(np.isfinite(leaf).all() for leaf in numbers(last))
     assert changed(last, first)
-    assert float(rows[-1]["q_value"]) == pytest.approx(1.0, abs=0.5)  # what every episode is worth
 
 
 class Poison:
@@ -346,30 +338,31 @@ class Poison:
 
 @pytest.mark.parametrize(("reward", "quantity"), [(jnp.nan, "loss"), (6e18, "gradient")])
 def test_a_run_that_diverged_says_why_and_can_be_resumed_from_before(
-    run_flaky, programs, tmp_path, capsys, reward, quantity
+    run_flaky, programs, monkeypatch, tmp_path, capsys, reward, quantity
 ):
+    monkeypatch.setattr(Recorder, "plot", lambda *_: None)  # slow, and not what is asked here
     poison = Poison(programs, reward)
     with pytest.raises(DivergedError) as caught:
         run_flaky(runner.run, replace(FLAKY, results_dir=str(tmp_path)), train_chunk=poison.train_chunk)
     directory = tmp_path / "run_1"
     models = directory / "models"
-    row = read(directory / "diagnostics_log.csv")[-1]
-    streak = int(row["updates"]) - poison.since
+    streak = int(read_log(directory / "diagnostics_log.csv")["updates"][-1]) - poison.since
     assert f"the {quantity} was not finite from update {poison.since} on, {streak} times in a row" in str(caught.value)
-    assert streak >= FLAKY.max_bad_updates
     assert f"{models}/diverged_ep" in str(caught.value)
+    assert streak >= FLAKY.max_bad_updates
     assert caught.value.exit_status == 3
     assert capsys.readouterr().out.splitlines()[-1] == f"run directory: {directory}"
-    assert not (directory / "lock").exists()
 
     (diverged,) = models.glob("diverged_ep*")
-    assert diverged.name == f"diverged_ep{len(read(directory / 'training_log.csv'))}"
+    assert diverged.name == f"diverged_ep{len(read_log(directory / 'training_log.csv')['loss'])}"
     assert_same_bits(load_params(directory, diverged.name), poison.params)
     assert all(np.isfinite(leaf).all() for leaf in numbers(poison.params))
     with np.load(diverged / "resume.npz") as saved:
-        assert not np.isfinite(saved["state/replay/experience/rewards"]).all()
         assert saved["state/learner/faults/since"] == poison.since
-    assert diverged not in checkpoints(models)
-    result = run_flaky(runner.resume, directory)
-    assert f"resuming {checkpoints(models)[-1].parent.name}" not in capsys.readouterr().out
-    assert read(result.directory / "diagnostics_log.csv")[-1]["updates"] == str(FLAKY.total_updates)
+        assert saved["state/replay/experience/rewards"].shape[:2] == (8, 60)
+
+    newest = checkpoints(models)[0].name
+    assert newest != diverged.name
+    run_flaky(runner.resume_run, directory)
+    assert f"resuming {newest}: " in capsys.readouterr().out
+    assert read_log(directory / "diagnostics_log.csv")["updates"][-1] == FLAKY.total_updates

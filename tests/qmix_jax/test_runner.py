@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from flax import struct
 
-from qmix_jax import runner
+from qmix_jax import loop, runner
 from qmix_jax.checkpoint import load_params
 from qmix_jax.compilation import Programs
 from qmix_jax.config import Config, ConfigError
@@ -269,7 +269,7 @@ def test_replay_beyond_the_memory_is_refused(tmp_path):
 @pytest.mark.parametrize("interval", [1, 79, 80, 90, 120, 200, 1_000])
 def test_evaluations_at_the_chunk_ends_nearest_to_the_interval(interval):
     config = replace(SETTINGS, total_episodes=160, eval_interval=interval)
-    ends = np.array(runner.chunk_ends(config))
+    ends = np.array(loop.chunk_ends(config))
     multiples = np.arange(interval, config.env_steps + 1, interval)
     nearest = {int(ends[np.abs(ends - multiple).argmin()]) for multiple in multiples}
-    assert {end for end in ends.tolist() if runner.evaluation_due(config, end)} == nearest | {config.env_steps}
+    assert {end for end in ends.tolist() if loop.evaluation_due(config, end)} == nearest | {config.env_steps}

@@ -1,0 +1,81 @@
+"""The run's chunks one after another, with as little waiting as can be."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from qmix_jax.compilation import Programs
+from qmix_jax.config import Config
+from qmix_jax.evaluation import evaluation_key
+from qmix_jax.recorder import Chunk
+from qmix_jax.state_file import named_arrays
+from qmix_jax.types import TrainState
+
+StopSignal = Callable[[], int | None]  # number of the signal that asked the run to stop, None as long as none did
+
+
+def chunk_ends(config: Config, done: int = 0) -> list[int]:
+    """Environment steps by the end of each chunk, of a run of which `done` vector steps have been made."""
+    ends = [*range(done + config.chunk_length, config.vector_steps, config.chunk_length), config.vector_steps]
+    return [end * config.num_envs for end in ends if end > done]
+
+
+def evaluation_due(config: Config, env_steps: int) -> bool:
+    """Whether the chunk that ends at `env_steps` is the one nearest to a multiple of `eval_interval`, or the last."""
+    chunk, interval = config.chunk_length * config.num_envs, config.eval_interval
+    # A multiple within half a chunk: one in (env_steps - chunk / 2, env_steps + chunk / 2].
+    nearest = (2 * env_steps + chunk) // (2 * interval) > (2 * env_steps - chunk) // (2 * interval)
+    return nearest or env_steps == config.env_steps
+
+
+class Step(NamedTuple):
+    """A chunk that has ended, and what is to become of it."""
+
+    chunk: Chunk
+    state: dict[str, np.ndarray] | None  # for a checkpoint
+    diverged: bool
+
+
+class Loop:
+    """The run's chunks, each handed over when the next one already runs: host and device work side by side."""
+
+    def __init__(self, config: Config, programs: Programs, state: TrainState, episodes: int) -> None:
+        self._config = config
+        self._programs = programs
+        self.state = state
+        self._episodes = episodes
+        self.stopped_by: int | None = None
+
+    def steps(self, stop_signal: StopSignal) -> Iterator[Step]:
+        """Train to the run's end, or until `stop_signal` gives a number or the run has diverged."""
+        config, programs, pending = self._config, self._programs, None
+        key = evaluation_key(jax.random.key(config.seed))
+        for end in chunk_ends(config, int(self.state.vector_step)):
+            self.state, log = programs.train_chunk(self.state)
+            progression = programs.snapshot(self.state.learner)
+            due = evaluation_due(config, end)
+            evaluation = programs.evaluate(progression.params, jax.random.clone(key)) if due else None
+            if pending is not None:
+                yield pending
+            # Here the host waits for the chunk; before the next one takes the state away, it is copied if need be.
+            before, self._episodes = self._episodes, self._episodes + int(np.sum(jax.device_get(log.finished)))
+            self.stopped_by = stop_signal()
+            diverged = bool(progression.faults.streak >= config.max_bad_updates)
+            last = end == config.env_steps or self.stopped_by is not None or diverged
+            save = last or self._episodes // config.save_interval > before // config.save_interval
+            state = state_arrays(config, self.state, diverged) if save else None
+            pending = Step(Chunk(end, log, progression, evaluation), state, diverged)
+            if last:
+                break
+        if pending is not None:
+            yield pending
+
+
+def state_arrays(config: Config, state: TrainState, with_replay: bool = False) -> dict[str, np.ndarray]:
+    """What resume.npz holds of the state."""
+    if not (config.checkpoint_replay or with_replay):
+        state = replace(state, replay=None)
+    return {f"state/{name}": array for name, array in named_arrays(state).items()}
