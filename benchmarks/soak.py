@@ -78,15 +78,13 @@ def start(folder: Path, flags: list[str]) -> subprocess.Popen[bytes]:
 
 def judge_samples(samples: list[Sample]) -> list[str]:
     """What grew; prints what was measured."""
-    fifth = max(1, len(samples) // 5)
-    early, late = samples[fifth : 2 * fifth], samples[-fifth:]
     problems = []
     for name in ("memory", "files", "cache_files"):
-        before, after = (float(np.median([getattr(sample, name) for sample in part])) for part in (early, late))
-        highest = max(getattr(sample, name) for sample in samples)
-        print(f"{name}: {before:.1f} in the second fifth, {after:.1f} in the last, at most {highest:.1f}")
-        if after > before * (1 + _MOST_GROWTH if name == "memory" else 1):
-            problems.append(f"{name} grew from {before:.1f} to {after:.1f}")
+        values = np.array([getattr(sample, name) for sample in samples])
+        medians = [float(np.median(part)) for part in np.array_split(values, 5)]
+        print(f"{name}: {', '.join(f'{x:.1f}' for x in medians)} (medians of fifths), at most {values.max():.1f}")
+        if medians[-1] > medians[1] * (1 + _MOST_GROWTH if name == "memory" else 1):
+            problems.append(f"{name} grew from {medians[1]:.1f} to {medians[-1]:.1f}")
     return problems
 
 

@@ -50,7 +50,9 @@ class Config:
     target_update_interval: int = setting(200, "updates between copies to the target network", at_least=1)
     max_grad_norm: float = setting(10.0, "gradients are scaled down to this global norm", above=0.0)
     adam_epsilon: float = setting(
-        2e-3, "Adam's denominator offset; large shrinks steps as gradients shrink, which steadies the policy", above=0.0
+        2e-3,
+        "Adam's denominator offset; large shrinks steps as gradients shrink, which steadies the policy",
+        at_least=1e-30,
     )
     max_bad_updates: int = setting(
         100, "updates in a row that are not finite, and so not made, before the run stops", at_least=1, changeable=True

@@ -72,10 +72,12 @@ def read_config(path: Path) -> Config:
     """
     hparams = _read_json(path)
     if hparams.get("format") != FORMAT:
-        raise ConfigError(f"{path}: format {hparams.get('format')!r}: must be {FORMAT}, as this version writes it")
+        raise ConfigError(
+            f"{path}: format {repr(hparams.get('format'))[:100]}: must be {FORMAT}, as this version writes it"
+        )
     names = [declared.name for declared in fields(Config)]
     for name in sorted(hparams.keys() - {*names, *_SECTIONS}):
-        raise ConfigError(f"{path}: {name!r}: unknown setting")
+        raise ConfigError(f"{path}: {repr(name)[:100]}: unknown setting")
     settings: dict[str, Any] = {}
     for declared in fields(Config):
         if declared.name not in hparams:

@@ -80,17 +80,20 @@ def make_learner(config: Config, spec: EnvSpec) -> Learner:
         with jax.numpy_dtype_promotion("standard"):  # optax raises floats to its int32 step count
             direction, optimizer_state = optimizer.update(vector, state.optimizer_state, weights)
         stepped = weights - learning_rate(config, state.schedule, state.updates) * direction
+
+        def if_usable(new: Any, old: Any) -> Any:
+            return jax.tree.map(lambda x, y: jnp.where(usable, x, y), new, old)
+
         # One flat vector, read and written in any case: to choose costs nothing.
-        weights, optimizer_state, metrics = jax.tree.map(
-            lambda new, old: jnp.where(usable, new, old),
+        weights, optimizer_state, metrics = if_usable(
             (stepped, optimizer_state, metrics),
             (weights, state.optimizer_state, UpdateMetrics(*[jnp.zeros(())] * len(UpdateMetrics._fields))),
         )
         params = unravel(weights)
         updates = state.updates + 1
         # A loop of one turn, or none: a select would read and write all parameters in every update.
-        copies = (usable & (updates % config.target_update_interval == 0)).astype(jnp.int32)
-        target_params = jax.lax.fori_loop(0, copies, lambda *_: params, state.target_params)
+        copies = (updates % config.target_update_interval == 0).astype(jnp.int32)
+        target_params = jax.lax.fori_loop(0, copies, lambda _, old: if_usable(params, old), state.target_params)
         return LearnerState(params, target_params, optimizer_state, updates, state.schedule, faults), metrics
 
     return Learner(

@@ -120,6 +120,7 @@ def _train(
                 if baseline is None:  # after the first progress, which it would delay
                     baseline = background.submit(_evaluate_baseline, config, environment)
                 if step.diverged:
+                    recorder.plot(title, None)
                     raise DivergedError(_divergence(directory, step))
         except KeyboardInterrupt:
             recorder.plot(title, None)

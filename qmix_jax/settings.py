@@ -8,6 +8,7 @@ from typing import Any, get_args, get_origin
 
 _MOST_INT32 = 2**31 - 1
 _MOST_FLOAT32 = (2 - 2**-23) * 2.0**127
+_MOST_VALUES = 100
 _TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
@@ -68,11 +69,13 @@ def check_setting(declared: Field[Any], value: Any) -> None:
     """
     if value is None and NoneType in get_args(declared.type):
         return
-    if is_tuple(declared) and not (isinstance(value, tuple) and value):
-        accepted = _accepted(declared)
-        raise ConfigError(f"--{declared.name} {value!r}: must be a tuple of at least one value, each {accepted}")
+    if is_tuple(declared) and not (isinstance(value, tuple) and 0 < len(value) <= _MOST_VALUES):
+        raise ConfigError(
+            f"--{declared.name} {_shortened(value)}: must be a tuple of at least one value and at most {_MOST_VALUES}, "
+            f"each {_accepted(declared)}"
+        )
     for element in value if is_tuple(declared) else (value,):
-        check_value(declared, element, element)
+        check_value(declared, element, _shortened(element))
 
 
 def check_value(declared: Field[Any], value: Any, shown: Any) -> None:
@@ -83,6 +86,11 @@ def check_value(declared: Field[Any], value: Any, shown: Any) -> None:
     """
     if not (_has_type(value, scalar_type(declared)) and _within(value, declared.metadata)):
         raise ConfigError(f"--{declared.name} {shown}: must be {_accepted(declared)}")
+
+
+def _shortened(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 def _has_type(value: Any, kind: type) -> bool:

@@ -62,7 +62,7 @@ def load_arrays(path: Path, template: Any, absent: str | None = None) -> Any:
         raise
     except Exception as error:  # zipfile raises all kinds
         raise DamagedError(f"{path.name}: {error}") from None
-    filled = [arrays.get(name, np.zeros(leaf.shape, leaf.dtype)) for name, leaf in wanted.items()]
+    filled = [arrays[name] if name in arrays else np.zeros(leaf.shape, leaf.dtype) for name, leaf in wanted.items()]
     return jax.tree.map(_from_numbers, template, jax.tree.unflatten(structure, filled))
 
 

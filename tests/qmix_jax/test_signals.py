@@ -99,6 +99,9 @@ def test_a_request_needs_no_stderr(start, lost):
     process.stdout.readline()
     process.send_signal(signal.SIGINT)
     assert int(process.stdout.readline()) == signal.SIGINT
+    time.sleep(0.15)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(10) == 130
 
 
 def test_everything_is_as_before_after_leaving():
