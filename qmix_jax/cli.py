@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, fields
 from difflib import get_close_matches
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         diverged, 4 when it could not write, 1 for anything else; 130 after Ctrl-C and 143 after SIGTERM.
     """
     parser = _make_parser()
+    for stream in (sys.stdout, sys.stderr):  # a folder's name may hold bytes that are no text
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         arguments = _parse(parser, sys.argv[1:] if argv is None else argv)
         if arguments.pop("help"):
@@ -166,6 +170,7 @@ def _normalise(argument: str) -> str:
     """Hyphens in a flag's name become underscores; a leading space keeps argparse from taking -1e-3 for a flag."""
     if argument.startswith("--"):
         name, equals, value = argument[2:].partition("=")
+        value = " --" if value == "--" else value  # argparse would drop it
         return f"--{name.replace('-', '_')}{equals}{value}"
     try:
         float(argument)
