@@ -127,10 +127,12 @@ def test_a_signal_ends_a_run_well(folder, whole, number):
     run = folder / number.name / "run_1"
     process = start(folder, *FLAGS, "--results_dir", number.name)
     wait_until(process, (run / "training_log.csv").exists)  # it compiles
+    process.send_signal(signal.SIGSTOP)  # so that it does not end meanwhile
     out, err = train(folder, "--resume", str(run), status=2)
     assert f"must not be in use, but process {process.pid} on host " in err
     assert out == ""
     process.send_signal(number)
+    process.send_signal(signal.SIGCONT)
     out, err = process.communicate()
     assert process.returncode == 128 + number
     assert f"{number.name}: saving after the running chunk; again to leave at once" in err
@@ -155,7 +157,7 @@ def test_a_second_signal_leaves_at_once_and_spoils_nothing(folder, whole):
     process.communicate()
     assert process.returncode == 130
     assert time.monotonic() - sent < 2
-    train(folder, "--resume", str(run))  # it had not begun: nothing but its settings is there
+    train(folder, "--resume", str(run))  # it may not have begun: then nothing but its settings is there
     assert_same_run(run, whole)
 
 
