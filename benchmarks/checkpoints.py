@@ -14,7 +14,10 @@ from typing import Any
 from measuring import ROOT, finish, make_options, make_parser, ratio, spread, table
 
 _FLAGS = ["--num_envs", "512"]
-_QUICK_FLAGS = ["--num_envs", "8", "--total_episodes", "64", "--max_steps_per_ep", "20", "--min_buffer_size", "100"]
+# Several chunks: the first and the last row must not be the same.
+_QUICK_FLAGS = (
+    "--num_envs 8 --total_episodes 64 --max_steps_per_ep 20 --min_buffer_size 100 --eval_interval 160".split()
+)
 _NEVER = 2**31 - 1
 
 
