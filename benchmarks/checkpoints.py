@@ -4,7 +4,6 @@ The default run with `--save_interval 100` and without checkpoints on the way, i
 last row of `timing.csv`, which neither start nor end of a process blurs.
 """
 
-import csv
 import subprocess
 import sys
 import tempfile
@@ -12,6 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from measuring import ROOT, finish, make_options, make_parser, ratio, spread, table
+
+from qmix_jax.checkpoint import checkpoints
+from qmix_jax.records import read_log
+from qmix_jax.run_directory import RunDirectory
 
 _FLAGS = ["--num_envs", "512"]
 # Several chunks: the first and the last row must not be the same.
@@ -26,10 +29,9 @@ def time_run(flags: list[str], save_interval: int) -> tuple[float, int]:
     with tempfile.TemporaryDirectory() as results:
         command = [sys.executable, "train.py", *flags, "--save_interval", str(save_interval), "--results_dir", results]
         subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-        run = Path(results) / "run_1"
-        with (run / "timing.csv").open() as file:
-            seconds = [float(row["seconds"]) for row in csv.DictReader(file)]
-        return seconds[-1] - seconds[0], len(list(run.glob("models/checkpoint_ep*")))
+        run = RunDirectory(Path(results) / "run_1")
+        seconds = read_log(run.timing)["seconds"]
+        return float(seconds[-1] - seconds[0]), len(checkpoints(run.models))
 
 
 def measure(flags: list[str], rounds: int) -> dict[str, Any]:

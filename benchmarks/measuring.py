@@ -94,6 +94,11 @@ def peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
+def has_rows(log: Path) -> bool:
+    """Whether a run's CSV file has more than its header."""
+    return log.exists() and log.read_text().count("\n") > 1
+
+
 def machine() -> dict[str, Any]:
     """What the figures depend on."""
     packages = {}

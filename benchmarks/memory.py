@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-from measuring import ROOT, finish, make_parser, number, spread, table
+from measuring import ROOT, finish, has_rows, make_parser, number, spread, table
 from processes import run_alone
 
 from qmix_jax.compilation import compile_programs, enable_compilation_cache
@@ -54,7 +54,7 @@ def measure_run(flags: list[str], cache: str) -> tuple[Measured, Config]:
         while True:
             # The peak is at least that of this process, which the run began as a copy of: it must stay small.
             pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-            if first_progress != first_progress and _has_rows(timing):
+            if first_progress != first_progress and has_rows(timing):
                 first_progress = time.perf_counter() - started
             if pid:
                 break
@@ -65,10 +65,6 @@ def measure_run(flags: list[str], cache: str) -> tuple[Measured, Config]:
         unit = 2**20 if sys.platform == "darwin" else 2**10
         measured = Measured(first_progress, time.perf_counter() - started, usage.ru_maxrss / unit)
         return measured, read_config(Path(results) / "run_1" / "configs" / "hparams.json")
-
-
-def _has_rows(path: Path) -> bool:
-    return path.exists() and path.read_text().count("\n") > 1
 
 
 def compile_seconds(config: Config) -> float:

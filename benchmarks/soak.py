@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from measuring import ROOT
+from measuring import ROOT, has_rows
 
-from qmix_jax.checkpoint import checkpoints
+from qmix_jax.checkpoint import RESUME_ARRAYS, RESUME_NOTES, checkpoints
 from qmix_jax.integrity import check_sums
 from qmix_jax.records import read_log
 from qmix_jax.run_directory import RunDirectory
@@ -57,7 +57,7 @@ def watch(flags: list[str], folder: Path, seconds: float) -> tuple[list[Sample],
     cache = folder / "cache"
     process = start(folder, [*flags, "--results_dir", str(folder / "results")])
     timing = RunDirectory(folder / "results" / "run_1").timing
-    while process.poll() is None and not (timing.exists() and timing.read_text().count("\n") > 1):
+    while process.poll() is None and not has_rows(timing):
         time.sleep(0.1)
     time.sleep(_WARM_UP)
     began, samples = time.monotonic(), []
@@ -99,7 +99,7 @@ def judge_run(run: Path, status: int) -> list[str]:
         problems.append(f"{len(episodes['episode'])} rows of {timing['episodes'][-1]:.0f} episodes")
     found = checkpoints(directory.models)
     for path in found:
-        check_sums(path, optional=("resume.npz", "resume.json"))
+        check_sums(path, optional=(RESUME_ARRAYS, RESUME_NOTES))
     steps, updates, seconds = (timing[name][-1] for name in ("env_steps", "updates", "seconds"))
     print(
         f"{steps:.0f} environment steps, {updates:.0f} updates, {len(episodes['episode'])} episodes, "

@@ -19,7 +19,7 @@ import jax
 import numpy as np
 
 from qmix_jax.errors import CannotWriteError
-from qmix_jax.integrity import check_sums, read_text, sync_folder, write_sums
+from qmix_jax.integrity import check_sums, read_text, sync, write_sums
 from qmix_jax.settings import DamagedError
 from qmix_jax.state_file import save_arrays
 from qmix_jax.types import Params
@@ -214,7 +214,7 @@ def _take_name(new: Path, name: Path) -> None:
     elif name.exists():
         _clear_away(name)
     new.rename(name)
-    sync_folder(name.parent)
+    sync(name.parent)
     if replaced.exists():
         _clear_away(replaced)
 

@@ -10,6 +10,7 @@ from qmix_jax.settings import ConfigError, check_setting, setting
 
 __all__ = ["Config", "ConfigError"]
 
+BUDGETS = ("total_episodes", "total_steps")  # of these settings, one is given
 _LONGEST_CHUNK = 20_000  # environment steps; progress, checkpoints and Ctrl-C wait for the end of a chunk
 
 

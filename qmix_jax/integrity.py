@@ -16,9 +16,9 @@ def write_sums(folder: Path) -> None:
     sums = {path: _digest(folder / path) for path in _files(folder)}
     (folder / SUMS).write_text("".join(f"{digest}  {path}\n" for path, digest in sums.items()))
     for path in [*sums, SUMS]:
-        _sync(folder / path)
+        sync(folder / path)
     for path, _, _ in os.walk(folder):
-        _sync(Path(path))
+        sync(Path(path))
 
 
 def check_sums(folder: Path, optional: Collection[str] = ()) -> None:
@@ -73,11 +73,6 @@ def read_text(path: Path) -> str:
         raise DamagedError(f"{path.name} is not text: {error.reason}") from None
 
 
-def sync_folder(folder: Path) -> None:
-    """Bring a folder's list of names to the disk, after a rename in it."""
-    _sync(folder)
-
-
 def _files(folder: Path) -> list[str]:
     """Relative paths of all files below `folder`, sorted; a link would lead out of it."""
     found = []
@@ -98,7 +93,8 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Bring a file's content, or a folder's list of names, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

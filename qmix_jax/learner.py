@@ -15,6 +15,7 @@ from qmix_jax.faults import judge_update, no_faults
 from qmix_jax.mixers import QMixer
 from qmix_jax.networks import Agents, make_agents
 from qmix_jax.schedule import initial_schedule, learning_rate
+from qmix_jax.selection import select
 from qmix_jax.sharding import mean_over_devices
 from qmix_jax.targets import td_target
 from qmix_jax.types import Array, LearnerState, Params, Transition, UpdateMetrics
@@ -80,20 +81,17 @@ def make_learner(config: Config, spec: EnvSpec) -> Learner:
         with jax.numpy_dtype_promotion("standard"):  # optax raises floats to its int32 step count
             direction, optimizer_state = optimizer.update(vector, state.optimizer_state, weights)
         stepped = weights - learning_rate(config, state.schedule, state.updates) * direction
-
-        def if_usable(new: Any, old: Any) -> Any:
-            return jax.tree.map(lambda x, y: jnp.where(usable, x, y), new, old)
-
         # One flat vector, read and written in any case: to choose costs nothing.
-        weights, optimizer_state, metrics = if_usable(
+        weights, optimizer_state, metrics = select(
+            usable,
             (stepped, optimizer_state, metrics),
-            (weights, state.optimizer_state, UpdateMetrics(*[jnp.zeros(())] * len(UpdateMetrics._fields))),
+            (weights, state.optimizer_state, jax.tree.map(jnp.zeros_like, metrics)),
         )
         params = unravel(weights)
         updates = state.updates + 1
         # A loop of one turn, or none: a select would read and write all parameters in every update.
         copies = (updates % config.target_update_interval == 0).astype(jnp.int32)
-        target_params = jax.lax.fori_loop(0, copies, lambda _, old: if_usable(params, old), state.target_params)
+        target_params = jax.lax.fori_loop(0, copies, lambda _, old: select(usable, params, old), state.target_params)
         return LearnerState(params, target_params, optimizer_state, updates, state.schedule, faults), metrics
 
     return Learner(

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -31,14 +30,6 @@ def evaluation_due(config: Config, env_steps: int) -> bool:
     return nearest or env_steps == config.env_steps
 
 
-class Step(NamedTuple):
-    """A chunk that has ended, and what is to become of it."""
-
-    chunk: Chunk
-    state: dict[str, np.ndarray] | None  # for a checkpoint
-    diverged: bool
-
-
 class Loop:
     """The run's chunks, each handed over when the next one already runs: host and device work side by side."""
 
@@ -49,7 +40,7 @@ class Loop:
         self._episodes = episodes
         self.stopped_by: int | None = None
 
-    def steps(self, stop_signal: StopSignal) -> Iterator[Step]:
+    def chunks(self, stop_signal: StopSignal) -> Iterator[Chunk]:
         """Train to the run's end, or until `stop_signal` gives a number or the run has diverged."""
         config, programs, pending = self._config, self._programs, None
         key = evaluation_key(jax.random.key(config.seed))
@@ -67,7 +58,7 @@ class Loop:
             last = end == config.env_steps or self.stopped_by is not None or diverged
             save = last or self._episodes // config.save_interval > before // config.save_interval
             state = state_arrays(config, self.state, diverged) if save else None
-            pending = Step(Chunk(end, log, progression, evaluation), state, diverged)
+            pending = Chunk(end, log, progression, evaluation, state, diverged)
             if last:
                 break
         if pending is not None:

@@ -4,9 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from qmix_jax.config import Config, ConfigError
-
-_BUDGETS = ("total_episodes", "total_steps")
+from qmix_jax.config import BUDGETS, Config, ConfigError
 
 
 class Preset(NamedTuple):
@@ -81,6 +79,6 @@ def preset_config(name: str, **settings: Any) -> Config:
     if name not in PRESETS:
         raise ConfigError(f"--preset {name}: must be one of {', '.join(PRESETS)}")
     preset = dict(PRESETS[name].settings)
-    if any(budget in settings for budget in _BUDGETS):
-        preset = {key: value for key, value in preset.items() if key not in _BUDGETS}
+    if any(budget in settings for budget in BUDGETS):
+        preset = {key: value for key, value in preset.items() if key not in BUDGETS}
     return Config(**{**preset, **settings})

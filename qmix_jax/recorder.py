@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from typing import Any, NamedTuple, Self
 
 import jax
+import numpy as np
 
 from qmix_jax.checkpoint import BEST, FINAL, Checkpoints, ResumeData, checkpoint_name
 from qmix_jax.config import Config
@@ -30,12 +31,14 @@ DIVERGED = "diverged_ep"  # and the number of episodes: a checkpoint to look at,
 
 
 class Chunk(NamedTuple):
-    """What one compiled call left on the device."""
+    """What one compiled call left on the device, and what is to become of it."""
 
     env_steps: int  # environment steps by its end
     log: EpisodeLog  # arrays [C, E]
     progression: Progression
     evaluation: Evaluation | None  # greedy policy at the chunk's end, None where none was due
+    state: dict[str, np.ndarray] | None  # the TrainState at its end, on the host, where a checkpoint is due
+    diverged: bool  # whether that is a state to look at, and not to go on from
 
 
 class Recorder:
@@ -87,17 +90,11 @@ class Recorder:
         elif self._best_score > -math.inf:
             self._checkpoints.save(BEST, self._best)
 
-    def record(self, chunk: Chunk, state: Any, diverged: bool = False) -> None:
-        """Write what the next chunk of the run did.
-
-        Args:
-            chunk: on the device.
-            state: the TrainState at its end as `named_arrays`, where a checkpoint is due; else None.
-            diverged: whether that is a state to look at, and not to go on from.
-        """
+    def record(self, chunk: Chunk) -> None:
+        """Write what the next chunk of the run did."""
         if not self._env_steps:
             self._checkpoints.wait()  # a run that has rows can be resumed
-        env_steps, log, progression, evaluation = jax.device_get(chunk)
+        env_steps, log, progression, evaluation = jax.device_get(chunk[:4])
         rows = finished_episodes(log, self._episodes)
         self._env_steps = env_steps
         self._episodes += len(rows.episode)
@@ -107,9 +104,9 @@ class Recorder:
         updates, skipped = int(progression.updates), int(progression.faults.skipped)
         self._diagnostics_log.write_row(diagnostic_row(env_steps, updates, skipped, log, self._q_bound).values())
         self._timing.write_row((env_steps, updates, self._episodes, self._seconds()))
-        if state is not None:
-            name = f"{DIVERGED}{self._episodes}" if diverged else checkpoint_name(self._episodes)
-            self._save(name, progression.params, state)
+        if chunk.state is not None:
+            name = f"{DIVERGED}{self._episodes}" if chunk.diverged else checkpoint_name(self._episodes)
+            self._save(name, progression.params, chunk.state)
         self._checkpoints.check()
         self._progress.update(env_steps, log, rows, row)
 

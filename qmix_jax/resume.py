@@ -7,16 +7,17 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+
 from qmix_jax.checkpoint import RESUME_ARRAYS, RESUME_NOTES, WRITING, checkpoints
-from qmix_jax.config import Config
+from qmix_jax.config import BUDGETS, Config
 from qmix_jax.hparams import read_config
 from qmix_jax.integrity import check_no_links, check_sums, read_text
 from qmix_jax.run_directory import RunDirectory
 from qmix_jax.settings import ConfigError, DamagedError
 from qmix_jax.state_file import load_arrays
+from qmix_jax.trainer import Trainer
 from qmix_jax.types import Params, TrainState
-
-_BUDGETS = ("total_episodes", "total_steps")
 
 
 def _is_count(value: Any) -> bool:
@@ -45,6 +46,12 @@ class Saved(NamedTuple):
     best: Params  # parameters of best_model
 
 
+def saved_template(trainer: Trainer) -> Saved:
+    """Shapes and dtypes of what a checkpoint of this trainer holds."""
+    state = jax.eval_shape(trainer.init, jax.random.key(0))
+    return Saved(state, state.learner.params)
+
+
 class ResumePoint(NamedTuple):
     """A checkpoint, read and found whole."""
 
@@ -71,9 +78,9 @@ def resumed_config(directory: RunDirectory, changes: Mapping[str, Any]) -> Confi
     declared = {field.name: field for field in fields(Config)}
     for name, value in changes.items():
         old = getattr(config, name)
-        if value != old and name not in _BUDGETS and not declared[name].metadata["changeable"]:
+        if value != old and name not in BUDGETS and not declared[name].metadata["changeable"]:
             raise ConfigError(f"--{name} {value}: must stay {old} when the run is resumed")
-    budgets = [f"--{name} {changes[name]}" for name in _BUDGETS if name in changes]
+    budgets = [f"--{name} {changes[name]}" for name in BUDGETS if name in changes]
     if len(budgets) > 1:
         raise ConfigError(f"{' and '.join(budgets)}: give only one of them")
     if budgets:  # the other one no longer counts, and epsilon goes on falling as it did
@@ -91,8 +98,9 @@ def resumed_config(directory: RunDirectory, changes: Mapping[str, Any]) -> Confi
 def has_begun(directory: RunDirectory) -> bool:
     """Whether the run has written a checkpoint or a row. A run that was killed before that begins anew."""
     try:
-        rows = any(log.exists() and log.read_bytes().count(b"\n") > 1 for log in directory.logs)
-        return rows or any(WRITING not in path.name for path in directory.models.iterdir())
+        if any(WRITING not in path.name for path in directory.models.iterdir()):
+            return True
+        return any(log.exists() and log.read_bytes().count(b"\n") > 1 for log in directory.logs)
     except OSError:
         return True
 

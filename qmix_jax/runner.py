@@ -23,10 +23,10 @@ from qmix_jax.evaluation import evaluate_baseline, evaluation_key, extra_names
 from qmix_jax.faults import QUANTITIES
 from qmix_jax.hparams import describe_run, start_lines, write_hparams
 from qmix_jax.lock import RunLock
-from qmix_jax.loop import Loop, Step, StopSignal, state_arrays
-from qmix_jax.recorder import DIVERGED, Recorder
+from qmix_jax.loop import Loop, StopSignal, state_arrays
+from qmix_jax.recorder import DIVERGED, Chunk, Recorder
 from qmix_jax.replay import transition_bytes
-from qmix_jax.resume import ResumePoint, Saved, find_resume_point, has_begun, resumed_config
+from qmix_jax.resume import ResumePoint, find_resume_point, has_begun, resumed_config, saved_template
 from qmix_jax.run_directory import RunDirectory, create_run_directory
 from qmix_jax.schedule import extend_schedule
 from qmix_jax.settings import DamagedError
@@ -115,13 +115,13 @@ def _train(
         loop = Loop(config, programs, state, 0 if point is None else point.notes["episodes"])
         baseline = None
         try:
-            for step in loop.steps(stop_signal):
-                recorder.record(step.chunk, step.state, step.diverged)
+            for chunk in loop.chunks(stop_signal):
+                recorder.record(chunk)
                 if baseline is None:  # after the first progress, which it would delay
                     baseline = background.submit(_evaluate_baseline, config, environment)
-                if step.diverged:
+                if chunk.diverged:
                     recorder.plot(title, None)
-                    raise DivergedError(_divergence(directory, step))
+                    raise DivergedError(_divergence(directory, chunk))
         except KeyboardInterrupt:
             recorder.plot(title, None)
             raise
@@ -146,8 +146,7 @@ def _resume_point(config: Config, environment: Environment, directory: RunDirect
         for log in directory.logs:
             log.unlink(missing_ok=True)
         return None
-    state = jax.eval_shape(make_trainer(config, environment).init, jax.random.key(0))
-    point = find_resume_point(directory, Saved(state, state.learner.params))
+    point = find_resume_point(directory, saved_template(make_trainer(config, environment)))
     return point._replace(checkpoint=clear_models(directory.models, point.checkpoint))
 
 
@@ -183,12 +182,12 @@ def _resume_lines(config: Config, point: ResumePoint) -> list[str]:
     return lines
 
 
-def _divergence(directory: RunDirectory, step: Step) -> str:
-    faults = step.chunk.progression.faults
-    assert step.state is not None
+def _divergence(directory: RunDirectory, chunk: Chunk) -> str:
+    faults = chunk.progression.faults
+    assert chunk.state is not None
     culprits = [
         f"{int(np.sum(~np.isfinite(array)))} {name.rpartition('/')[2]} in replay"
-        for name, array in step.state.items()
+        for name, array in chunk.state.items()
         if name.startswith("state/replay/") and array.dtype.kind == "f" and not np.isfinite(array).all()
     ]
     also = f"; not finite either: {', '.join(culprits)}" if culprits else ""

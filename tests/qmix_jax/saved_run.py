@@ -13,7 +13,7 @@ from qmix_jax.config import Config
 from qmix_jax.environments import make_environment
 from qmix_jax.hparams import describe_run, write_hparams
 from qmix_jax.integrity import SUMS
-from qmix_jax.resume import Saved
+from qmix_jax.resume import Saved, saved_template
 from qmix_jax.run_directory import create_run_directory
 from qmix_jax.state_file import named_arrays
 from qmix_jax.trainer import make_trainer
@@ -37,8 +37,7 @@ MODELS = (BEST, FINAL, *map(checkpoint_name, EPISODES))
 @cache
 def template():
     """Return shapes and dtypes of what resume.npz holds."""
-    state = jax.eval_shape(make_trainer(CONFIG, make_environment(CONFIG)).init, jax.random.key(0))
-    return Saved(state, state.learner.params)
+    return saved_template(make_trainer(CONFIG, make_environment(CONFIG)))
 
 
 @cache

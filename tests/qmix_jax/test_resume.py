@@ -17,7 +17,7 @@ import pytest
 from qmix_jax.checkpoint import checkpoints, load_params
 from qmix_jax.environments import make_environment
 from qmix_jax.integrity import SUMS
-from qmix_jax.resume import Saved, find_resume_point, resumed_config
+from qmix_jax.resume import find_resume_point, resumed_config, saved_template
 from qmix_jax.run_directory import RunDirectory
 from qmix_jax.settings import ConfigError
 from qmix_jax.trainer import make_trainer
@@ -196,8 +196,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(folder, whole,
 def find(run):
     directory = RunDirectory(run)
     config = resumed_config(directory, {})
-    state = jax.eval_shape(make_trainer(config, make_environment(config)).init, jax.random.key(0))
-    return find_resume_point(directory, Saved(state, state.learner.params))
+    return find_resume_point(directory, saved_template(make_trainer(config, make_environment(config))))
 
 
 def test_a_larger_budget_goes_on_from_where_the_schedules_stand(folder, whole):
