@@ -67,6 +67,12 @@ class Config:
     epsilon_decay_steps: int | None = setting(
         None, "environment steps of the linear decay, three quarters of the run where it is not set", at_least=1
     )
+    epsilon_spread: float = setting(
+        0.8,
+        "agents' decays differ in length, evenly from 1 - X of it to all of it, by agent and environment; 0: all alike",
+        at_least=0.0,
+        at_most=1.0,
+    )
     greedy_envs: float = setting(
         0.25,
         "share of the environments that end at epsilon 0: replay then has what the greedy policy meets",

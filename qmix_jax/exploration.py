@@ -7,7 +7,7 @@ import numpy as np
 from qmix_jax.types import Array, Exploration
 
 
-def linear_epsilon(env_steps: Array, start: float, end: float | Array, decay_steps: int) -> Array:
+def linear_epsilon(env_steps: Array, start: float, end: float | Array, decay_steps: float | Array) -> Array:
     """Exploration rate after int32[] `env_steps`: linear from `start` to `end` over `decay_steps`. float32."""
     fraction = jnp.minimum(env_steps.astype(jnp.float32) / decay_steps, 1.0)
     return start + fraction * (end - start)
@@ -20,6 +20,18 @@ def final_epsilons(num_envs: int, greedy_envs: float, epsilon_end: float) -> Arr
     and the policy never learns what it costs to stay.
     """
     return jnp.where(jnp.arange(num_envs) < round(greedy_envs * num_envs), 0.0, epsilon_end)
+
+
+def decay_shares(num_envs: int, num_agents: int, spread: float) -> Array:
+    """Each agent's share of the decay's length, from 1 - `spread` to 1. float32[E, N].
+
+    A team whose agents all explore alike never tries a long way of one while the others do what they already can. Here
+    every mixture of eager and settled agents is somewhere among the environments: a Latin hypercube sample (McKay et
+    al. 1979), for every agent evenly spread over the environments, in an order of its own.
+    """
+    generator = np.random.default_rng(0)
+    ranks = np.stack([generator.permutation(num_envs) for _ in range(num_agents)], axis=-1)
+    return jnp.asarray(1.0 - spread * (ranks + 0.5) / num_envs, jnp.float32)
 
 
 def greedy_action(q_values: Array, action_mask: Array) -> Array:

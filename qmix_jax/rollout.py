@@ -20,7 +20,7 @@ def choose_actions(
         exploration: what the agents are repeating, int32[E, N] each.
         q_values: float32[N, E, A], agent-major as networks give them.
         action_mask: bool[E, N, A].
-        epsilon: float32[E], each environment's exploration rate.
+        epsilon: float32[E, N], exploration rates.
         longest: most steps that a random action is repeated.
 
     Returns:
@@ -28,7 +28,7 @@ def choose_actions(
     """
     num_envs, num_agents, _ = action_mask.shape
     uniforms = jax.random.uniform(key, (num_envs, num_agents, 2))
-    over_agents = jax.vmap(extended_action, in_axes=(0, 0, 0, 0, None, None))
+    over_agents = jax.vmap(extended_action, in_axes=(0, 0, 0, 0, 0, None))
     over_envs = jax.vmap(over_agents, in_axes=(0, 0, 1, 0, 0, None))
     return over_envs(uniforms, exploration, q_values, action_mask, epsilon, longest)
 

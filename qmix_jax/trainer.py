@@ -13,7 +13,7 @@ from env_jax.types import Environment, TimeStep
 from qmix_jax.config import Config
 from qmix_jax.episodes import advance_episodes, empty_log, init_episodes
 from qmix_jax.evaluation import evaluate
-from qmix_jax.exploration import final_epsilons, free_exploration, greedy_action, linear_epsilon
+from qmix_jax.exploration import decay_shares, final_epsilons, free_exploration, greedy_action, linear_epsilon
 from qmix_jax.learner import Learner, make_learner
 from qmix_jax.replay import Replay, make_replay, make_transition
 from qmix_jax.rollout import choose_actions, step_environments
@@ -63,7 +63,8 @@ def make_trainer(config: Config, environment: Environment) -> Trainer:
 
             # A loop of one turn, or none after the run's end: so that the last chunk can be shorter.
             turns = (state.vector_step < config.vector_steps).astype(jnp.int32)
-            log = empty_log(num_envs, jnp.mean(exploration_rates(config, state.vector_step)))
+            epsilons = exploration_rates(config, spec.num_agents, state.vector_step)
+            log = empty_log(num_envs, jnp.mean(epsilons))
             return jax.lax.fori_loop(0, turns, step, (state, log))
 
         return jax.lax.scan(body, state, length=config.chunk_length)
@@ -88,7 +89,7 @@ def vector_step(
     key, step_key = jax.random.split(state.key)
     action_key, env_key, update_key = jax.random.split(own_key(step_key, config.num_devices), 3)
     q_values = learner.q_values(state.learner.params, state.time_step.observations)
-    epsilons = exploration_rates(config, state.vector_step)
+    epsilons = exploration_rates(config, environment.spec.num_agents, state.vector_step)
     exploration, actions = choose_actions(
         action_key, state.exploration, q_values, state.time_step.action_mask, epsilons, config.explore_repeat
     )
@@ -130,10 +131,12 @@ def vector_step(
     return state, log
 
 
-def exploration_rates(config: Config, step: Array) -> Array:
-    """Share of random actions in vector step int32[] `step` (from 0), by environment of a device. float32[E]."""
-    ends = final_epsilons(config.num_envs // config.num_devices, config.greedy_envs, config.epsilon_end)
-    return linear_epsilon(step * config.num_envs, config.epsilon_start, ends, config.exploration_steps)
+def exploration_rates(config: Config, num_agents: int, step: Array) -> Array:
+    """Each agent's share of random actions in vector step int32[] `step` (from 0), of a device. float32[E, N]."""
+    num_envs = config.num_envs // config.num_devices
+    ends = final_epsilons(num_envs, config.greedy_envs, config.epsilon_end)
+    decay_steps = config.exploration_steps * decay_shares(num_envs, num_agents, config.epsilon_spread)
+    return linear_epsilon(step * config.num_envs, config.epsilon_start, ends[:, None], decay_steps)
 
 
 def updates_due(config: Config, step: Array, replay_start: Array) -> Array:

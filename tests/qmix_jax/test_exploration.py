@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from qmix_jax.exploration import (
+    decay_shares,
     epsilon_greedy_action,
     extended_action,
     greedy_action,
@@ -31,6 +32,21 @@ def test_epsilon_falls_in_a_line_and_stays(env_steps, epsilon):
     value = linear_epsilon(jnp.int32(env_steps), 1.0, 0.2, 1000)
     assert value.dtype == jnp.float32
     assert value == pytest.approx(epsilon, rel=1e-6)
+
+
+@pytest.mark.parametrize("spread", [0.8, 1.0])
+def test_decays_of_every_agent_are_evenly_spread_and_mixed_over_the_environments(spread):
+    shares = np.asarray(decay_shares(500, 4, spread))
+    expected = 1 - spread * (np.arange(500) + 0.5) / 500
+    for agent in range(4):
+        np.testing.assert_allclose(np.sort(shares[:, agent])[::-1], expected, rtol=1e-5)
+    assert (shares > 0).all()
+    correlation = np.corrcoef(np.concatenate([shares, np.arange(500)[:, None]], axis=1).T)
+    assert np.abs(correlation - np.eye(5)).max() < 0.15
+
+
+def test_decays_without_a_spread_are_all_of_one_length():
+    np.testing.assert_array_equal(decay_shares(3, 2, 0.0), np.ones((3, 2)))
 
 
 def test_epsilon_may_rise_or_stay():

@@ -7,7 +7,7 @@ import pytest
 from helpers import quick_jit, small_config
 from probes import Corridor
 
-from qmix_jax.exploration import final_epsilons, free_exploration
+from qmix_jax.exploration import decay_shares, final_epsilons, free_exploration
 from qmix_jax.rollout import choose_actions, step_environments
 from qmix_jax.trainer import make_trainer
 
@@ -47,7 +47,7 @@ def test_actions_are_chosen_for_each_agent_of_each_environment():
     mask = np.array(jax.random.bernoulli(jax.random.key(1), 0.6, (ENVS, 2, 3)))
     mask[..., 0] |= ~mask.any(axis=-1)
     _, actions = choose_actions(
-        jax.random.key(2), free_exploration(ENVS, 2), q_values, jnp.asarray(mask), jnp.zeros(ENVS), 8
+        jax.random.key(2), free_exploration(ENVS, 2), q_values, jnp.asarray(mask), jnp.zeros((ENVS, 2)), 8
     )
     expected = np.where(mask, np.swapaxes(q_values, 0, 1), -np.inf).argmax(axis=-1)
     np.testing.assert_array_equal(actions, expected)
@@ -57,7 +57,7 @@ def test_actions_are_chosen_for_each_agent_of_each_environment():
 def test_agents_and_environments_explore_independently():
     mask = jnp.ones((2000, 2, 3), bool)
     free, zeros, key = free_exploration(2000, 2), jnp.zeros((2, 2000, 3)), jax.random.key(2)
-    exploration, actions = choose_actions(key, free, zeros, mask, jnp.ones(2000), 3)
+    exploration, actions = choose_actions(key, free, zeros, mask, jnp.ones((2000, 2)), 3)
     joint = np.bincount(3 * np.asarray(actions[:, 0]) + actions[:, 1], minlength=9) / 2000
     np.testing.assert_allclose(joint, 1 / 9, atol=0.03)
     np.testing.assert_array_equal(exploration.action, actions)
@@ -67,16 +67,17 @@ def test_agents_and_environments_explore_independently():
     np.testing.assert_allclose(joint, np.outer(marginal, marginal).ravel(), atol=0.03)
 
 
-def test_every_environment_has_its_own_exploration_rate():
-    """A third of them explores always, the others never; the share of random actions of the greedy ones is 0."""
+def test_every_agent_of_every_environment_has_its_own_exploration_rate():
+    """Of a third of the environments agent 1 explores always; nobody else does."""
     mask, q_values = jnp.ones((900, 2, 3), bool), jnp.zeros((2, 900, 3)).at[..., 2].set(1.0)
-    epsilons = final_epsilons(900, 2 / 3, 1.0)
+    epsilons = final_epsilons(900, 2 / 3, 1.0)[:, None] * jnp.array([[0.0, 1.0]])
     _, actions = choose_actions(jax.random.key(2), free_exploration(900, 2), q_values, mask, epsilons, 3)
     assert (actions[:600] == 2).all()
-    assert (actions[600:] == 2).mean() == pytest.approx(1 / 3, abs=0.06)
+    assert (actions[:, 0] == 2).all()
+    assert (actions[600:, 1] == 2).mean() == pytest.approx(1 / 3, abs=0.09)
 
 
-STEPS, NUM_ENVS, GAMMA = 40, 5, 0.9
+STEPS, NUM_ENVS, GAMMA, SPREAD = 40, 5, 0.9, 0.5
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +95,7 @@ def run():
         epsilon_end=0.5,
         epsilon_decay_steps=STEPS * NUM_ENVS // 2,
         greedy_envs=0.4,
+        epsilon_spread=SPREAD,
     )
     trainer = make_trainer(config, env)
     state, log = quick_jit(lambda key: trainer.train_chunk(trainer.init(key)))(jax.random.key(0))
@@ -143,10 +145,12 @@ def test_every_finished_episode_is_logged(run):
 
 
 def test_epsilon_falls_with_the_steps_of_all_environments(run):
-    """Over half the run, which is 100 environment steps: three environments from 1 to 1/2, two from 1 to 0."""
+    """Over half the run, 100 environment steps, or less: three environments from 1 to 1/2, two from 1 to 0."""
     _, _, log = run
-    decayed = np.minimum(np.arange(STEPS) * NUM_ENVS / 100, 1)
-    np.testing.assert_allclose(log.epsilon, (3 * (1 - 0.5 * decayed) + 2 * (1 - decayed)) / 5, rtol=1e-5)
+    decay_steps = 100 * np.asarray(decay_shares(NUM_ENVS, 2, SPREAD))
+    decayed = np.minimum(np.arange(STEPS)[:, None, None] * NUM_ENVS / decay_steps, 1)
+    falls = np.array([1.0, 1.0, 0.5, 0.5, 0.5])[:, None] * decayed
+    np.testing.assert_allclose(log.epsilon, 1 - falls.mean(axis=(1, 2)), rtol=1e-5)
 
 
 def test_losses_belong_to_the_episodes_time(run):
