@@ -19,10 +19,11 @@ from measuring import Options, Work, finish, make_options, make_parser, number, 
 from qmix_jax.compilation import enable_compilation_cache
 from qmix_jax.config import Config
 from qmix_jax.environments import make_environment
-from qmix_jax.learner import make_learner, make_loss, make_networks
+from qmix_jax.learner import make_learner
+from qmix_jax.loss import make_loss, make_networks
 from qmix_jax.replay import make_replay
 from qmix_jax.trainer import make_trainer
-from qmix_jax.types import Array, TrainState, Transition
+from qmix_jax.types import Array, Sample, TrainState
 
 CONFIG = Config(
     num_envs=512,
@@ -133,31 +134,31 @@ def part_works(config: Config, state: TrainState, turns: int) -> dict[str, Work]
     """The loop of sampling and updating as the trainer runs it, and its parts, each in a loop of its own."""
     spec = make_environment(config).spec
     learner = make_learner(config, spec)
-    replay = make_replay(spec, config.num_envs, config.replay_capacity, config.batch_size, config.sequence_length)
+    replay = make_replay(config, spec)
     loss = make_loss(config, make_networks(config, spec))
     gradient = jax.grad(loss, has_aux=True)
 
     key = jax.random.key(0)
     batches = jax.jit(jax.vmap(replay.sample, in_axes=(None, 0)))(state.replay, jax.random.split(key, _BATCHES))
 
-    def sample(replay_state: Any, turn: Array) -> Transition:
+    def sample(replay_state: Any, turn: Array) -> Sample:
         return replay.sample(replay_state, jax.random.fold_in(key, turn))
 
-    def stored(batches: Transition, turn: Array) -> Transition:
+    def stored(batches: Sample, turn: Array) -> Sample:
         return jax.tree.map(lambda leaves: leaves[turn % _BATCHES], batches)
 
-    def update(draw: Callable[[Any, Array], Transition], data: Any, turn: Array, carry: Any) -> Any:
+    def update(draw: Callable[[Any, Array], Sample], data: Any, turn: Array, carry: Any) -> Any:
         learner_state, sums = carry
-        learner_state, metrics = learner.update(learner_state, draw(data, turn))
+        learner_state, metrics, _ = learner.update(learner_state, draw(data, turn))
         return learner_state, jax.tree.map(jnp.add, sums, metrics)
 
     def forward(data: Any, turn: Array, _: Any) -> Any:
         params, target_params, batches = data
-        return loss(params, target_params, stored(batches, turn))
+        return loss(params, target_params, stored(batches, turn).sequences, None)
 
     def forward_and_backward(data: Any, turn: Array, _: Any) -> Any:
         params, target_params, batches = data
-        return gradient(params, target_params, stored(batches, turn))
+        return gradient(params, target_params, stored(batches, turn).sequences, None)
 
     first, turn = state.learner, jnp.int32(0)
     networks = first.params, first.target_params, batches

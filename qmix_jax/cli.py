@@ -133,7 +133,7 @@ def _flags(settings: Mapping[str, Any]) -> str:
 
 
 def _one_line_formatter(prog: str) -> argparse.HelpFormatter:
-    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=40, width=1000)
+    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=64, width=1000)
 
 
 def _help_line(declared: Field[Any]) -> str:

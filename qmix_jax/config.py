@@ -33,39 +33,90 @@ class Config:
     )
     layout_seed: int = setting(1, "NumPy seed of the fixed layout", at_least=0, at_most=2**32 - 1)
 
+    algorithm: str = setting(
+        "qmix",
+        "monotonic mixer (cw_, ow_: weighted), sum, or each agent alone by the team's (iql) or its own (madqn) reward",
+        choices=("qmix", "vdn", "iql", "madqn", "cw_qmix", "ow_qmix"),
+        group="The algorithm",
+    )
+    target: str = setting(
+        "n_step",
+        "n_step: --n_step rewards and a greedy value; q_lambda: Peng's Q(lambda); td_lambda: of the actions taken",
+        choices=("n_step", "q_lambda", "td_lambda"),
+    )
+    n_step: int = setting(3, "steps of reward before the bootstrap", at_least=1, at_most=1_000)
+    td_lambda: float = setting(
+        0.6,
+        "weight of longer targets in q_lambda and td_lambda; 0: one step, 1: the whole sequence",
+        at_least=0.0,
+        at_most=1.0,
+    )
+    alpha: float = setting(
+        0.5,
+        "cw_qmix, ow_qmix: weight of joint actions that seem no better than the greedy one",
+        at_least=0.0,
+        at_most=1.0,
+    )
+    double_q: bool = setting(True, "choose the bootstrap's actions by the online network (double Q-learning)")
+
     buffer_capacity: int = setting(100_000, "replay size, in transitions", at_least=1, group="Replay")
-    batch_size: int = setting(64, "sequences drawn per update (each gives one target)", at_least=1)
+    batch_size: int = setting(64, "sequences drawn per update", at_least=1)
+    sequence_length: int = setting(1, "steps of a sequence that are learnt from", at_least=1, at_most=1_000)
+    burn_in: int = setting(
+        0, "steps before those that only fill the agents' memory (--agent gru)", at_least=0, at_most=1_000
+    )
     min_buffer_size: int = setting(10_000, "transitions in replay before updates are counted", at_least=0)
+    replay: str = setting("uniform", "sequences drawn alike, or by their TD errors", choices=("uniform", "prioritised"))
+    priority_exponent: float = setting(
+        0.6, "prioritised: 0 draws alike, 1 in proportion to TD errors", at_least=0.0, at_most=1.0
+    )
+    importance_exponent: float = setting(
+        0.4, "prioritised: how far weights undo the draw's bias at first; 1 at the run's end", at_least=0.0, at_most=1.0
+    )
     train_frequency: int = setting(4, "environment steps per update", at_least=1)
 
-    lr: float = setting(1e-3, "Adam's learning rate at the first update", above=0.0, at_most=1.0, group="Learning")
-    lr_end_fraction: float = setting(
-        0.05, "learning rate at the end of the run, as a fraction of --lr", at_least=0.0, at_most=1.0
+    lr: float = setting(1e-3, "learning rate at the first update", above=0.0, at_most=1.0, group="Learning")
+    lr_schedule: str = setting(
+        "linear",
+        "shape of the learning rate's decay over the run",
+        choices=("constant", "linear", "quadratic", "cosine", "exponential"),
     )
-    lr_decay_power: float = setting(
-        2.0, "shape of the learning rate's decay: what is left of the run, to this power", above=0.0, at_most=100.0
+    lr_end_fraction: float = setting(
+        0.02, "learning rate at the end of the run, as a fraction of --lr", at_least=0.0, at_most=1.0
     )
     gamma: float = setting(0.95, "discount per step", at_least=0.0, at_most=1.0)
-    n_step: int = setting(3, "steps of reward before the bootstrap", at_least=1, at_most=1_000)
-    double_q: bool = setting(True, "choose the bootstrap's actions by the online network (double Q-learning)")
     target_update_interval: int = setting(200, "updates between copies to the target network", at_least=1)
+    target_tau: float = setting(
+        1.0,
+        "share of the online network in such a copy; 1: all of it, small with interval 1: a moving average",
+        above=0.0,
+        at_most=1.0,
+    )
+    optimizer: str = setting(
+        "adam",
+        "of the gradient steps; only adamw decays weights apart from the gradient",
+        choices=("adam", "adamw", "radam", "rmsprop"),
+    )
     max_grad_norm: float = setting(10.0, "gradients are scaled down to this global norm", above=0.0)
-    adam_epsilon: float = setting(
+    optimizer_epsilon: float = setting(
         2e-3,
-        "Adam's denominator offset; large shrinks steps as gradients shrink, which steadies the policy",
+        "the optimiser's denominator offset; large shrinks steps as gradients shrink, which steadies the policy",
         at_least=1e-30,
     )
     max_bad_updates: int = setting(
         100, "updates in a row that are not finite, and so not made, before the run stops", at_least=1, changeable=True
     )
-    weight_decay: float = setting(1e-5, "L2 coefficient added to the gradient", at_least=0.0, at_most=1.0)
+    weight_decay: float = setting(
+        1e-5, "L2 coefficient, added to the gradient (adamw: to the step)", at_least=0.0, at_most=1.0
+    )
+    reward_scale: float = setting(1.0, "what rewards are multiplied by before they are learnt", above=0.0)
 
     epsilon_start: float = setting(
         1.0, "share of random actions at the start", at_least=0.0, at_most=1.0, group="Exploration"
     )
     epsilon_end: float = setting(0.05, "share of random actions after the decay", at_least=0.0, at_most=1.0)
     epsilon_decay_steps: int | None = setting(
-        None, "environment steps of the linear decay, three quarters of the run where it is not set", at_least=1
+        None, "environment steps of the linear decay, the whole run where it is not set", at_least=1
     )
     epsilon_spread: float = setting(
         0.8,
@@ -86,11 +137,15 @@ class Config:
         at_most=10_000,
     )
 
-    hidden_sizes: tuple[int, ...] = setting(
-        (64, 64), "widths of the agents' hidden layers", at_least=1, at_most=65_536, group="Networks"
+    agent: str = setting(
+        "mlp", "gru: the last hidden layer is a memory of the episode", choices=("mlp", "gru"), group="Networks"
     )
+    hidden_sizes: tuple[int, ...] = setting((64, 64), "widths of the agents' hidden layers", at_least=1, at_most=65_536)
     mixing_size: int = setting(32, "width of the mixing network", at_least=1, at_most=65_536)
     hypernet_size: int = setting(64, "width of the hypernetworks' hidden layers", at_least=1, at_most=65_536)
+    central_sizes: tuple[int, ...] = setting(
+        (256, 256, 128), "widths of the central network (cw_qmix, ow_qmix)", at_least=1, at_most=65_536
+    )
     share_parameters: bool = setting(False, "one network for all agents, told apart by a one-hot id")
     encoding: str = setting(
         "env", "network inputs: the environment's feature map, or raw observations", choices=("env", "raw")
@@ -155,14 +210,34 @@ class Config:
         return self.buffer_capacity // self.num_envs * self.num_envs
 
     @property
-    def sequence_length(self) -> int:
-        """Steps in one sampled sequence: the n steps of reward and the state that follows them."""
-        return self.n_step + 1
+    def bootstrap_distance(self) -> int:
+        """Steps from a learnt step to the state whose value its target reads first."""
+        return self.n_step if self.target == "n_step" else 1
+
+    @property
+    def sample_length(self) -> int:
+        """Steps of a sequence that replay gives: burn-in, those learnt from, and those their targets read."""
+        return self.burn_in + self.sequence_length + self.bootstrap_distance
+
+    @property
+    def learnt_steps(self) -> slice:
+        """Where in a sequence the learnt steps are."""
+        return slice(self.burn_in, self.burn_in + self.sequence_length)
+
+    @property
+    def bootstrap_steps(self) -> slice:
+        """Where in a sequence the states are whose values the targets read, one for each learnt step."""
+        return slice(self.burn_in + self.bootstrap_distance, self.sample_length)
+
+    @property
+    def online_chooses(self) -> bool:
+        """Whether the online network chooses the bootstrap's actions."""
+        return self.double_q and self.target != "td_lambda"
 
     @property
     def first_update_step(self) -> int:
         """Environment steps before updates are counted: `min_buffer_size`, but no less than one whole sequence."""
-        return max(self.min_buffer_size, self.sequence_length * self.num_envs)
+        return max(self.min_buffer_size, self.sample_length * self.num_envs)
 
     @property
     def total_updates(self) -> int:
@@ -172,7 +247,7 @@ class Config:
     @property
     def exploration_steps(self) -> int:
         """Environment steps over which epsilon falls."""
-        return max(1, self.env_steps * 3 // 4) if self.epsilon_decay_steps is None else self.epsilon_decay_steps
+        return self.env_steps if self.epsilon_decay_steps is None else self.epsilon_decay_steps
 
     @property
     def chunk_length(self) -> int:
@@ -200,7 +275,7 @@ class Config:
         if self.first_update_step != self.min_buffer_size:
             lines.append(
                 f"--min_buffer_size {self.min_buffer_size}: updates begin after {self.first_update_step} steps, when "
-                f"every environment has one sequence of --n_step {self.n_step} + 1 steps"
+                f"every environment has the {self.sample_length} steps of a sequence and its targets"
             )
         if self.total_steps is not None and self.env_steps != self.total_steps:
             lines.append(
@@ -230,15 +305,21 @@ def _check_combinations(config: Config) -> None:
             raise ConfigError(
                 f"--{name} {getattr(config, name)}: must be a multiple of --num_devices {config.num_devices}"
             )
+    if config.replay == "prioritised" and config.num_devices > 1:
+        raise ConfigError(f"--replay prioritised: must be uniform with --num_devices {config.num_devices}")
+    if config.burn_in and config.agent != "gru":
+        raise ConfigError(f"--burn_in {config.burn_in}: must be 0 with --agent {config.agent}, which has no memory")
+    if config.lr_schedule == "exponential" and config.lr_end_fraction == 0:
+        raise ConfigError("--lr_end_fraction 0: must be above 0 with --lr_schedule exponential")
     if config.env_steps >= 2**31:
         raise ConfigError(
             f"--total_episodes, --total_steps: {config.env_steps} environment steps; must be below {2**31} in all"
         )
     rows = config.buffer_capacity // config.num_envs
-    if rows < config.sequence_length:
+    if rows < config.sample_length:
         raise ConfigError(
-            f"--buffer_capacity {config.buffer_capacity}: must be at least {config.sequence_length * config.num_envs}, "
-            f"--num_envs {config.num_envs} times (--n_step {config.n_step} + 1)"
+            f"--buffer_capacity {config.buffer_capacity}: must be at least {config.sample_length * config.num_envs}, "
+            f"--num_envs {config.num_envs} times the {config.sample_length} steps of a sequence and its targets"
         )
     if config.min_buffer_size > config.replay_capacity:
         raise ConfigError(

@@ -15,7 +15,8 @@ SCORE_DISCOUNT = 0.95  # whatever gamma trains, so that runs compare
 # Folded into a run's key; far from the small numbers that `split` uses.
 _EVALUATION_STREAM = 0x6576616C
 
-Policy = Callable[[Array, TimeStep], Array]  # (key, TimeStep batched over K) -> int32[K, N]
+# (key, TimeStep batched over K, memory) -> int32[K, N], new memory
+Policy = Callable[[Array, TimeStep, Any], tuple[Array, Any]]
 
 
 def evaluation_key(run_key: Array) -> Array:
@@ -24,34 +25,40 @@ def evaluation_key(run_key: Array) -> Array:
 
 
 def evaluate(
-    environment: Environment, policy: Policy, key: Array, num_episodes: int, gamma: float = SCORE_DISCOUNT
+    environment: Environment,
+    policy: Policy,
+    key: Array,
+    num_episodes: int,
+    gamma: float = SCORE_DISCOUNT,
+    memory: Any = (),
 ) -> Evaluation:
     """Play `num_episodes` episodes at once, from one reset each until all have ended.
 
-    `gamma` is the discount that trained the policy; only `q_bound` reads it.
+    `gamma` is the discount that trained the policy; only `q_bound` reads it. `memory` is what the policy begins with.
     """
     spec = environment.spec
     reset_key, play_key = jax.random.split(key)
     starts, first = jax.vmap(environment.reset)(jax.random.split(reset_key, num_episodes))
     zeros = jnp.zeros(num_episodes, jnp.float32)
-    carry = (play_key, jnp.zeros((), jnp.int32), starts, first, zeros, zeros, zeros > 0.0)
+    carry = (play_key, jnp.zeros((), jnp.int32), starts, first, memory, zeros, zeros, zeros > 0.0)
 
     def unfinished(carry: tuple[Any, ...]) -> Array:
         return jnp.any(~carry[-1]) & (carry[1] < spec.max_steps)  # the limit, should the environment not keep it
 
     def play(carry: tuple[Any, ...]) -> tuple[Any, ...]:
-        key, step, states, time_steps, returns, lengths, finished = carry
+        key, step, states, time_steps, memory, returns, lengths, finished = carry
         key, policy_key, step_key = jax.random.split(key, 3)
-        actions = policy(policy_key, time_steps)
+        actions, memory = policy(policy_key, time_steps, memory)
         next_states, next_steps = jax.vmap(environment.step)(jax.random.split(step_key, num_episodes), states, actions)
         reward = jnp.where(finished, 0.0, jnp.sum(next_steps.rewards, axis=-1))
         returns = returns + SCORE_DISCOUNT ** step.astype(jnp.float32) * reward
         lengths = lengths + jnp.where(finished, 0.0, 1.0)
 
         states, time_steps = select(finished, (states, time_steps), (next_states, next_steps))
-        return key, step + 1, states, time_steps, returns, lengths, time_steps.terminated | time_steps.truncated
+        ended = time_steps.terminated | time_steps.truncated
+        return key, step + 1, states, time_steps, memory, returns, lengths, ended
 
-    _, _, final_states, final_steps, returns, lengths, _ = jax.lax.while_loop(unfinished, play, carry)
+    _, _, final_states, final_steps, _, returns, lengths, _ = jax.lax.while_loop(unfinished, play, carry)
     mean_return = jnp.mean(returns)
     best_return = q_bound = jnp.full((), jnp.nan)
     if spec.best_return is not None:
@@ -80,8 +87,8 @@ def evaluate_baseline(environment: Environment, key: Array, num_episodes: int) -
     if baseline is None:
         raise ValueError(f"{environment.spec.name} has no baseline policy")
 
-    def policy(key: Array, time_step: TimeStep) -> Array:
-        return jax.vmap(baseline)(jax.random.split(key, num_episodes), time_step.observations)
+    def policy(key: Array, time_step: TimeStep, memory: Any) -> tuple[Array, Any]:
+        return jax.vmap(baseline)(jax.random.split(key, num_episodes), time_step.observations), memory
 
     return evaluate(environment, policy, key, num_episodes)
 

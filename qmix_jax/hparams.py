@@ -13,7 +13,7 @@ import jax
 from env_jax.types import EnvSpec
 from qmix_jax.config import Config
 from qmix_jax.integrity import read_text
-from qmix_jax.replay import transition_bytes
+from qmix_jax.replay import replay_bytes, transition_bytes
 from qmix_jax.settings import ConfigError, DamagedError, is_tuple
 
 FORMAT = 1  # of the run directory; raised whenever an older one can no longer be resumed
@@ -26,7 +26,7 @@ _DERIVED = (
     "total_updates",
     "first_update_step",
     "replay_capacity",
-    "sequence_length",
+    "sample_length",
     "chunk_length",
     "exploration_steps",
 )
@@ -43,7 +43,7 @@ def describe_run(config: Config, spec: EnvSpec) -> dict[str, Any]:
             **derived,
             "environment": spec.name,
             "replay_bytes_per_transition": per_transition,
-            "replay_bytes": per_transition * config.replay_capacity,
+            "replay_bytes": replay_bytes(config, spec),
         },
         "notices": config.notices(),
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
@@ -105,10 +105,11 @@ def _read_json(path: Path) -> dict[str, Any]:
 def start_lines(hparams: dict[str, Any]) -> list[str]:
     """What is said before training starts, a few lines."""
     derived, device = hparams["derived"], hparams["device"]
-    used = hparams["num_devices"]
+    used, algorithm = hparams["num_devices"], hparams["algorithm"].upper()
     return [
-        f"QMIX on {derived['environment']}: {hparams['num_envs']} environments x {derived['vector_steps']} steps = "
-        f"{derived['env_steps']} environment steps, {derived['total_updates']} updates",
+        f"{algorithm} on {derived['environment']}: {hparams['num_envs']} environments x "
+        f"{derived['vector_steps']} steps = {derived['env_steps']} environment steps, "
+        f"{derived['total_updates']} updates",
         f"replay: {derived['replay_capacity']} transitions of {derived['replay_bytes_per_transition']} bytes, "
         f"{derived['replay_bytes'] / 2**20:.1f} MiB",
         f"device: {used} x {device['kind']} ({device['backend']}), {device['cores']} cores",

@@ -1,9 +1,8 @@
 """One gradient update of QMIX: loss, clipping, Adam, target copy; or none where it would not be finite."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -12,53 +11,36 @@ from jax.flatten_util import ravel_pytree
 from env_jax.types import EnvSpec
 from qmix_jax.config import Config
 from qmix_jax.faults import judge_update, no_faults
-from qmix_jax.mixers import QMixer
-from qmix_jax.networks import Agents, make_agents
-from qmix_jax.schedule import initial_schedule, learning_rate
+from qmix_jax.loss import BatchValues, init_params, make_loss, make_networks
+from qmix_jax.priorities import importance_weights, sequence_priorities
+from qmix_jax.schedule import initial_schedule, learning_rate, share_left
 from qmix_jax.selection import select
 from qmix_jax.sharding import mean_over_devices
-from qmix_jax.targets import td_target
-from qmix_jax.types import Array, LearnerState, Params, Transition, UpdateMetrics
-from qmix_jax.views import Views, make_views
+from qmix_jax.types import Array, LearnerState, Params, Sample, UpdateMetrics
 
-
-class BatchValues(NamedTuple):
-    """What the loss computes for each sequence of a batch."""
-
-    q_tot: Array  # float32[B], value of the actions taken
-    td_error: Array  # float32[B], q_tot minus its target
-    target_lag: Array  # float32[B], see `make_loss`
-
-
-class Networks(NamedTuple):
-    """Agents and mixer, and what they read."""
-
-    views: Views
-    agents: Agents
-    mixer: Any  # QMixer
+_PRIORITY_OF_FAULTS = 1e-6  # of sequences whose update could not be made: they are put off
 
 
 class Learner(NamedTuple):
     """QMIX's learning side as pure functions."""
 
     init: Callable[[Array], LearnerState]  # key -> state
-    q_values: Callable[[Params, Array], Array]  # (params, observations [B, N, O]) -> float32[N, B, A]
-    update: Callable[[LearnerState, Transition], tuple[LearnerState, UpdateMetrics]]  # batch [B, n + 1]
+    init_memory: Callable[[int], Array]  # number of environments B -> float32[B, N, H], as every episode begins
+    # (params, observations [B, N, O], memory) -> float32[N, B, A], new memory
+    q_values: Callable[[Params, Array, Array], tuple[Array, Array]]
+    # (state, what replay drew) -> state, metrics, the sequences' new priorities float32[B]
+    update: Callable[[LearnerState, Sample], tuple[LearnerState, UpdateMetrics, Array]]
 
 
 def make_learner(config: Config, spec: EnvSpec) -> Learner:
     """Agents, mixer and optimiser of `config` for an environment of `spec`."""
     networks = make_networks(config, spec)
-    views, agents, mixer = networks
+    views, agents = networks.views, networks.agents
     optimizer = make_optimizer(config)
     loss = make_loss(config, networks)
 
     def init(key: Array) -> LearnerState:
-        agents_key, mixer_key = jax.random.split(key)
-        params = {
-            "agents": agents.init(agents_key),
-            "mixer": mixer.init(mixer_key, jnp.zeros((1, spec.num_agents)), jnp.zeros((1, views.state_size))),
-        }
+        params = init_params(networks, key)
         return LearnerState(
             params=params,
             # A copy, not an alias: the whole state is donated, and no buffer can be donated twice.
@@ -69,62 +51,66 @@ def make_learner(config: Config, spec: EnvSpec) -> Learner:
             faults=no_faults(),
         )
 
-    def update(state: LearnerState, batch: Transition) -> tuple[LearnerState, UpdateMetrics]:
-        gradient, values = jax.grad(loss, has_aux=True)(state.params, state.target_params, batch)
+    def update(state: LearnerState, sample: Sample) -> tuple[LearnerState, UpdateMetrics, Array]:
+        sequences, _, probabilities = sample
+        weights = None
+        if probabilities is not None:
+            exponent = 1.0 - (1.0 - config.importance_exponent) * share_left(state.schedule, state.updates)
+            weights = importance_weights(probabilities, exponent)
+        gradient, values = jax.grad(loss, has_aux=True)(state.params, state.target_params, sequences, weights)
         vector, _ = ravel_pytree(gradient)
         vector, moments = average_over_devices(vector, batch_moments(values), config.num_devices)
         metrics = update_metrics(moments, vector, config.max_grad_norm)
         usable, faults = judge_update(
             state.faults, state.updates, metrics.loss, metrics.grad_norm, config.max_bad_updates
         )
-        weights, unravel = ravel_pytree(state.params)
+        flat, unravel = ravel_pytree(state.params)
         with jax.numpy_dtype_promotion("standard"):  # optax raises floats to its int32 step count
-            direction, optimizer_state = optimizer.update(vector, state.optimizer_state, weights)
-        stepped = weights - learning_rate(config, state.schedule, state.updates) * direction
+            direction, optimizer_state = optimizer.update(vector, state.optimizer_state, flat)
+        stepped = flat - learning_rate(config, state.schedule, state.updates) * direction
         # One flat vector, read and written in any case: to choose costs nothing.
-        weights, optimizer_state, metrics = select(
+        flat, optimizer_state, metrics = select(
             usable,
             (stepped, optimizer_state, metrics),
-            (weights, state.optimizer_state, jax.tree.map(jnp.zeros_like, metrics)),
+            (flat, state.optimizer_state, jax.tree.map(jnp.zeros_like, metrics)),
         )
-        params = unravel(weights)
+        params = unravel(flat)
         updates = state.updates + 1
         # A loop of one turn, or none: a select would read and write all parameters in every update.
         copies = (updates % config.target_update_interval == 0).astype(jnp.int32)
-        target_params = jax.lax.fori_loop(0, copies, lambda _, old: select(usable, params, old), state.target_params)
-        return LearnerState(params, target_params, optimizer_state, updates, state.schedule, faults), metrics
+        target_params = jax.lax.fori_loop(
+            0,
+            copies,
+            lambda _, old: select(usable, move_towards(params, old, config.target_tau), old),
+            state.target_params,
+        )
+        state = LearnerState(params, target_params, optimizer_state, updates, state.schedule, faults)
+        return state, metrics, jnp.where(usable, sequence_priorities(values.td_error), _PRIORITY_OF_FAULTS)
 
     return Learner(
         init=init,
-        q_values=lambda params, observations: agents.apply(params["agents"], views.agents(observations)),
+        init_memory=lambda num_envs: jnp.zeros((num_envs, spec.num_agents, agents.memory_size)),
+        q_values=lambda params, observations, memory: agents.step(params["agents"], views.agents(observations), memory),
         update=update,
     )
 
 
-def make_networks(config: Config, spec: EnvSpec) -> Networks:
-    """Networks of `config` for an environment of `spec`."""
-    views = make_views(spec, config.encoding, config.state_clock)
-    agents = make_agents(
-        config.hidden_sizes,
-        spec.num_agents,
-        views.num_features,
-        spec.num_actions,
-        config.share_parameters,
-        config.head_init_scale,
-    )
-    return Networks(views, agents, QMixer(config.mixing_size, config.hypernet_size, config.hypernet_init_scale))
-
-
 def make_optimizer(config: Config) -> optax.GradientTransformation:
-    """Global-norm clipping, L2 weight decay in the gradient as PyTorch's Adam has it, Adam; not the learning rate.
+    """Global-norm clipping, weight decay and the optimiser's direction; not the learning rate.
 
-    Elementwise all of it, so it works on one flat vector of all parameters: a few large operations.
+    Weight decay is L2 in the gradient, as PyTorch's optimisers have it, but for AdamW (Loshchilov & Hutter 2019,
+    algorithm 2). Elementwise all of it, so it works on one flat vector of all parameters: a few large operations.
     """
-    return optax.chain(
-        optax.clip_by_global_norm(config.max_grad_norm),
-        optax.add_decayed_weights(config.weight_decay),
-        optax.scale_by_adam(eps=config.adam_epsilon),
-    )
+    directions = {
+        "adam": optax.scale_by_adam(eps=config.optimizer_epsilon),
+        "adamw": optax.scale_by_adam(eps=config.optimizer_epsilon),
+        "radam": optax.scale_by_radam(eps=config.optimizer_epsilon),
+        "rmsprop": optax.scale_by_rms(decay=0.99, eps=config.optimizer_epsilon, eps_in_sqrt=False),
+    }
+    steps = [optax.add_decayed_weights(config.weight_decay), directions[config.optimizer]]
+    if config.optimizer == "adamw":
+        steps.reverse()
+    return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), *steps)
 
 
 class BatchMoments(NamedTuple):
@@ -170,54 +156,8 @@ def update_metrics(moments: BatchMoments, gradient: Array, max_grad_norm: float)
     )
 
 
-def make_loss(config: Config, networks: Networks) -> Callable[[Params, Params, Transition], tuple[Array, BatchValues]]:
-    """Mean squared TD error of q_tot (Rashid et al. 2018, eq. 6) with double Q-learning and n-step targets.
-
-    The target lag is |q_tot(online agents) - q_tot(target agents)| of the bootstrap's actions, both by the target
-    mixer: how much of each target is due to the copy's age, in units of return. Double Q-learning has both agents'
-    values anyway, and the mixer's weights serve twice. The mixer's own lag would need another pass, and so would
-    the agents' without double Q-learning: it is NaN there.
-    """
-    views, agents, mixer = networks
-
-    def loss(params: Params, target_params: Params, batch: Transition) -> tuple[Array, BatchValues]:
-        chex.assert_shape(batch.done, (None, config.n_step + 1))
-        first, last = (jax.tree.map(lambda x, t=t: x[:, t], batch) for t in (0, -1))
-
-        q_values = agents.apply(params["agents"], views.agents(first.observations))
-        q_chosen = select_actions(q_values, first.actions.T)
-        mixer_state = views.mixer(first.observations, first.state, first.elapsed)
-        q_tot = mixer.apply(params["mixer"], q_chosen.T, mixer_state)
-
-        last_features = views.agents(last.observations)
-        target_values = agents.apply(target_params["agents"], last_features)
-        selector = agents.apply(params["agents"], last_features) if config.double_q else target_values
-        if last.action_mask is not None:
-            selector = jnp.where(jnp.swapaxes(last.action_mask, 0, 1), selector, -jnp.inf)
-        next_actions = jnp.argmax(selector, axis=-1)
-        target_chosen = select_actions(target_values, next_actions)
-        last_mixer_state = views.mixer(last.observations, last.state, last.elapsed)
-        target_q_tot = mixer.apply(target_params["mixer"], target_chosen.T, last_mixer_state)
-        target_lag = jnp.full_like(target_q_tot, jnp.nan)
-        if config.double_q:
-            online_chosen = jax.lax.stop_gradient(select_actions(selector, next_actions))
-            target_lag = jnp.abs(mixer.apply(target_params["mixer"], online_chosen.T, last_mixer_state) - target_q_tot)
-
-        team_rewards = jnp.sum(batch.rewards[:, :-1], axis=-1)
-        target = jax.vmap(td_target, in_axes=(0, 0, 0, None))(
-            team_rewards, batch.done[:, :-1], target_q_tot, config.gamma
-        )
-        td_error = q_tot - jax.lax.stop_gradient(target)
-        return jnp.mean(jnp.square(td_error)), BatchValues(q_tot, td_error, target_lag)
-
-    return loss
-
-
-def select_actions(q_values: Array, actions: Array) -> Array:
-    """Values of the chosen actions: float32[N, B, A], int[N, B] -> float32[N, B].
-
-    A masked sum, not a gather: its gradient is a product, where a gather's is a slow scatter.
-    """
-    chex.assert_rank([q_values, actions], [3, 2])
-    chosen = actions[:, :, None] == jnp.arange(q_values.shape[-1], dtype=actions.dtype)[None, None, :]
-    return jnp.sum(jnp.where(chosen, q_values, 0.0), axis=-1)
+def move_towards(params: Params, target_params: Params, tau: float) -> Params:
+    """The target parameters, moved by the share `tau` of their distance to `params`; at 1 a copy."""
+    if tau == 1.0:
+        return params
+    return optax.incremental_update(params, target_params, tau)

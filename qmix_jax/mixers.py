@@ -1,18 +1,56 @@
-"""QMIX's monotonic mixing network (Rashid et al. 2018, section 4, figure 2)."""
+"""Mixers: from what each agent thinks of the actions taken to what is learnt of them together.
+
+A mixer is a pair of functions. It gives V values per state: one for the team (`QMixer`, the sum of VDN), or one for
+every agent by itself (`keep_apart`).
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import chex
 import jax.numpy as jnp
 from flax import linen as nn
 
 from qmix_jax.initializers import orthogonal
-from qmix_jax.types import Array
+from qmix_jax.types import Array, Params
+
+
+class Mixer(NamedTuple):
+    """A mixer as two pure functions."""
+
+    init: Callable[[Array], Params]  # key -> params
+    # (params, values of the actions taken float32[R, N], states float32[R, G]) -> float32[R, V]
+    apply: Callable[[Params, Array, Array], Array]
+
+
+def mix_values(module: nn.Module, num_agents: int, state_size: int) -> Mixer:
+    """One value for the team, by a module that reads the agents' values and the state."""
+
+    def init(key: Array) -> Params:
+        return dict(module.init(key, jnp.zeros((1, num_agents)), jnp.zeros((1, state_size))))
+
+    def apply(params: Params, agent_qs: Array, states: Array) -> Array:
+        q_tot: Any = module.apply(params, agent_qs, states)
+        return q_tot[:, None]
+
+    return Mixer(init, apply)
+
+
+def sum_values() -> Mixer:
+    """VDN (Sunehag et al. 2018, eq. 3): q_tot is the sum of the agents' values."""
+    return Mixer(init=lambda key: {}, apply=lambda params, agent_qs, states: jnp.sum(agent_qs, axis=1, keepdims=True))
+
+
+def keep_apart() -> Mixer:
+    """Independent Q-learning (Tan 1993): every agent's own value, V = N."""
+    return Mixer(init=lambda key: {}, apply=lambda params, agent_qs, states: agent_qs)
 
 
 class QMixer(nn.Module):
-    """Mix the agents' chosen values into `q_tot`, monotonically: d q_tot / d q_i >= 0 (eq. 5).
+    """Mix the agents' chosen values into `q_tot`, monotonically: d q_tot / d q_i >= 0 (Rashid et al. 2018, eq. 5).
 
-    Hypernetworks map the global state to the weights of a two-layer ELU network over the agents' values;
-    absolute values keep those weights non-negative. Biases are free: the first is linear in the state, the
+    Hypernetworks map the global state to the weights of a two-layer ELU network over the agents' values (section 4,
+    figure 2); absolute values keep those weights non-negative. Biases are free: the first is linear in the state, the
     last is a small network, V(s).
     """
 
@@ -22,9 +60,9 @@ class QMixer(nn.Module):
 
     @nn.compact
     def __call__(self, agent_qs: Array, states: Array) -> Array:
-        """Mix float32[B, N] chosen values by float32[B, G] states into float32[B] q_tot."""
+        """Mix float32[R, N] chosen values by float32[R, G] states into float32[R] q_tot."""
         chex.assert_rank([agent_qs, states], 2)
-        batch, num_agents = agent_qs.shape
+        rows, num_agents = agent_qs.shape
 
         def hypernetwork(size: int, name: str) -> Array:
             hidden = nn.Dense(self.hypernet_size, kernel_init=orthogonal(2**0.5), name=f"{name}_hidden")(states)
@@ -35,7 +73,7 @@ class QMixer(nn.Module):
         bias_1 = self._output(self.mixing_size, "bias_1")(states)
         value = hypernetwork(1, "value")
 
-        weights_1 = weights_1.reshape(batch, num_agents, self.mixing_size)
+        weights_1 = weights_1.reshape(rows, num_agents, self.mixing_size)
         hidden = nn.elu(jnp.einsum("bn,bnm->bm", agent_qs, weights_1) + bias_1)
         return jnp.sum(hidden * weights_2, axis=-1) + value[:, 0]
 

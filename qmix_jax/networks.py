@@ -1,10 +1,4 @@
-"""Agents' Q-networks: dueling MLPs, one per agent or one shared by all.
-
-Batches are agent-major, `[N, B, F]`: XLA's batched products over agents then run as fast as flat ones.
-"""
-
-from collections.abc import Callable
-from typing import Any, NamedTuple
+"""One agent's Q-network: a dueling MLP, with or without a memory."""
 
 import chex
 import jax
@@ -13,13 +7,13 @@ from flax import linen as nn
 from flax.linen.initializers import Initializer
 
 from qmix_jax.initializers import orthogonal
-from qmix_jax.types import Array, Params
+from qmix_jax.types import Array
 
 _LAYER_NORM_EPSILON = 1e-6
 
 
 class QNetwork(nn.Module):
-    """MLP with LayerNorm, then ReLU, after each layer, and dueling heads (Wang et al. 2016, eq. 9)."""
+    """MLP with LayerNorm, then ReLU, after each layer, and dueling heads."""
 
     hidden_sizes: tuple[int, ...]
     num_actions: int
@@ -28,18 +22,43 @@ class QNetwork(nn.Module):
     @nn.compact
     def __call__(self, features: Array) -> Array:
         """Values of all actions: float32[..., F] -> float32[..., A]."""
-        hidden = features
-        for size in self.hidden_sizes:
-            hidden = nn.Dense(size, kernel_init=orthogonal(2**0.5))(hidden)
-            hidden = LayerNorm()(hidden)
-        inputs, head_init = hidden.shape[-1], orthogonal(self.head_init_scale)
-        advantage = LinearWeights(self.num_actions, head_init, name="advantage")(inputs)
-        value = LinearWeights(1, head_init, name="value")(inputs)
-        # Both heads and their sum are linear: summing their weights takes one product where summing values takes two.
-        kernel, bias = (v + a - jnp.mean(a, axis=-1, keepdims=True) for v, a in zip(value, advantage, strict=True))
-        # Transposed, because then the gradient's product is wide: XLA's CPU kernels are slow at few columns.
-        q_values = jnp.einsum("...h,ah->...a", hidden, kernel.T)
-        return q_values + bias.reshape((1,) * (q_values.ndim - 1) + (-1,))
+        return dueling_heads(hidden_layers(features, self.hidden_sizes), self.num_actions, self.head_init_scale)
+
+
+class RecurrentQNetwork(nn.Module):
+    """The same with a GRU (Cho et al. 2014) in place of the last hidden layer: it remembers what it saw."""
+
+    hidden_sizes: tuple[int, ...]
+    num_actions: int
+    head_init_scale: float
+
+    @nn.compact
+    def __call__(self, features: Array, memory: Array) -> tuple[Array, Array]:
+        """Values of all actions and the new memory: float32[..., F], float32[..., H] -> float32[..., A], [..., H]."""
+        *sizes, memory_size = self.hidden_sizes
+        memory, _ = nn.GRUCell(memory_size)(memory, hidden_layers(features, tuple(sizes)))
+        return dueling_heads(memory, self.num_actions, self.head_init_scale), memory
+
+
+def hidden_layers(features: Array, sizes: tuple[int, ...]) -> Array:
+    """Linear, LayerNorm and ReLU for each size, inside a module: float32[..., F] -> float32[..., H]."""
+    hidden = features
+    for size in sizes:
+        hidden = nn.Dense(size, kernel_init=orthogonal(2**0.5))(hidden)
+        hidden = LayerNorm()(hidden)
+    return hidden
+
+
+def dueling_heads(hidden: Array, num_actions: int, init_scale: float) -> Array:
+    """Dueling heads (Wang et al. 2016, eq. 9), inside a module: float32[..., H] -> float32[..., A]."""
+    inputs, head_init = hidden.shape[-1], orthogonal(init_scale)
+    advantage = LinearWeights(num_actions, head_init, name="advantage")(inputs)
+    value = LinearWeights(1, head_init, name="value")(inputs)
+    # Both heads and their sum are linear: summing their weights takes one product where summing values takes two.
+    kernel, bias = (v + a - jnp.mean(a, axis=-1, keepdims=True) for v, a in zip(value, advantage, strict=True))
+    # Transposed, because then the gradient's product is wide: XLA's CPU kernels are slow at few columns.
+    q_values = jnp.einsum("...h,ah->...a", hidden, kernel.T)
+    return q_values + bias.reshape((1,) * (q_values.ndim - 1) + (-1,))
 
 
 class LinearWeights(nn.Module):
@@ -100,41 +119,3 @@ def _normalized_relu_backward(residuals: tuple[Array, ...], gradient: Array) -> 
 
 
 normalized_relu.defvjp(_normalized_relu_forward, _normalized_relu_backward)
-
-
-class Agents(NamedTuple):
-    """All agents' Q-networks as two pure functions."""
-
-    init: Callable[[Array], Params]  # key -> params
-    apply: Callable[[Params, Array], Array]  # (params, float32[N, B, F]) -> float32[N, B, A]
-
-
-def make_agents(
-    hidden_sizes: tuple[int, ...],
-    num_agents: int,
-    num_features: int,
-    num_actions: int,
-    share_parameters: bool,
-    head_init_scale: float,
-) -> Agents:
-    """One network per agent, or one for all that also reads a one-hot agent id."""
-    network: Any = QNetwork(hidden_sizes, num_actions, head_init_scale)
-    if share_parameters:
-        return Agents(
-            init=lambda key: network.init(key, jnp.zeros(num_features + num_agents)),
-            apply=lambda params, features: network.apply(params, append_agent_ids(features)),
-        )
-    return Agents(
-        init=lambda key: jax.vmap(network.init)(
-            jax.random.split(key, num_agents), jnp.zeros((num_agents, num_features))
-        ),
-        apply=jax.vmap(network.apply),
-    )
-
-
-def append_agent_ids(features: Array) -> Array:
-    """float32[N, B, F] -> float32[N, B, F + N]: a one-hot id tells a shared network who it is."""
-    chex.assert_rank(features, 3)
-    num_agents, batch, _ = features.shape
-    ids = jnp.broadcast_to(jnp.eye(num_agents)[:, None, :], (num_agents, batch, num_agents))
-    return jnp.concatenate([features, ids], axis=-1)

@@ -1,7 +1,11 @@
-"""Uniform replay of short sequences: flashbax's trajectory buffer behind three verbs, init, add and sample."""
+"""Replay of short sequences, uniform or prioritised: flashbax's buffers behind four verbs.
+
+Init, add and sample, and reprioritise, which does nothing to a uniform buffer.
+"""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import flashbax
@@ -10,46 +14,66 @@ import jax.numpy as jnp
 import numpy as np
 
 from env_jax.types import EnvSpec, TimeStep
-from qmix_jax.types import Array, Transition
+from qmix_jax.config import Config
+from qmix_jax.types import Array, Sample, Transition
 
 
 class Replay(NamedTuple):
-    """A replay buffer as three pure functions."""
+    """A replay buffer as pure functions."""
 
     init: Callable[[], Any]  # () -> buffer state, empty
     add: Callable[[Any, Transition], Any]  # one vector step: Transition batched over E
-    sample: Callable[[Any, Array], Transition]  # (buffer state, key) -> Transition batched [B, T]
+    sample: Callable[[Any, Array], Sample]  # (buffer state, key) -> B sequences
+    reprioritise: Callable[[Any, Sample, Array], Any]  # (buffer state, sample, priorities float32[B]) -> buffer state
 
 
-def make_replay(spec: EnvSpec, num_envs: int, capacity: int, batch_size: int, sequence_length: int) -> Replay:
-    """Replay of `capacity` transitions; a sample is `batch_size` sequences of consecutive steps of one environment.
-
-    `capacity` must be a multiple of `num_envs`.
-    """
+def make_replay(config: Config, spec: EnvSpec, num_devices: int = 1) -> Replay:
+    """The replay of `config`, or what one of `num_devices` devices has of it."""
+    num_envs = config.num_envs // num_devices
+    sizes = {
+        "add_batch_size": num_envs,
+        "sample_batch_size": config.batch_size // num_devices,
+        "sample_sequence_length": config.sample_length,
+        "period": 1,
+        "min_length_time_axis": config.sample_length,
+        "max_length_time_axis": config.replay_capacity // config.num_envs,
+    }
     with warnings.catch_warnings():
         # Overlapping sequences and a minimum length equal to the sequence's are what we want.
         warnings.simplefilter("ignore")
-        buffer = flashbax.make_trajectory_buffer(
-            add_batch_size=num_envs,
-            sample_batch_size=batch_size,
-            sample_sequence_length=sequence_length,
-            period=1,
-            min_length_time_axis=sequence_length,
-            max_length_time_axis=capacity // num_envs,
-        )
+        if config.replay == "prioritised":
+            device = jax.default_backend()
+            buffer: Any = flashbax.make_prioritised_trajectory_buffer(
+                **sizes, priority_exponent=config.priority_exponent, device=device
+            )
+        else:
+            buffer = flashbax.make_trajectory_buffer(**sizes)
 
     def add(state: Any, transition: Transition) -> Any:
-        return buffer.add(state, jax.tree.map(lambda x: x[:, None], transition))
+        with _flashbax_style():
+            return buffer.add(state, jax.tree.map(lambda x: x[:, None], transition))
 
-    def sample(state: Any, key: Array) -> Transition:
-        with jax.numpy_rank_promotion("allow"):  # flashbax broadcasts; our own tests forbid it
-            return buffer.sample(state, key).experience
+    def sample(state: Any, key: Array) -> Sample:
+        with _flashbax_style():
+            drawn = buffer.sample(state, key)
+        if config.replay == "uniform":
+            return Sample(drawn.experience, indices=None, probabilities=None)
+        return Sample(drawn.experience, drawn.indices, drawn.probabilities)
 
-    return Replay(
-        init=lambda: buffer.init(empty_transition(spec)),
-        add=add,
-        sample=sample,
-    )
+    def reprioritise(state: Any, sample: Sample, priorities: Array) -> Any:
+        if config.replay == "uniform":
+            return state
+        with _flashbax_style():
+            return buffer.set_priorities(state, sample.indices, priorities)
+
+    return Replay(lambda: buffer.init(empty_transition(spec)), add, sample, reprioritise)
+
+
+@contextmanager
+def _flashbax_style() -> Iterator[None]:
+    """Ranks and dtypes that flashbax mixes; our own tests forbid it."""
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        yield
 
 
 def action_dtype(num_actions: int) -> Any:
@@ -87,5 +111,13 @@ def make_transition(
 
 def transition_bytes(spec: EnvSpec) -> int:
     """Bytes of replay that one transition takes."""
-    leaves = jax.tree.leaves(jax.eval_shape(lambda: empty_transition(spec)))
-    return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in leaves)
+    return _bytes(lambda: empty_transition(spec))
+
+
+def replay_bytes(config: Config, spec: EnvSpec) -> int:
+    """Bytes of the whole replay, with the tree of priorities if it has one; its few counters aside."""
+    return _bytes(lambda: [leaf for leaf in jax.tree.leaves(make_replay(config, spec).init()) if leaf.ndim > 0])
+
+
+def _bytes(make: Callable[[], Any]) -> int:
+    return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(jax.eval_shape(make)))

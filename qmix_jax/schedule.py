@@ -1,9 +1,22 @@
-"""The learning rate: polynomial decay that may be given another end while it runs."""
+"""The learning rate: a decay of one of several shapes, that may be given another end while it runs."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import jax.numpy as jnp
 
 from qmix_jax.config import Config
 from qmix_jax.types import Array, Schedule
+
+# Height of the decay over its end, from what is left of it.
+_SHAPES: Mapping[str, Callable[[Array], Array]] = MappingProxyType(
+    {
+        "constant": jnp.ones_like,
+        "linear": lambda left: left,
+        "quadratic": jnp.square,
+        "cosine": lambda left: 0.5 * (1.0 - jnp.cos(jnp.pi * left)),
+    }
+)
 
 
 def initial_schedule(config: Config) -> Schedule:
@@ -20,9 +33,12 @@ def share_left(schedule: Schedule, updates: Array) -> Array:
 
 def learning_rate(config: Config, schedule: Schedule, updates: Array) -> Array:
     """Step size of the update that follows int32[] `updates` others. float32[]."""
-    left = share_left(schedule, updates) ** config.lr_decay_power
-    end = config.lr * config.lr_end_fraction
-    return end + (config.lr - end) * left
+    left = share_left(schedule, updates)
+    end = config.lr_end_fraction
+    if config.lr_schedule == "exponential":
+        return config.lr * end ** (1.0 - left)
+    lowest = config.lr * end
+    return lowest + (config.lr - lowest) * _SHAPES[config.lr_schedule](left)
 
 
 def extend_schedule(schedule: Schedule, updates: Array, end: int) -> Schedule:

@@ -28,6 +28,7 @@ _parts: dict[str, Any] = {
     "replay_start": _COPIED,
     "replay": TrajectoryBufferState(experience=_BY_ENVIRONMENT, current_index=_COPIED, is_full=_COPIED),
     "exploration": _BY_ENVIRONMENT,
+    "memory": _BY_ENVIRONMENT,
     "learner": _COPIED,
     "episodes": _BY_ENVIRONMENT,
 }

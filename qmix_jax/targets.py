@@ -1,6 +1,7 @@
 """Temporal-difference targets of one sequence; callers vmap."""
 
 import chex
+import jax
 import jax.numpy as jnp
 
 from qmix_jax.types import Array
@@ -29,12 +30,53 @@ def n_step_return(r_t: Array, done_t: Array, gamma: float) -> tuple[Array, Array
     return jnp.sum(discount_before * r_t), discount_after[-1]
 
 
-def td_target(r_t: Array, done_t: Array, bootstrap_value: Array, gamma: float) -> Array:
-    """n-step target: rewards of the window plus the discounted value of the state n steps on.
+def n_step_targets(r_t: Array, done_t: Array, v_t: Array, n: int, gamma: float) -> Array:
+    """n-step targets of K successive steps: rewards of each step's window plus the value of the state that follows it.
 
-    y = R_n + gamma^n c_n q_tot' (Rashid et al. 2018, eq. 6, for n = 1).
-    float32[n], bool[n], float32[] -> float32[].
+    y_t = R_t:t+n + gamma^n c_n v_t (Rashid et al. 2018, eq. 6, for n = 1).
+
+    Args:
+        r_t: float32[K + n - 1], rewards of all windows' steps.
+        done_t: bool[K + n - 1].
+        v_t: float32[K], value of the state n steps after each step.
+        n: steps of reward in a window.
+        gamma: discount per step.
+
+    Returns:
+        float32[K].
     """
-    chex.assert_rank(bootstrap_value, 0)
-    rewards, discount = n_step_return(r_t, done_t, gamma)
-    return rewards + discount * bootstrap_value
+    chex.assert_rank([r_t, done_t, v_t], 1)
+    chex.assert_equal(r_t.shape[0], v_t.shape[0] + n - 1)
+    starts = jnp.arange(v_t.shape[0])[:, None] + jnp.arange(n)[None, :]
+    returns, discounts = jax.vmap(n_step_return, in_axes=(0, 0, None))(r_t[starts], done_t[starts], gamma)
+    return returns + discounts * v_t
+
+
+def lambda_returns(r_t: Array, done_t: Array, v_t: Array, gamma: float, lambda_: float) -> Array:
+    """Mixtures of the 1-step to (K - t)-step targets of K successive steps, with weights that fall by `lambda_`.
+
+    G_t = r_t + gamma (1 - done_t) ((1 - lambda) v_t + lambda G_t+1), and G_K = v_K-1, the window's last value
+    (Sutton & Barto 2018, eq. 12.18 and 12.23, truncated). With greedy values v_t it is Peng's Q(lambda) (Peng &
+    Williams 1996), with values of the actions that were taken it is TD(lambda) of the behaviour's own values.
+
+    Args:
+        r_t: float32[K], rewards.
+        done_t: bool[K], whether the episode ended with that step: nothing after it counts.
+        v_t: float32[K], value of the state that follows each step.
+        gamma: discount per step.
+        lambda_: 0 gives 1-step targets, 1 the longest ones.
+
+    Returns:
+        float32[K].
+    """
+    chex.assert_rank([r_t, done_t, v_t], 1)
+    chex.assert_equal_shape([r_t, done_t, v_t])
+
+    def back(following: Array, step: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+        reward, discount, value = step
+        target = reward + discount * ((1.0 - lambda_) * value + lambda_ * following)
+        return target, target
+
+    discounts = gamma * (1.0 - done_t.astype(jnp.float32))
+    _, targets = jax.lax.scan(back, v_t[-1], (r_t, discounts, v_t), reverse=True)
+    return targets

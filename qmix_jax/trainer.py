@@ -4,7 +4,7 @@ Read `vector_step` first: it is the algorithm.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -34,11 +34,8 @@ def make_trainer(config: Config, environment: Environment) -> Trainer:
     """Bind `config` and `environment` to the trainer's functions."""
     spec = environment.spec
     learner = make_learner(config, spec)
-    whole_replay = make_replay(spec, config.num_envs, config.replay_capacity, config.batch_size, config.sequence_length)
-    num_envs, batch_size = config.num_envs // config.num_devices, config.batch_size // config.num_devices  # of a device
-    replay = make_replay(
-        spec, num_envs, config.replay_capacity // config.num_devices, batch_size, config.sequence_length
-    )
+    whole_replay, replay = make_replay(config, spec), make_replay(config, spec, config.num_devices)
+    num_envs = config.num_envs // config.num_devices  # of a device
 
     def init(key: Array) -> TrainState:
         run_key, reset_key, learner_key = jax.random.split(key, 3)
@@ -51,6 +48,7 @@ def make_trainer(config: Config, environment: Environment) -> Trainer:
             replay=whole_replay.init(),
             replay_start=jnp.zeros((), jnp.int32),
             exploration=free_exploration(config.num_envs, spec.num_agents),
+            memory=learner.init_memory(config.num_envs),
             learner=learner.init(learner_key),
             episodes=init_episodes(config.num_envs),
         )
@@ -70,11 +68,13 @@ def make_trainer(config: Config, environment: Environment) -> Trainer:
         return jax.lax.scan(body, state, length=config.chunk_length)
 
     def evaluate_greedy(params: Params, key: Array) -> Evaluation:
-        def policy(_: Array, time_step: TimeStep) -> Array:
-            q_values = jnp.swapaxes(learner.q_values(params, time_step.observations), 0, 1)
-            return jax.vmap(jax.vmap(greedy_action))(q_values, time_step.action_mask)
+        def policy(_: Array, time_step: TimeStep, memory: Array) -> tuple[Array, Array]:
+            q_values, memory = learner.q_values(params, time_step.observations, memory)
+            return jax.vmap(jax.vmap(greedy_action))(jnp.swapaxes(q_values, 0, 1), time_step.action_mask), memory
 
-        return evaluate(environment, policy, key, config.eval_episodes, config.gamma)
+        memory = learner.init_memory(config.eval_episodes)
+        evaluation = evaluate(environment, policy, key, config.eval_episodes, config.gamma, memory)
+        return evaluation._replace(q_bound=config.reward_scale * evaluation.q_bound)
 
     return Trainer(init, over_devices(train_chunk, config.num_devices), evaluate_greedy)
 
@@ -88,7 +88,7 @@ def vector_step(
     """
     key, step_key = jax.random.split(state.key)
     action_key, env_key, update_key = jax.random.split(own_key(step_key, config.num_devices), 3)
-    q_values = learner.q_values(state.learner.params, state.time_step.observations)
+    q_values, memory = learner.q_values(state.learner.params, state.time_step.observations, state.memory)
     epsilons = exploration_rates(config, environment.spec.num_agents, state.vector_step)
     exploration, actions = choose_actions(
         action_key, state.exploration, q_values, state.time_step.action_mask, epsilons, config.explore_repeat
@@ -101,19 +101,21 @@ def vector_step(
 
     due = updates_due(config, state.vector_step, state.replay_start)
 
-    def update(i: Array, carry: tuple[LearnerState, UpdateMetrics]) -> tuple[LearnerState, UpdateMetrics]:
-        learner_state, sums = carry
-        batch = replay.sample(replay_state, jax.random.fold_in(update_key, i))
-        learner_state, metrics = learner.update(learner_state, batch)
-        return learner_state, jax.tree.map(jnp.add, sums, metrics)
+    def update(i: Array, carry: tuple[LearnerState, Any, UpdateMetrics]) -> tuple[LearnerState, Any, UpdateMetrics]:
+        learner_state, replay_state, sums = carry
+        sample = replay.sample(replay_state, jax.random.fold_in(update_key, i))
+        learner_state, metrics, priorities = learner.update(learner_state, sample)
+        replay_state = replay.reprioritise(replay_state, sample, priorities)
+        return learner_state, replay_state, jax.tree.map(jnp.add, sums, metrics)
 
     # A loop of `due` turns, not a `cond` on "can sample": a branch that passes the buffer through copies it.
     zeros = UpdateMetrics(*(jnp.zeros(()) for _ in UpdateMetrics._fields))
-    learner_state, update_sums = jax.lax.fori_loop(0, due, update, (state.learner, zeros))
+    learner_state, replay_state, update_sums = jax.lax.fori_loop(0, due, update, (state.learner, replay_state, zeros))
     made = due - (learner_state.faults.skipped - state.learner.faults.skipped)
 
     finished = stepped.terminated | stepped.truncated
     exploration = select(finished, free_exploration(*actions.shape), exploration)
+    memory = select(finished, learner.init_memory(actions.shape[0]), memory)
     episodes, log = advance_episodes(
         state.episodes, stepped.rewards, finished, update_sums, made, jnp.mean(epsilons), config.gamma
     )
@@ -125,6 +127,7 @@ def vector_step(
         replay=replay_state,
         replay_start=state.replay_start,
         exploration=exploration,
+        memory=memory,
         learner=learner_state,
         episodes=episodes,
     )

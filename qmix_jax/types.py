@@ -29,6 +29,14 @@ class Transition:
     action_mask: Array | None  # bool[N, A], or None where every action is always allowed
 
 
+class Sample(NamedTuple):
+    """What replay gives to one update."""
+
+    sequences: Transition  # [B, T, ...]
+    indices: Array | None  # int32[B], where they are stored; None of a uniform replay
+    probabilities: Array | None  # float32[B], of each to be drawn; None of a uniform replay
+
+
 @struct.dataclass
 class Schedule:
     """Where the learning rate's decay stands and ends; a run that is resumed with another budget moves its end."""
@@ -109,6 +117,7 @@ class TrainState:
     replay: Any  # flashbax buffer state
     replay_start: Array  # int32[], vector step at which replay began to fill: 0, or that of a resume without replay
     exploration: Exploration
+    memory: Array  # float32[E, N, H], what the agents remember of their episodes; H is 0 for agents without a memory
     learner: LearnerState
     episodes: Episodes
 

@@ -10,14 +10,15 @@ import numpy as np
 
 from env_jax.types import EnvSpec
 from qmix_jax.config import Config
-from qmix_jax.learner import make_learner, make_networks, select_actions
+from qmix_jax.learner import make_learner
+from qmix_jax.loss import make_networks, select_actions
 from qmix_jax.trainer import make_trainer
-from qmix_jax.types import Transition
+from qmix_jax.types import Sample, Transition
 
 # These programs run for milliseconds and compile for seconds: half of that without the compiler's optimisations.
 quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
-SMALL = {"hidden_sizes": (16,), "mixing_size": 8, "hypernet_size": 8, "weight_decay": 0.0, "adam_epsilon": 1e-8}
+SMALL = {"hidden_sizes": (16,), "mixing_size": 8, "hypernet_size": 8, "weight_decay": 0.0, "optimizer_epsilon": 1e-8}
 
 # Two agents, three actions, float observations and a state of its own: small enough for slow NumPy.
 SPEC = EnvSpec(
@@ -46,7 +47,8 @@ def train(environment, config, seed=0):
             state, _ = trainer.train_chunk(state)
         return state
 
-    networks = small_config(mixing_size=config.mixing_size, state_clock=config.state_clock)
+    shapes = ("algorithm", "agent", "hypernet_size", "mixing_size", "central_sizes", "state_clock", "share_parameters")
+    networks = small_config(**{name: getattr(config, name) for name in shapes})
     learner = _initial_learner(networks, replace(environment.spec, name="any", max_steps=1), seed)
     return quick_jit(run)(jax.random.key(seed), learner)
 
@@ -64,15 +66,18 @@ def joint_values(config, environment, state, env_state, elapsed=0):
     shown = environment.show(env_state, jnp.zeros(spec.num_agents), never, never)
     actions = jnp.array(list(product(range(spec.num_actions), repeat=2))).T
     params, count = state.learner.params, actions.shape[1]
-    views, _, mixer = make_networks(config, spec)
+    networks = make_networks(config, spec)
+    views, mixer = networks.views, networks.mixer
 
     def repeat(x):
         return jnp.broadcast_to(x[None], (count, *x.shape))
 
     observations = repeat(shown.observations)
-    chosen = select_actions(make_learner(config, spec).q_values(params, observations), actions)
+    learner = make_learner(config, spec)
+    q_values, _ = learner.q_values(params, observations, learner.init_memory(count))
+    chosen = select_actions(q_values, actions).T
     mixer_state = views.mixer(observations, repeat(shown.state), jnp.full(count, elapsed))
-    return np.asarray(mixer.apply(params["mixer"], chosen.T, mixer_state)).reshape(spec.num_actions, -1)
+    return np.asarray(mixer.apply(params["mixer"], chosen, mixer_state)).reshape(spec.num_actions, spec.num_actions)
 
 
 def randomize(params, seed=0, scale=0.7):
@@ -97,15 +102,43 @@ def random_batch(generator, batch, length, spec=SPEC):
     )
 
 
+def uniform(sequences):
+    """Return sequences as a uniform replay gives them to an update."""
+    return Sample(sequences, indices=None, probabilities=None)
+
+
 def numpy_q_values(network, features):
     """Dueling MLP of one agent for one feature vector, from flax's parameters: linear, LayerNorm, ReLU, two heads."""
     network = jax.tree.map(lambda x: np.asarray(x, np.float64), network["params"])
+    return _dueling(network, _hidden_layers(network, features))
+
+
+def numpy_recurrent_values(network, features, memory):
+    """The same with a GRU after the layers (Cho et al. 2014, in the form of PyTorch's): values, new memory."""
+    network = jax.tree.map(lambda x: np.asarray(x, np.float64), network["params"])
+    hidden, gru = _hidden_layers(network, features), network["GRUCell_0"]
+
+    def sigmoid(x):
+        return 1 / (1 + np.exp(-x))
+
+    reset = sigmoid(_linear(gru["ir"], hidden) + memory @ gru["hr"]["kernel"])
+    update = sigmoid(_linear(gru["iz"], hidden) + memory @ gru["hz"]["kernel"])
+    candidate = np.tanh(_linear(gru["in"], hidden) + reset * _linear(gru["hn"], memory))
+    memory = (1 - update) * candidate + update * memory
+    return _dueling(network, memory), memory
+
+
+def _hidden_layers(network, features):
     hidden = np.asarray(features, np.float64)
     for layer in range(sum(name.startswith("Dense_") for name in network)):
         hidden = _linear(network[f"Dense_{layer}"], hidden)
         norm = network[f"LayerNorm_{layer}"]
         hidden = (hidden - hidden.mean()) / np.sqrt(hidden.var() + 1e-6) * norm["scale"] + norm["bias"]
         hidden = np.maximum(hidden, 0.0)
+    return hidden
+
+
+def _dueling(network, hidden):
     advantage = _linear(network["advantage"], hidden)
     return _linear(network["value"], hidden) + advantage - advantage.mean()
 
@@ -123,6 +156,15 @@ def numpy_q_tot(mixer, agent_qs, state):
     hidden = np.asarray(agent_qs, np.float64) @ weights_1 + _linear(mixer["bias_1"], state)
     hidden = np.where(hidden > 0, hidden, np.exp(np.minimum(hidden, 0.0)) - 1)
     return (hidden @ np.abs(two_layers("weights_2")) + two_layers("value")).item()
+
+
+def numpy_central(mixer, agent_qs, state):
+    """Q*'s mixer for one vector of values and one state."""
+    mixer = jax.tree.map(lambda x: np.asarray(x, np.float64), mixer["params"])
+    hidden = np.concatenate([agent_qs, state])
+    for layer in range(len(mixer) - 1):
+        hidden = np.maximum(_linear(mixer[f"Dense_{layer}"], hidden), 0.0)
+    return _linear(mixer[f"Dense_{len(mixer) - 1}"], hidden).item()
 
 
 def _linear(layer, inputs):

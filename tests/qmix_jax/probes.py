@@ -199,6 +199,17 @@ class Matrix(Probe):
 
 
 @dataclass(frozen=True)
+class NonMonotonic(Matrix):
+    """The game of Son et al. 2019 (table 1a), which Rashid et al. 2020 and Wang et al. 2021 test on too.
+
+    The best joint action (0, 0) pays 8, but is surrounded by -12: an agent's better action depends on the other's,
+    which no monotonic mixer can represent. With equal weights and uniform exploration QMIX ends at a 0.
+    """
+
+    payoffs: tuple[tuple[float, ...], ...] = ((8.0, -12.0, -12.0), (-12.0, 0.0, 0.0), (-12.0, 0.0, 0.0))
+
+
+@dataclass(frozen=True)
 class Corridor(Probe):
     """Agent 0 ends the episode with action 2; it is truncated after `max_steps`. Every step shows and pays its number.
 

@@ -79,7 +79,7 @@ FLAGS = [
     ("--n_step 0", "--n_step 0: must be a whole number, at least 1 and at most 1000"),
     ("--epsilon_end -0.1", "--epsilon_end -0.1: must be a number, at least 0 and at most 1"),
     ("--greedy_envs 1.5", "--greedy_envs 1.5: must be a number, at least 0 and at most 1"),
-    ("--adam_epsilon 0", "--adam_epsilon 0: must be a number, at least 1e-30"),
+    ("--optimizer_epsilon 0", "--optimizer_epsilon 0: must be a number, at least 1e-30"),
     ("--max_grad_norm 1e39", "--max_grad_norm 1e39: must be a number, above 0 and at most 3.402823466e+38"),
     ("--weight_decay -1", "--weight_decay -1: must be a number, at least 0"),
     ("--eval_episodes 0", "--eval_episodes 0: must be a whole number, at least 1"),

@@ -21,7 +21,7 @@ def without_baseline():
 
 def test_the_baseline_plays_the_same_starts():
     baseline = jax.jit(lambda key: evaluate_baseline(ENVIRONMENT, key, 16))(jax.random.key(3))
-    idle = jax.jit(lambda key: evaluate(ENVIRONMENT, lambda *_: jnp.zeros((16, 4), jnp.int32), key, 16))(
+    idle = jax.jit(lambda key: evaluate(ENVIRONMENT, lambda *_: (jnp.zeros((16, 4), jnp.int32), ()), key, 16))(
         jax.random.key(3)
     )
     np.testing.assert_allclose(baseline.best_return, idle.best_return)

@@ -144,8 +144,8 @@ def test_help_has_the_flags_that_users_know(capsys, name, default):
 def test_help_has_sections(capsys):
     lines = help_lines(capsys)
     sections = [line.rstrip(":") for line in lines if line.endswith(":") and not line.startswith(" ")]
-    groups = ["The run", "Replay", "Learning", "Exploration", "Networks", "Devices", "Evaluation and output"]
-    assert sections == ["options", *groups, "presets (flags override them)"]
+    groups = ["The run", "The algorithm", "Replay", "Learning", "Exploration", "Networks", "Devices"]
+    assert sections == ["options", *groups, "Evaluation and output", "presets (flags override them)"]
 
 
 def test_help_lists_the_presets_with_their_flags(capsys):

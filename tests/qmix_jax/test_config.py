@@ -59,7 +59,7 @@ def test_the_runs_length(settings, vector_steps, env_steps):
 def test_derived_numbers_of_the_main_command():
     config = Config(num_envs=512, n_step=3)
     assert config.replay_capacity == 195 * 512 == 99_840
-    assert config.sequence_length == 4
+    assert config.sample_length == 4
     assert config.first_update_step == 10_000
     assert config.total_updates == (204_800 - 10_000) // 4
     assert (config.chunk_length, config.num_chunks) == (16, 25)  # 8,192 environment steps each
@@ -71,8 +71,15 @@ def test_updates_wait_for_one_whole_sequence():
     assert Config(min_buffer_size=257, num_envs=64, n_step=3).first_update_step == 257
 
 
-def test_epsilon_falls_over_three_quarters_of_the_run_unless_told():
-    assert Config(num_envs=512).exploration_steps == 153_600
+def test_sequences_hold_what_is_learnt_and_what_its_targets_read():
+    config = Config(n_step=3, sequence_length=5)
+    assert (config.sample_length, config.learnt_steps, config.bootstrap_steps) == (8, slice(0, 5), slice(3, 8))
+    config = Config(n_step=3, sequence_length=5, target="q_lambda")  # reads one state after each step
+    assert (config.sample_length, config.learnt_steps, config.bootstrap_steps) == (6, slice(0, 5), slice(1, 6))
+
+
+def test_epsilon_falls_over_the_run_unless_told():
+    assert Config(num_envs=512).exploration_steps == 204_800
     assert Config(num_envs=512, epsilon_decay_steps=7).exploration_steps == 7
     assert Config(num_envs=1, total_steps=1, buffer_capacity=9, min_buffer_size=0, batch_size=1).exploration_steps == 1
 
@@ -132,6 +139,17 @@ REFUSED = [
     ({"max_grad_norm": 0.0}, "--max_grad_norm 0.0: must be a number, above 0"),
     ({"max_grad_norm": float("inf")}, "--max_grad_norm inf"),
     ({"epsilon_start": 1.01}, "--epsilon_start 1.01"),
+    ({"epsilon_spread": 1.1}, "--epsilon_spread 1.1: must be a number, at least 0 and at most 1"),
+    ({"lr_schedule": "exponential", "lr_end_fraction": 0.0}, "--lr_end_fraction 0: must be above 0 with --lr_schedule"),
+    ({"lr_schedule": "steps"}, "--lr_schedule steps: must be one of constant, linear"),
+    ({"algorithm": "coma"}, "--algorithm coma: must be one of qmix, vdn"),
+    ({"target": "retrace"}, "--target retrace: must be one of n_step"),
+    ({"td_lambda": 1.5}, "--td_lambda 1.5"),
+    ({"sequence_length": 0}, "--sequence_length 0"),
+    ({"target_tau": 0.0}, "--target_tau 0.0: must be a number, above 0 and at most 1"),
+    ({"optimizer": "sgd"}, "--optimizer sgd: must be one of adam, adamw"),
+    ({"reward_scale": 0.0}, "--reward_scale 0.0: must be a number, above 0"),
+    ({"buffer_capacity": 600, "num_envs": 64, "sequence_length": 8}, "--buffer_capacity 600: must be at least 704"),
     ({"epsilon_decay_steps": 0}, "--epsilon_decay_steps 0: must be a whole number, at least 1"),
     ({"n_step": 0}, "--n_step 0"),
     ({"hidden_sizes": ()}, "--hidden_sizes"),

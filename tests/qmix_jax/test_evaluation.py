@@ -29,11 +29,11 @@ class ScoredCorridor(Corridor):
         )
 
 
-def end_early_on_positive_cues(_, time_step):
+def end_early_on_positive_cues(_, time_step, memory):
     """Agent 0 ends the episode with its second step if the cue is 1; otherwise the time limit does."""
     cue, step = time_step.observations[:, 0, 0], time_step.observations[:, 0, 1]
     ending = jnp.where((cue > 0) & (step == 1), 2, 0)
-    return jnp.stack([ending, jnp.zeros_like(ending)], axis=-1)
+    return jnp.stack([ending, jnp.zeros_like(ending)], axis=-1), memory
 
 
 def test_lengths_returns_and_shares_are_exact():
@@ -85,8 +85,8 @@ def test_the_greedy_team_does_as_it_prefers_and_only_what_is_allowed():
 def test_greedy_nearest_reaches_the_specs_figures():
     """Of 1,000 random starts: 88.7 % of the best possible return, 92.7 % solved, 37.8 steps."""
 
-    def policy(key, time_step):
-        return jax.vmap(greedy_nearest)(jax.random.split(key, 1000), time_step.observations)
+    def policy(key, time_step, memory):
+        return jax.vmap(greedy_nearest)(jax.random.split(key, 1000), time_step.observations), memory
 
     play = jax.jit(lambda key: evaluate(GridWorld25("random"), policy, key, 1000))
     result = play(jax.random.key(0))

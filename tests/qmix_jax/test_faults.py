@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import SPEC, quick_jit, random_batch, randomize, small_config
+from helpers import SPEC, quick_jit, random_batch, randomize, small_config, uniform
 from jax.sharding import Mesh, PartitionSpec
 from probes import ConstantReward, Corridor
 
@@ -63,8 +63,8 @@ def make_breakable_learner(**settings):
     def make_breakable_loss(config, networks):
         loss = make_loss(config, networks)
 
-        def breakable(params, target_params, batch):
-            value, values = loss(params, target_params, batch)
+        def breakable(params, target_params, batch, weights):
+            value, values = loss(params, target_params, batch, weights)
             return break_gradient(value, batch.elapsed[0, 0] == BROKEN), values
 
         return breakable
@@ -74,9 +74,15 @@ def make_breakable_learner(**settings):
         return make_learner(small_config(**TINY, **constant, **settings), SPEC)
 
 
+def make_update(**settings):
+    """Return its update as a function of the state and uniformly drawn sequences, without the new priorities."""
+    learner = make_breakable_learner(**settings)
+    return lambda state, batch: learner.update(state, uniform(batch))[:2]
+
+
 @pytest.fixture(scope="module")
 def update():
-    return quick_jit(make_breakable_learner().update)
+    return quick_jit(make_update())
 
 
 @pytest.fixture(scope="module")
@@ -182,9 +188,7 @@ def test_one_seed_s_bad_update_is_not_another_s(start):
     """Of seeds that are trained together."""
     batches = [POISONS["a NaN reward"][0], good_batch()]
     states = jax.tree.map(lambda x: jnp.stack([x, x]), start)
-    together = quick_jit(jax.vmap(make_breakable_learner().update))(
-        states, jax.tree.map(lambda *x: jnp.stack(x), *batches)
-    )[0]
+    together = quick_jit(jax.vmap(make_update()))(states, jax.tree.map(lambda *x: jnp.stack(x), *batches))[0]
     bad, good = (jax.tree.map(lambda x, seed=seed: x[seed], together) for seed in range(2))
     for part in ("params", "target_params", "optimizer_state"):
         assert_same_bits(getattr(bad, part), getattr(start, part))
@@ -196,7 +200,7 @@ def test_one_seed_s_bad_update_is_not_another_s(start):
 def test_one_device_s_bad_share_is_skipped_by_all(start):
     whole, share = PartitionSpec(), PartitionSpec(AXIS)
     mesh = Mesh(np.array(jax.devices()[:2]), (AXIS,))
-    split = make_breakable_learner(num_devices=2).update
+    split = make_update(num_devices=2)
     update = jax.shard_map(split, mesh=mesh, in_specs=(whole, share), out_specs=(whole, whole), check_vma=False)
     state, _ = quick_jit(update)(start, POISONS["a NaN state"][0])  # in the last row: the second device's share
     for part in ("params", "target_params", "optimizer_state"):
@@ -219,10 +223,20 @@ def test_means_count_only_updates_that_were_made():
         skip = state.updates % 3 == 0
         metrics = UpdateMetrics(*[jnp.where(skip, 0.0, state.updates.astype(jnp.float32))] * len(UpdateMetrics._fields))
         faults = state.faults.replace(skipped=state.faults.skipped + skip.astype(jnp.int32))
-        return state.replace(updates=state.updates + 1, faults=faults), metrics
+        return state.replace(updates=state.updates + 1, faults=faults), metrics, jnp.ones(8)
 
-    learner = Learner(init, lambda params, seen: jnp.zeros((2, envs, 3)), update)
-    replay = Replay(lambda: (), lambda state, transition: state, lambda state, key: key)
+    learner = Learner(
+        init,
+        init_memory=lambda num_envs: jnp.zeros((num_envs, 2, 0)),
+        q_values=lambda params, seen, memory: (jnp.zeros((2, envs, 3)), memory),
+        update=update,
+    )
+    replay = Replay(
+        init=lambda: (),
+        add=lambda state, transition: state,
+        sample=lambda state, key: key,
+        reprioritise=lambda state, sample, priorities: state,
+    )
 
     def run(key):
         return jax.lax.scan(lambda s, _: vector_step(config, env, learner, replay, s), init(key), length=steps)

@@ -4,9 +4,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import SPEC, numpy_q_tot, numpy_q_values, quick_jit, random_batch, randomize, small_config
+from helpers import (
+    SPEC,
+    numpy_q_tot,
+    numpy_q_values,
+    numpy_recurrent_values,
+    quick_jit,
+    random_batch,
+    randomize,
+    small_config,
+    uniform,
+)
 
-from qmix_jax.learner import make_learner, make_loss, make_networks, make_optimizer, select_actions
+from qmix_jax.learner import make_learner, make_optimizer
+from qmix_jax.loss import make_loss, make_networks, select_actions
 from qmix_jax.schedule import initial_schedule, learning_rate
 
 GAMMA, BATCH = 0.9, 12
@@ -26,75 +37,137 @@ def _two_parameters(config):
     return randomize(params, 1), randomize(params, 2)
 
 
-def _batch(n_step, seed=0):
-    """Random numbers; episodes end at every position of the window, after it, and not at all."""
-    batch = random_batch(np.random.default_rng(seed), BATCH, n_step + 1)
-    ends = jnp.arange(BATCH)[:, None] % (n_step + 2) == jnp.arange(n_step + 1)[None]
+def _batch(length, seed=0):
+    """Random numbers; episodes end at every position of the sequence, after it, and not at all."""
+    batch = random_batch(np.random.default_rng(seed), BATCH, length)
+    ends = jnp.arange(BATCH)[:, None] % (length + 1) == jnp.arange(length)[None]
     return batch.replace(done=ends)
 
 
-def _q_tot(params, batch, row, t, q_chosen, clock):
+def _mixed(config, params, batch, row, t, chosen):
+    """What is learnt of the agents' values of one joint action: a list of V numbers."""
+    if config.algorithm == "vdn":
+        return [sum(chosen)]
+    if config.algorithm in ("iql", "madqn"):
+        return chosen
     state = np.asarray(batch.state[row, t], np.float64)
-    if clock:
+    if config.state_clock:
         state = np.append(state, float(batch.elapsed[row, t]) / SPEC.max_steps)
-    return numpy_q_tot(params["mixer"], q_chosen, state)
+    return [numpy_q_tot(params["mixer"], chosen, state)]
 
 
-def _agent_values(params, batch, row, t):
+def _agent_values(config, params, batch, row, t):
+    """The agents' values at step t of a sequence; those with a memory come from its first step."""
     networks = [jax.tree.map(lambda x, i=i: x[i], params["agents"]) for i in range(SPEC.num_agents)]
-    return [numpy_q_values(net, seen) for net, seen in zip(networks, batch.observations[row, t], strict=True)]
+    if config.agent == "mlp":
+        return [numpy_q_values(net, seen) for net, seen in zip(networks, batch.observations[row, t], strict=True)]
+    empty = np.zeros(config.hidden_sizes[-1])
+    memories = [empty] * SPEC.num_agents
+    for step in range(t + 1):
+        if step > 0 and batch.done[row, step - 1]:
+            memories = [empty] * SPEC.num_agents
+        observed = zip(networks, batch.observations[row, step], memories, strict=True)
+        values, memories = zip(*(numpy_recurrent_values(*inputs) for inputs in observed), strict=True)
+    return list(values)
 
 
 def numpy_predictions(config, params, batch):
-    """q_tot of the actions taken, one per row."""
+    """Values of the actions taken at the learnt steps, [B, K, V]."""
     return np.array(
         [
-            _q_tot(
-                params,
-                batch,
-                row,
-                0,
-                [q[a] for q, a in zip(_agent_values(params, batch, row, 0), batch.actions[row, 0], strict=True)],
-                config.state_clock,
-            )
+            [
+                _mixed(
+                    config,
+                    params,
+                    batch,
+                    row,
+                    t,
+                    [
+                        q[a]
+                        for q, a in zip(
+                            _agent_values(config, params, batch, row, t), batch.actions[row, t], strict=True
+                        )
+                    ],
+                )
+                for t in range(config.learnt_steps.start, config.learnt_steps.stop)
+            ]
             for row in range(len(batch.done))
         ]
     )
 
 
 def numpy_targets(config, params, target_params, batch):
-    """n-step double-Q targets of the masked greedy team, one per row."""
-    targets = []
-    for row in range(len(batch.done)):
+    """Targets of the learnt steps, [B, K, V]."""
+    chooser = params if config.double_q else target_params
+
+    def bootstrap(row, t):
+        return np.array(_bootstrap(config, chooser, target_params, target_params, batch, row, t))
+
+    def n_step(row, t, n):
+        """Rewards of the steps t to t + n - 1, and the value of the state after them."""
         target, weight = 0.0, 1.0
-        for t in range(config.n_step):
-            target += weight * float(batch.rewards[row, t].sum())
-            weight *= config.gamma * (not batch.done[row, t])
-        chooser = params if config.double_q else target_params
-        targets.append(target + weight * _bootstrap(config, chooser, target_params, target_params, batch, row))
-    return np.array(targets)
+        for step in range(t, t + n):
+            rewards = np.asarray(batch.rewards[row, step], np.float64)
+            target = target + weight * (rewards if config.algorithm == "madqn" else rewards.sum())
+            weight *= config.gamma * (not batch.done[row, step])
+        return target + weight * bootstrap(row, t + n)
+
+    def target(row, t):
+        if config.target == "n_step":
+            return n_step(row, t, config.n_step)
+        # The definition: a mixture of the targets of 1 to `longest` steps.
+        lambda_, longest = config.td_lambda, config.learnt_steps.stop - t
+        weights = [(1 - lambda_) * lambda_ ** (n - 1) for n in range(1, longest)] + [lambda_ ** (longest - 1)]
+        return sum(weight * n_step(row, t, n) for n, weight in enumerate(weights, start=1))
+
+    steps = range(config.learnt_steps.start, config.learnt_steps.stop)
+    return np.array([[target(row, t) for t in steps] for row in range(len(batch.done))])
 
 
-def _bootstrap(config, chooser, valuer, mixer, batch, row):
-    """q_tot after the window: one team chooses among the allowed actions, another values them, a third mixes."""
-    values, preferences = (_agent_values(params, batch, row, config.n_step) for params in (valuer, chooser))
-    allowed = np.asarray(batch.action_mask[row, config.n_step])
-    best = [max(np.flatnonzero(mask), key=q.__getitem__) for q, mask in zip(preferences, allowed, strict=True)]
-    chosen = [q[a] for q, a in zip(values, best, strict=True)]
-    return _q_tot(mixer, batch, row, config.n_step, chosen, config.state_clock)
+def _bootstrap(config, chooser, valuer, mixer, batch, row, t):
+    """Value of the state at t: one team chooses among the allowed actions, another values them, a third mixes."""
+    values, preferences = (_agent_values(config, params, batch, row, t) for params in (valuer, chooser))
+    allowed = np.asarray(batch.action_mask[row, t])
+    actions = [max(np.flatnonzero(mask), key=q.__getitem__) for q, mask in zip(preferences, allowed, strict=True)]
+    if config.target == "td_lambda":
+        actions = np.asarray(batch.actions[row, t])
+    chosen = [q[a] for q, a in zip(values, actions, strict=True)]
+    return _mixed(config, mixer, batch, row, t, chosen)
 
 
 @pytest.mark.parametrize(
-    ("n_step", "double_q", "state_clock"), [(1, True, True), (2, True, True), (3, False, True), (2, False, False)]
+    "settings",
+    [
+        {"n_step": 1},
+        {"n_step": 2},
+        {"n_step": 3, "double_q": False},
+        {"n_step": 2, "double_q": False, "state_clock": False},
+        {"n_step": 2, "sequence_length": 4},
+        {"n_step": 3, "sequence_length": 2, "double_q": False},
+        {"target": "q_lambda", "sequence_length": 4, "td_lambda": 0.7},
+        {"target": "q_lambda", "sequence_length": 3, "td_lambda": 0.0, "double_q": False},
+        {"target": "td_lambda", "sequence_length": 4, "td_lambda": 0.7},
+        {"target": "td_lambda", "sequence_length": 1},
+        {"algorithm": "vdn"},
+        {"algorithm": "vdn", "target": "q_lambda", "sequence_length": 3},
+        {"algorithm": "iql"},
+        {"algorithm": "iql", "target": "q_lambda", "sequence_length": 3, "double_q": False},
+        {"algorithm": "madqn", "n_step": 2},
+        {"agent": "gru", "n_step": 1},
+        {"agent": "gru", "n_step": 2, "sequence_length": 2, "burn_in": 2, "double_q": False},
+        {"agent": "gru", "target": "q_lambda", "sequence_length": 3, "burn_in": 1},
+    ],
+    ids=str,
 )
-def test_the_loss_is_the_slow_one(n_step, double_q, state_clock):
-    config = _config(n_step=n_step, double_q=double_q, state_clock=state_clock)
+def test_the_loss_is_the_slow_one(settings):
+    config = _config(**settings)
     params, target_params = _two_parameters(config)
-    batch = _batch(n_step)
+    batch = _batch(config.sample_length)
     predicted = numpy_predictions(config, params, batch)
     errors = predicted - numpy_targets(config, params, target_params, batch)
     loss, values = quick_jit(_loss(config))(params, target_params, batch)
-    assert loss == pytest.approx((errors**2).mean(), rel=1e-4)
+    assert values.q_tot.shape == (BATCH, config.sequence_length, 2 if config.algorithm in ("iql", "madqn") else 1)
+    assert loss == pytest.approx((errors**2).sum(axis=-1).mean(), rel=1e-4)
     np.testing.assert_allclose(values.td_error, errors, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(values.q_tot, predicted, rtol=1e-4, atol=1e-4)
 
@@ -103,12 +176,12 @@ def test_the_loss_is_the_slow_one(n_step, double_q, state_clock):
 def test_the_metrics_of_an_update(double_q):
     config = _config(double_q=double_q)
     params, target_params = _two_parameters(config)
-    batch = _batch(2)
+    batch = _batch(3)
     predicted = numpy_predictions(config, params, batch)
     errors = predicted - numpy_targets(config, params, target_params, batch)
     teams = (params, target_params)
     with_online, with_target = (
-        np.array([_bootstrap(config, params, team, target_params, batch, row) for row in range(BATCH)])
+        np.array([_bootstrap(config, params, team, target_params, batch, row, 2) for row in range(BATCH)])
         for team in teams
     )
     lag = np.abs(with_online - with_target).mean()
@@ -127,9 +200,9 @@ def test_the_metrics_of_an_update(double_q):
 def test_an_update_is_clipped_above_the_limit_and_not_below():
     config = _config()
     params, target_params = _two_parameters(config)
-    norm = float(_update(config, params, target_params, _batch(2)).grad_norm)
+    norm = float(_update(config, params, target_params, _batch(3)).grad_norm)
     for limit, clipped in ((0.5 * norm, 1.0), (2.0 * norm, 0.0)):
-        metrics = _update(_config(max_grad_norm=limit), params, target_params, _batch(2))
+        metrics = _update(_config(max_grad_norm=limit), params, target_params, _batch(3))
         assert metrics.grad_norm == pytest.approx(norm, rel=1e-5)  # of the gradient before clipping
         assert metrics.clipped == clipped
 
@@ -137,21 +210,21 @@ def test_an_update_is_clipped_above_the_limit_and_not_below():
 def test_a_fresh_copy_does_not_lag():
     config = _config()
     params, _ = _two_parameters(config)
-    assert _update(config, params, params, _batch(2)).target_lag == 0.0
+    assert _update(config, params, params, _batch(3)).target_lag == 0.0
 
 
 def _update(config, params, target_params, batch):
     """Metrics of one update."""
     learner = make_learner(config, SPEC)
     state = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(learner.init, jax.random.key(0)))
-    return quick_jit(learner.update)(state.replace(params=params, target_params=target_params), batch)[1]
+    return quick_jit(learner.update)(state.replace(params=params, target_params=target_params), uniform(batch))[1]
 
 
 def test_double_q_and_masks_make_a_difference_here():
     """Otherwise the comparisons above would prove nothing about them."""
     config = _config()
     params, target_params = _two_parameters(config)
-    batch = _batch(2)
+    batch = _batch(3)
     right = numpy_targets(config, params, target_params, batch)
     single = numpy_targets(_config(double_q=False), params, target_params, batch)
     unmasked = batch.replace(action_mask=jnp.ones_like(batch.action_mask))
@@ -163,7 +236,7 @@ def test_the_gradient_treats_the_target_as_a_constant():
     """Along a random direction, against the slope of the slow loss with its targets held fixed."""
     config = _config()
     params, target_params = _two_parameters(config)
-    batch = _batch(2)
+    batch = _batch(3)
     gradient, target_gradient = quick_jit(jax.grad(lambda *args: _loss(config)(*args)[0], (0, 1)))(
         params, target_params, batch
     )
@@ -203,25 +276,39 @@ def test_masks_are_optional():
     """An environment that masks nothing stores no masks, and learns as from masks that allow everything."""
     config = _config()
     params, target_params = _two_parameters(config)
-    batch = _batch(2)
+    batch = _batch(3)
     everything = batch.replace(action_mask=jnp.ones_like(batch.action_mask))
     loss = quick_jit(_loss(config))
     expected = float(loss(params, target_params, everything)[0])
     assert loss(params, target_params, batch.replace(action_mask=None))[0] == pytest.approx(expected, rel=1e-6)
 
 
-def _numpy_adam(gradients, start, config):
-    """PyTorch's Adam (weight decay is L2 in the gradient) after clipping; polynomial decay over the run."""
+def _numpy_optimizer(gradients, start, config):
+    """PyTorch's optimisers after clipping, with the decayed rate; weight decay is L2 in the gradient, but for AdamW."""
     params, mean, square = start.copy(), np.zeros_like(start), np.zeros_like(start)
     for count, gradient in enumerate(gradients, start=1):
-        clipped = gradient * min(1.0, config.max_grad_norm / np.linalg.norm(gradient)) + config.weight_decay * params
+        clipped = gradient * min(1.0, config.max_grad_norm / np.linalg.norm(gradient))
+        decay = config.weight_decay * params
+        if config.optimizer != "adamw":
+            clipped, decay = clipped + decay, 0.0
         mean = 0.9 * mean + 0.1 * clipped
-        square = 0.999 * square + 0.001 * clipped**2
+        forget = 0.99 if config.optimizer == "rmsprop" else 0.999
+        square = forget * square + (1 - forget) * clipped**2
+        corrected = mean / (1 - 0.9**count), square / (1 - 0.999**count)
+        direction = corrected[0] / (np.sqrt(corrected[1]) + config.optimizer_epsilon)
+        if config.optimizer == "rmsprop":
+            direction = clipped / (np.sqrt(square) + config.optimizer_epsilon)
+        if config.optimizer == "radam":  # Liu et al. 2020, algorithm 2
+            longest = 2 / (1 - 0.999) - 1
+            length = longest - 2 * count * 0.999**count / (1 - 0.999**count)
+            direction = corrected[0]
+            if length >= 5:
+                numerator = (length - 4) * (length - 2) * longest
+                rectified = np.sqrt(numerator / ((longest - 4) * (longest - 2) * length))
+                direction = rectified * corrected[0] / (np.sqrt(corrected[1]) + config.optimizer_epsilon)
         fraction = min((count - 1) / config.total_updates, 1.0)
         end = config.lr_end_fraction
-        lr = config.lr * (end + (1 - end) * (1 - fraction) ** config.lr_decay_power)
-        corrected = mean / (1 - 0.9**count), square / (1 - 0.999**count)
-        params = params - lr * corrected[0] / (np.sqrt(corrected[1]) + config.adam_epsilon)
+        params = params - config.lr * (end + (1 - end) * (1 - fraction)) * (direction + decay)
     return params
 
 
@@ -231,12 +318,14 @@ def _numpy_adam(gradients, start, config):
         {},
         {"max_grad_norm": 0.5},  # clips some of the gradients below, but not all
         {"weight_decay": 0.1},
-        {"lr_decay_power": 1.0},
-        {"max_grad_norm": 0.5, "weight_decay": 0.1, "lr_end_fraction": 1.0, "adam_epsilon": 0.01},
+        {"max_grad_norm": 0.5, "weight_decay": 0.1, "lr_end_fraction": 1.0, "optimizer_epsilon": 0.01},
+        {"optimizer": "adamw", "weight_decay": 0.1},
+        {"optimizer": "rmsprop", "weight_decay": 0.1, "optimizer_epsilon": 1e-5},
+        {"optimizer": "radam", "weight_decay": 0.1},
     ],
-    ids=["plain", "clipped", "decayed", "linear", "both, steady"],
+    ids=str,
 )
-def test_the_optimizer_is_pytorchs_adam(settings):
+def test_the_optimizer_is_the_slow_one(settings):
     config = _config(num_envs=1, total_steps=18, min_buffer_size=8, train_frequency=1, lr=0.1, **settings)
     assert config.total_updates == 10
     generator = np.random.default_rng(0)
@@ -251,12 +340,12 @@ def test_the_optimizer_is_pytorchs_adam(settings):
         step = jax.jit(optimizer.update)
         params = tree(start)
         state = optimizer.init(params)
-        for gradient in gradients:
+        for count, gradient in enumerate(gradients):
             direction, state = step(tree(gradient), state, params)
-            rate = learning_rate(config, initial_schedule(config), state[-1].count - 1)
+            rate = learning_rate(config, initial_schedule(config), jnp.int32(count))
             params = jax.tree.map(lambda p, d, rate=rate: p - rate * d, params, direction)
     result = np.concatenate([params["mixer"], params["agents"]])
-    np.testing.assert_allclose(result, _numpy_adam(gradients, start, config), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(result, _numpy_optimizer(gradients, start, config), rtol=1e-4, atol=1e-5)
 
 
 def test_a_run_without_updates_has_an_optimizer_too():
@@ -272,12 +361,34 @@ def test_targets_are_copied_at_every_interval_and_not_between():
     jax.tree.map(np.testing.assert_array_equal, state.params, state.target_params)
     update = quick_jit(learner.update)
     for count in range(1, 8):
-        batch = _batch(2, seed=count)
-        previous, (state, _) = state, update(state, batch)
+        batch = _batch(3, seed=count)
+        previous, (state, *_) = state, update(state, uniform(batch))
         assert state.updates == count
         assert not _equal(state.params, previous.params)
         expected = state.params if count % 3 == 0 else previous.target_params
         jax.tree.map(np.testing.assert_array_equal, state.target_params, expected)
+
+
+def test_soft_copies_move_the_target_a_share_of_the_way():
+    config = _config(target_update_interval=2, target_tau=0.25, lr=1e-2, num_envs=1, min_buffer_size=8)
+    learner = make_learner(config, SPEC)
+    state = quick_jit(learner.init)(jax.random.key(0))
+    update = quick_jit(learner.update)
+    for count in range(1, 5):
+        previous, (state, *_) = state, update(state, uniform(_batch(3, seed=count)))
+        share = 0.25 if count % 2 == 0 else 0.0
+        expected = jax.tree.map(
+            lambda old, new, share=share: old + share * (new - old), previous.target_params, state.params
+        )
+        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-6), state.target_params, expected)
+
+
+def test_rewards_are_scaled_before_they_are_learnt():
+    params, target_params = _two_parameters(_config())
+    batch = _batch(3)
+    scaled = batch.replace(rewards=2.5 * batch.rewards)
+    expected = quick_jit(_loss(_config()))(params, target_params, scaled)[0]
+    assert quick_jit(_loss(_config(reward_scale=2.5)))(params, target_params, batch)[0] == pytest.approx(expected)
 
 
 def _equal(first, second):
@@ -288,7 +399,7 @@ def test_the_bootstrap_uses_the_target_network():
     """Other target parameters: another loss, except where every window holds an end."""
     config = _config()
     params, target_params = _two_parameters(config)
-    batch, loss = _batch(2), quick_jit(_loss(config))
+    batch, loss = _batch(3), quick_jit(_loss(config))
     assert loss(params, params, batch)[0] != loss(params, target_params, batch)[0]
     ended = batch.replace(done=jnp.ones_like(batch.done))
     assert loss(params, params, ended)[0] == loss(params, target_params, ended)[0]
@@ -299,7 +410,7 @@ def test_sequences_of_another_length_are_refused(length):
     config = _config()
     params, target_params = _two_parameters(config)
     with pytest.raises(AssertionError):
-        jax.eval_shape(_loss(config), params, target_params, _batch(length - 1))
+        jax.eval_shape(_loss(config), params, target_params, _batch(length))
 
 
 def test_select_actions():

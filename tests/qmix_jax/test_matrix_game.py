@@ -1,17 +1,20 @@
-"""A two-agent matrix game that needs a mixer: no sum of one value per agent knows its payoffs."""
+"""Two-agent matrix games that tell the mixers apart: what each can represent, and what it chooses if it cannot."""
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from helpers import joint_values, small_config, train
-from probes import Matrix, ProbeState
+from probes import Matrix, NonMonotonic, ProbeState
+
+STATE = ProbeState(jnp.int32(0), jnp.float32(1), jnp.int32(0))
 
 
-def test_the_best_joint_action_is_found_and_every_payoff_known():
-    env = Matrix()
+def _learnt(env, vector_steps=1200, **settings):
+    """q_tot of every joint action after training on uniform exploration."""
     config = small_config(
         num_envs=8,
-        total_steps=8 * 1200,
-        eval_interval=8 * 1200,
+        total_steps=8 * vector_steps,
+        eval_interval=8 * vector_steps,
         buffer_capacity=4000,
         min_buffer_size=64,
         batch_size=32,
@@ -19,9 +22,43 @@ def test_the_best_joint_action_is_found_and_every_payoff_known():
         lr=1e-2,
         n_step=1,
         mixing_size=32,
+        central_sizes=(32, 32),
         epsilon_end=1.0,
+        greedy_envs=0.0,
+        **settings,
     )
-    state = ProbeState(jnp.int32(0), jnp.float32(1), jnp.int32(0))
-    values = joint_values(config, env, train(env, config), state)
+    return joint_values(config, env, train(env, config), STATE)
+
+
+def _best(values):
+    return np.unravel_index(values.argmax(), values.shape)
+
+
+def test_qmix_finds_the_best_joint_action_and_knows_every_payoff():
+    env = Matrix()
+    values = _learnt(env)
     np.testing.assert_allclose(values, env.payoffs, atol=0.3)
-    assert np.unravel_index(values.argmax(), values.shape) == (2, 2)
+    assert _best(values) == (2, 2)
+
+
+def test_vdn_finds_the_best_sum():
+    """Row mean plus column mean minus mean: the nearest to the payoffs that one value per agent can be."""
+    env = Matrix()
+    payoffs = np.array(env.payoffs)
+    nearest = np.add.outer(payoffs.mean(axis=1), payoffs.mean(axis=0)) - payoffs.mean()
+    np.testing.assert_allclose(_learnt(env, algorithm="vdn"), nearest, atol=0.6)
+
+
+def test_qmix_gives_up_the_best_joint_action_of_a_game_that_is_not_monotonic():
+    values = _learnt(NonMonotonic())
+    assert _best(values)[0] > 0
+    assert _best(values)[1] > 0
+    assert values[0, 0] < 0
+
+
+@pytest.mark.parametrize("algorithm", ["cw_qmix", "ow_qmix"])
+def test_weighted_qmix_finds_the_best_joint_action_of_that_game(algorithm):
+    """It cannot know every payoff either, but fits the best joint action."""
+    values = _learnt(NonMonotonic(), algorithm=algorithm, alpha=0.1, vector_steps=2400)
+    assert _best(values) == (0, 0)
+    assert values[0, 0] == pytest.approx(8, abs=1.5)

@@ -1,6 +1,7 @@
 """What replay gives back is what it was given: consecutive steps of one environment, in few bytes."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +12,27 @@ from scipy.stats import chisquare
 
 from env_jax import GridWorld25
 from env_jax.types import TimeStep
+from qmix_jax.priorities import importance_weights, sequence_priorities
 from qmix_jax.replay import action_dtype, empty_transition, make_replay, make_transition, transition_bytes
 from qmix_jax.types import Transition
 
 ENVS, BATCH = 3, 400
+
+
+def _replay(rows, length, batch=BATCH, spec=SPEC, envs=ENVS, replay="uniform", exponent=0.5):
+    """Return the replay of `rows` steps of every environment; batches may be larger than a run's may."""
+    config = SimpleNamespace(
+        num_envs=envs,
+        replay_capacity=rows * envs,
+        batch_size=batch,
+        sample_length=length,
+        replay=replay,
+        priority_exponent=exponent,
+    )
+    return make_replay(config, spec)
+
+
+KINDS = pytest.mark.parametrize("kind", ["uniform", "prioritised"])
 
 
 def _number(envs, times):
@@ -37,17 +55,18 @@ def _transition(number):
     )
 
 
+@KINDS
 @pytest.mark.parametrize(("rows", "length"), [(4, 4), (7, 3), (5, 2)])
-def test_sequences_are_consecutive_steps_of_one_environment(rows, length):
+def test_sequences_are_consecutive_steps_of_one_environment(kind, rows, length):
     """Sampled after every step of three turns of the ring: never across the write head, and no valid start left out."""
-    replay = make_replay(SPEC, ENVS, rows * ENVS, BATCH, length)
+    replay = _replay(rows, length, replay=kind)
     state = jax.jit(replay.init)()
     add, sample = quick_jit(replay.add, donate_argnums=0), quick_jit(replay.sample)
     for now in range(3 * rows):
         state = add(state, _transition(_number(np.arange(ENVS), now)))
         if now + 1 < length:
             continue
-        batch = sample(state, jax.random.key(now))
+        batch = sample(state, jax.random.key(now)).sequences
         number = np.asarray(batch.elapsed, np.int32)
         envs, times = number % 100, number // 100
         assert (envs == envs[:, :1]).all()
@@ -58,28 +77,78 @@ def test_sequences_are_consecutive_steps_of_one_environment(rows, length):
         jax.tree.map(np.testing.assert_array_equal, batch, _transition(number))
 
 
-def test_every_start_is_as_likely():
-    replay = make_replay(SPEC, ENVS, 8 * ENVS, 6000, 3)
+@KINDS
+def test_every_start_is_as_likely_at_first(kind):
+    replay = _replay(8, 3, batch=6000, replay=kind)
     state = jax.jit(replay.init)()
     add = jax.jit(replay.add)
     for now in range(11):
         state = add(state, _transition(_number(np.arange(ENVS), now)))
-    batch = jax.jit(replay.sample)(state, jax.random.key(0))
-    _, counts = np.unique(batch.elapsed[:, 0], return_counts=True)
+    drawn = jax.jit(replay.sample)(state, jax.random.key(0))
+    _, counts = np.unique(drawn.sequences.elapsed[:, 0], return_counts=True)
     assert len(counts) == ENVS * (8 - 3 + 1)
     assert chisquare(counts).pvalue > 1e-3
 
 
+def test_sequences_are_drawn_by_the_power_of_their_priority_and_weights_undo_it():
+    """Against the formula (Schaul et al. 2016, eq. 1 and section 3.4), with a priority of its own for every start."""
+    replay = _replay(8, 3, batch=20_000, replay="prioritised", exponent=0.5)
+    state = jax.jit(replay.init)()
+    add = jax.jit(replay.add)
+    for now in range(8):
+        state = add(state, _transition(_number(np.arange(ENVS), now)))
+    sample, reprioritise = jax.jit(replay.sample), jax.jit(replay.reprioritise)
+    first = sample(state, jax.random.key(0))
+    numbers = np.asarray(first.sequences.elapsed[:, 0], np.int32)
+    np.testing.assert_allclose(first.probabilities, 1 / 18, rtol=1e-5)  # 3 environments, 6 starts each
+    state = reprioritise(state, first, 1.0 + jnp.asarray(numbers, jnp.float32))
+    again = sample(state, jax.random.key(1))
+    numbers = np.asarray(again.sequences.elapsed[:, 0], np.int32)
+    starts, counts = np.unique(numbers, return_counts=True)
+    chances = (1.0 + starts) ** 0.5 / ((1.0 + starts) ** 0.5).sum()
+    assert len(starts) == 18
+    assert chisquare(counts, chances * counts.sum()).pvalue > 1e-3
+    expected = chances[np.searchsorted(starts, numbers)]
+    np.testing.assert_allclose(again.probabilities, expected, rtol=1e-4)
+    weights = importance_weights(again.probabilities, jnp.float32(0.7))
+    slow = (len(starts) * expected) ** -0.7
+    np.testing.assert_allclose(weights, slow / slow.max(), rtol=1e-4)
+    # At exponent 1 a weighted mean over the draw is one over all starts, up to the weights' common factor.
+    undone = importance_weights(again.probabilities, jnp.float32(1.0))
+    assert np.average(numbers, weights=undone) == pytest.approx(starts.mean(), rel=0.02)
+
+
+def test_new_steps_have_the_largest_priority():
+    replay = _replay(8, 3, batch=100, replay="prioritised", exponent=1.0)
+    state = jax.jit(replay.init)()
+    add = jax.jit(replay.add)
+    for now in range(4):
+        state = add(state, _transition(_number(np.arange(ENVS), now)))
+    drawn = replay.sample(state, jax.random.key(0))
+    state = replay.reprioritise(state, drawn, jnp.full(100, 5.0).at[0].set(3.0))
+    state = add(state, _transition(_number(np.arange(ENVS), 4)))
+    drawn = replay.sample(state, jax.random.key(1))
+    newest = np.asarray(drawn.sequences.elapsed[:, 0], np.int32) // 100 == 2
+    assert newest.any()
+    np.testing.assert_allclose(drawn.probabilities[newest], np.max(drawn.probabilities), rtol=1e-5)
+
+
+def test_priorities_of_sequences():
+    errors = jnp.array([[[1.0, -4.0], [0.0, 3.0]], [[0.0, 0.0], [0.0, 0.0]]])
+    np.testing.assert_allclose(sequence_priorities(errors), [0.9 * 4 + 0.1 * 2 + 1e-6, 1e-6], rtol=1e-5)
+    np.testing.assert_allclose(sequence_priorities(jnp.array([[[-2.0]]])), [2 + 1e-6], rtol=1e-6)
+
+
 def test_stored_types_are_those_promised():
-    replay = make_replay(SPEC, ENVS, 4 * ENVS, BATCH, 2)
-    stored = jax.eval_shape(replay.sample, jax.eval_shape(replay.init), jax.random.key(0))
+    replay = _replay(4, 2)
+    stored = jax.eval_shape(replay.sample, jax.eval_shape(replay.init), jax.random.key(0)).sequences
     promised = jax.eval_shape(lambda: empty_transition(SPEC))
     for leaf, single in zip(jax.tree.leaves(stored), jax.tree.leaves(promised), strict=True):
         assert (leaf.dtype, leaf.shape) == (single.dtype, (BATCH, 2, *single.shape))
 
 
 def _buffer_bytes(spec, envs, capacity):
-    state = jax.eval_shape(make_replay(spec, envs, capacity, 8, 4).init)
+    state = jax.eval_shape(_replay(capacity // envs, 4, 8, spec, envs).init)
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state.experience))
 
 

@@ -205,7 +205,7 @@ def test_a_larger_budget_goes_on_from_where_the_schedules_stand(folder, whole):
     assert "notice: 455 updates instead of 295: the learning rate goes on from where it stands" in out
     hparams = json.loads((run / "configs" / "hparams.json").read_text())
     assert (hparams["total_episodes"], hparams["eval_interval"]) == (96, 160)
-    assert hparams["epsilon_decay_steps"] == 1280 * 3 // 4  # as it fell before
+    assert hparams["epsilon_decay_steps"] == 1280  # as it fell before
     for name in EXACT[:1]:
         assert (run / name).read_bytes().startswith((whole / name).read_bytes())
     assert (run / "training_log.csv").read_text().count("\n") == 97

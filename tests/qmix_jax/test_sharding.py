@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from helpers import SPEC, random_batch, randomize, small_config
+from helpers import SPEC, random_batch, randomize, small_config, uniform
 from jax.sharding import Mesh, PartitionSpec
 from probes import Corridor
 
@@ -28,10 +28,12 @@ def test_the_update_of_a_split_batch_is_that_of_the_whole(num_devices):
     batch = random_batch(np.random.default_rng(0), 16, 3)
     whole, share = PartitionSpec(), PartitionSpec(AXIS)
     mesh = Mesh(np.array(jax.devices()[:num_devices]), (AXIS,))
-    update = jax.shard_map(split.update, mesh=mesh, in_specs=(whole, share), out_specs=(whole, whole), check_vma=False)
+    update = jax.shard_map(
+        split.update, mesh=mesh, in_specs=(whole, share), out_specs=(whole, whole, share), check_vma=False
+    )
 
-    expected, expected_metrics = jax.jit(alone.update)(state, batch)
-    found, found_metrics = jax.jit(update)(state, batch)
+    expected, expected_metrics, _ = jax.jit(alone.update)(state, uniform(batch))
+    found, found_metrics, _ = jax.jit(update)(state, uniform(batch))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), expected, found)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), expected_metrics, found_metrics)
     assert expected_metrics.clipped == 1

@@ -70,12 +70,21 @@ def test_every_update_draws_its_own_batch():
 
     def update(state, number):
         records = state.target_params.at[state.updates].set(number)
-        return state.replace(target_params=records, updates=state.updates + 1), UpdateMetrics(
-            *jnp.ones(len(UpdateMetrics._fields))
-        )
+        metrics = UpdateMetrics(*jnp.ones(len(UpdateMetrics._fields)))
+        return state.replace(target_params=records, updates=state.updates + 1), metrics, jnp.ones(8)
 
-    learner = Learner(init, lambda params, seen: jnp.zeros((2, ENVS, 3)), update)
-    replay = Replay(lambda: (), lambda state, transition: state, lambda state, key: jax.random.uniform(key))
+    learner = Learner(
+        init,
+        init_memory=lambda num_envs: jnp.zeros((num_envs, 2, 0)),
+        q_values=lambda params, seen, memory: (jnp.zeros((2, ENVS, 3)), memory),
+        update=update,
+    )
+    replay = Replay(
+        init=lambda: (),
+        add=lambda state, transition: state,
+        sample=lambda state, key: jax.random.uniform(key),
+        reprioritise=lambda state, sample, priorities: state,
+    )
 
     def run(key):
         return jax.lax.scan(lambda s, _: vector_step(config, env, learner, replay, s), init(key), length=STEPS)

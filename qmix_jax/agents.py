@@ -1,0 +1,112 @@
+"""All agents' Q-networks: one per agent or one shared by all, with or without a memory.
+
+Batches are agent-major, `[N, B, F]`: XLA's batched products over agents then run as fast as flat ones.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from qmix_jax.networks import QNetwork, RecurrentQNetwork
+from qmix_jax.types import Array, Params
+
+
+class Agents(NamedTuple):
+    """All agents' Q-networks as pure functions. Agents without a memory have one of width H = 0."""
+
+    init: Callable[[Array], Params]  # key -> params
+    memory_size: int  # H
+    # (params, features float32[N, B, F], memory float32[B, N, H]) -> values float32[N, B, A], new memory
+    step: Callable[[Params, Array, Array], tuple[Array, Array]]
+    # (params, features float32[N, B, T, F], begins bool[B, T], burn_in) -> values float32[N, B, T - burn_in, A]
+    unroll: Callable[[Params, Array, Array, int], Array]
+
+
+def make_agents(
+    hidden_sizes: tuple[int, ...],
+    num_agents: int,
+    num_features: int,
+    num_actions: int,
+    share_parameters: bool,
+    head_init_scale: float,
+    recurrent: bool = False,
+) -> Agents:
+    """One network per agent, or one for all that also reads a one-hot agent id."""
+    kind = RecurrentQNetwork if recurrent else QNetwork
+    network: Any = kind(hidden_sizes, num_actions, head_init_scale)
+    memory_size = hidden_sizes[-1] if recurrent else 0
+    inputs = num_features + (num_agents if share_parameters else 0)
+    samples = (jnp.zeros(inputs), *([jnp.zeros(memory_size)] if recurrent else []))
+
+    def init(key: Array) -> Params:
+        if share_parameters:
+            return network.init(key, *samples)
+        return jax.vmap(lambda key: network.init(key, *samples))(jax.random.split(key, num_agents))
+
+    def apply(params: Params, features: Array, *memory: Array) -> Any:
+        if share_parameters:
+            return network.apply(params, append_agent_ids(features), *memory)
+        return jax.vmap(network.apply)(params, features, *memory)
+
+    def step(params: Params, features: Array, memory: Array) -> tuple[Array, Array]:
+        if not recurrent:
+            return apply(params, features), memory
+        q_values, memory = apply(params, features, jnp.swapaxes(memory, 0, 1))
+        return q_values, jnp.swapaxes(memory, 0, 1)
+
+    def unroll(params: Params, features: Array, begins: Array, burn_in: int) -> Array:
+        if recurrent:
+            return remember(lambda *inputs: apply(params, *inputs), features, begins, burn_in, memory_size)
+        later = features[:, :, burn_in:]
+        rows = apply(params, later.reshape(num_agents, -1, num_features))
+        return rows.reshape(*later.shape[:3], num_actions)
+
+    return Agents(init, memory_size, step, unroll)
+
+
+def remember(
+    apply: Callable[[Array, Array], tuple[Array, Array]],
+    features: Array,
+    begins: Array,
+    burn_in: int,
+    memory_size: int,
+) -> Array:
+    """Run a network with a memory through sequences, from an empty memory that every new episode empties again.
+
+    The first `burn_in` steps only fill the memory, without a gradient (Kapturowski et al. 2019, section 3).
+
+    Args:
+        apply: (features float32[N, B, F], memory float32[N, B, H]) -> values float32[N, B, A], new memory.
+        features: float32[N, B, T, F].
+        begins: bool[B, T], whether the step is an episode's first.
+        burn_in: steps whose values are not wanted.
+        memory_size: H.
+
+    Returns:
+        float32[N, B, T - burn_in, A].
+    """
+    num_agents, num_sequences, _, _ = features.shape
+
+    def step(memory: Array, inputs: tuple[Array, Array]) -> tuple[Array, Array]:
+        seen, first = inputs
+        q_values, memory = apply(seen, jnp.where(first[None, :, None], 0.0, memory))
+        return memory, q_values
+
+    by_time = jnp.moveaxis(features, 2, 0), begins.T
+    memory = jnp.zeros((num_agents, num_sequences, memory_size))
+    if burn_in:
+        memory, _ = jax.lax.scan(step, memory, jax.tree.map(lambda x: x[:burn_in], by_time))
+        memory = jax.lax.stop_gradient(memory)
+    _, q_values = jax.lax.scan(step, memory, jax.tree.map(lambda x: x[burn_in:], by_time))
+    return jnp.moveaxis(q_values, 0, 2)
+
+
+def append_agent_ids(features: Array) -> Array:
+    """float32[N, B, F] -> float32[N, B, F + N]: a one-hot id tells a shared network who it is."""
+    chex.assert_rank(features, 3)
+    num_agents, batch, _ = features.shape
+    ids = jnp.broadcast_to(jnp.eye(num_agents)[:, None, :], (num_agents, batch, num_agents))
+    return jnp.concatenate([features, ids], axis=-1)

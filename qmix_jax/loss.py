@@ -1,0 +1,211 @@
+"""The loss of a batch of sequences: every learnt step's TD error, for any mixer and target."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from env_jax.types import EnvSpec
+from qmix_jax.agents import Agents, make_agents
+from qmix_jax.algorithms import ALGORITHMS, make_central_mixer
+from qmix_jax.config import Config
+from qmix_jax.mixers import Mixer
+from qmix_jax.targets import lambda_returns, n_step_targets
+from qmix_jax.types import Array, Params, Transition
+from qmix_jax.views import Views, make_views
+
+
+class BatchValues(NamedTuple):
+    """What the loss computes for each of the B sequences' K learnt steps, and each of the V mixed values."""
+
+    q_tot: Array  # float32[B, K, V], value of the actions taken
+    td_error: Array  # float32[B, K, V], q_tot minus its target
+    target_lag: Array  # float32[B, K, V], see `make_loss`
+
+
+class Networks(NamedTuple):
+    """Agents and mixer, and what they read."""
+
+    views: Views
+    agents: Agents
+    mixer: Mixer
+    central_mixer: Mixer | None  # of Q*, which has agents of the same kind; None where nothing is weighted
+
+
+# (params, target_params, sequences, weights float32[B] or None) -> loss, values
+Loss = Callable[[Params, Params, Transition, Array | None], tuple[Array, BatchValues]]
+
+
+def make_networks(config: Config, spec: EnvSpec) -> Networks:
+    """Networks of `config` for an environment of `spec`."""
+    algorithm = ALGORITHMS[config.algorithm]
+    views = make_views(spec, config.encoding, config.state_clock)
+    agents = make_agents(
+        config.hidden_sizes,
+        spec.num_agents,
+        views.num_features,
+        spec.num_actions,
+        config.share_parameters,
+        config.head_init_scale,
+        recurrent=config.agent == "gru",
+    )
+    mixer = algorithm.make_mixer(config, spec, views.state_size)
+    weighted = algorithm.weighting is not None
+    return Networks(views, agents, mixer, make_central_mixer(config, spec, views.state_size) if weighted else None)
+
+
+def init_params(networks: Networks, key: Array) -> Params:
+    """{'agents': ..., 'mixer': ...}, and where there is a Q* the same of it as 'central'."""
+    agents_key, mixer_key, central_key = jax.random.split(key, 3)
+    params = {"agents": networks.agents.init(agents_key), "mixer": networks.mixer.init(mixer_key)}
+    central = central_networks(networks)
+    if central is not None:
+        params["central"] = init_params(central, central_key)
+    return params
+
+
+def central_networks(networks: Networks) -> Networks | None:
+    """The networks of Q*, or None where there is none."""
+    if networks.central_mixer is None:
+        return None
+    return networks._replace(mixer=networks.central_mixer, central_mixer=None)
+
+
+def make_loss(config: Config, networks: Networks) -> Loss:
+    """Mean squared TD error of q_tot (Rashid et al. 2018, eq. 6), summed over mixed values, weighted by sequence.
+
+    The target lag is |q_tot(online agents) - q_tot(target agents)| of the bootstrap's actions, both by the target
+    mixer: how much of each target is due to the copy's age, in units of return. Double Q-learning has both agents'
+    values anyway, and the mixer's weights serve twice. The mixer's own lag would need another pass, and so would
+    the agents' where the online agents choose nothing, or another network gives the targets: it is NaN there.
+    """
+    learnt, following = config.learnt_steps, config.bootstrap_steps
+    algorithm, central = ALGORITHMS[config.algorithm], central_networks(networks)
+    critic = networks if central is None else central  # whose target network gives the targets
+
+    def loss(
+        params: Params, target_params: Params, batch: Transition, weights: Array | None = None
+    ) -> tuple[Array, BatchValues]:
+        chex.assert_shape(batch.done, (None, config.sample_length))
+        online, selector = online_values(config, networks, params, batch)
+        first, later = take_steps(batch, learnt), take_steps(batch, following)
+        q_tot = mix_steps(networks, params, online, first, first.actions)
+
+        critic_params = target_params if central is None else target_params["central"]
+        target_values = sequence_values(critic, critic_params, batch, following)
+        if config.target == "td_lambda":
+            actions = later.actions
+        elif selector is not None:
+            actions = greedy_actions(selector, later)
+        elif central is None:
+            actions = greedy_actions(target_values, later)
+        else:
+            actions = greedy_actions(sequence_values(networks, target_params, batch, following), later)
+        bootstrap_values = mix_steps(critic, critic_params, target_values, later, actions)
+        target_lag = jnp.full_like(q_tot, jnp.nan)
+        if selector is not None and central is None:
+            target_lag = jnp.abs(mix_steps(networks, target_params, selector, later, actions) - bootstrap_values)
+
+        rewards = config.reward_scale * algorithm.rewards(batch.rewards[:, learnt.start : -1])
+        target = _targets(config, rewards, batch.done[:, learnt.start : -1], bootstrap_values)
+        td_error = q_tot - jax.lax.stop_gradient(target)
+        squares = jnp.square(td_error)
+        if central is not None and algorithm.weighting is not None:
+            q_star = sequence_values(central, params["central"], batch, learnt)
+            greedy = greedy_actions(online, first)
+            best = mix_steps(central, params["central"], q_star, first, greedy)
+            is_best = jnp.all(greedy == first.actions, axis=-1, keepdims=True)
+            fit = algorithm.weighting(q_tot, target, best, is_best, config.alpha)
+            q_star_error = mix_steps(central, params["central"], q_star, first, first.actions) - target
+            squares = jax.lax.stop_gradient(fit) * squares + jnp.square(q_star_error)
+        if weights is not None:
+            squares = weights[:, None, None] * squares
+        return jnp.mean(jnp.sum(squares, axis=-1)), BatchValues(q_tot, td_error, target_lag)
+
+    return loss
+
+
+def online_values(config: Config, networks: Networks, params: Params, batch: Transition) -> tuple[Array, Array | None]:
+    """The online agents' values at the learnt steps, and without a gradient at the steps that follow them.
+
+    Both are float32[N, B * K, A]. The second is None where nothing reads it. One pass serves both where it saves work:
+    where the two kinds of steps overlap, and where agents with a memory come by the first on their way to the second.
+    """
+    learnt, following = config.learnt_steps, config.bootstrap_steps
+    if not config.online_chooses:
+        return sequence_values(networks, params, batch, learnt), None
+    if following.start >= learnt.stop and not networks.agents.memory_size:
+        later = sequence_values(networks, params, batch, following)
+        return sequence_values(networks, params, batch, learnt), jax.lax.stop_gradient(later)
+    together = sequence_values(networks, params, batch, slice(learnt.start, following.stop))
+    steps = together.reshape(together.shape[0], batch.done.shape[0], -1, together.shape[-1])
+    first, later = steps[:, :, : config.sequence_length], steps[:, :, -config.sequence_length :]
+    first, later = (x.reshape(x.shape[0], -1, x.shape[-1]) for x in (first, later))
+    return first, jax.lax.stop_gradient(later)
+
+
+def sequence_values(networks: Networks, params: Params, batch: Transition, steps: slice) -> Array:
+    """The agents' values at some steps of all sequences, with the memory of the steps before. float32[N, B * K, A]."""
+    views, agents = networks.views, networks.agents
+    start = 0 if agents.memory_size else steps.start
+    observations, done = batch.observations[:, start : steps.stop], batch.done[:, start : steps.stop]
+    features = views.agents(flat(observations))
+    features = features.reshape(-1, *done.shape, views.num_features)
+    begins = jnp.concatenate([jnp.zeros_like(done[:, :1]), done[:, :-1]], axis=1)
+    q_values = agents.unroll(params["agents"], features, begins, steps.start - start)
+    return q_values.reshape(q_values.shape[0], -1, q_values.shape[-1])
+
+
+def mix_steps(networks: Networks, params: Params, q_values: Array, steps: Transition, actions: Array) -> Array:
+    """Mixed values of actions int[B, K, N] by agents' values float32[N, B * K, A] of `steps`. float32[B, K, V]."""
+    num_sequences, length, _ = actions.shape
+    rows: Transition = jax.tree.map(flat, steps)
+    chosen = select_actions(q_values, flat(actions).T).T
+    states = networks.views.mixer(rows.observations, rows.state, rows.elapsed)
+    return networks.mixer.apply(params["mixer"], chosen, states).reshape(num_sequences, length, -1)
+
+
+def greedy_actions(q_values: Array, steps: Transition) -> Array:
+    """Each agent's best allowed action by its values float32[N, B * K, A] of `steps`. int[B, K, N], as replay's."""
+    if steps.action_mask is not None:
+        q_values = jnp.where(jnp.swapaxes(flat(steps.action_mask), 0, 1), q_values, -jnp.inf)
+    actions = jnp.argmax(q_values, axis=-1)
+    return actions.T.reshape(steps.actions.shape).astype(steps.actions.dtype)
+
+
+def take_steps(batch: Transition, steps: slice) -> Transition:
+    """Some steps of all sequences: [B, T, ...] -> [B, K, ...]."""
+    return jax.tree.map(lambda x: x[:, steps], batch)
+
+
+def flat(x: Array) -> Array:
+    """A row for each sequence and step: [B, K, ...] -> [B * K, ...]."""
+    return x.reshape(-1, *x.shape[2:])
+
+
+def select_actions(q_values: Array, actions: Array) -> Array:
+    """Values of the chosen actions: float32[N, R, A], int[N, R] -> float32[N, R].
+
+    A masked sum, not a gather: its gradient is a product, where a gather's is a slow scatter.
+    """
+    chex.assert_rank([q_values, actions], [3, 2])
+    chosen = actions[:, :, None] == jnp.arange(q_values.shape[-1], dtype=actions.dtype)[None, None, :]
+    return jnp.sum(jnp.where(chosen, q_values, 0.0), axis=-1)
+
+
+def _targets(config: Config, rewards: Array, done: Array, bootstrap_values: Array) -> Array:
+    """Targets float32[B, K, V] from rewards float32[B, S, V], ends bool[B, S] and values float32[B, K, V]."""
+    if config.target == "n_step":
+
+        def target(r_t: Array, done_t: Array, v_t: Array) -> Array:
+            return n_step_targets(r_t, done_t, v_t, config.n_step, config.gamma)
+
+    else:
+
+        def target(r_t: Array, done_t: Array, v_t: Array) -> Array:
+            return lambda_returns(r_t, done_t, v_t, config.gamma, config.td_lambda)
+
+    over_values = jax.vmap(target, in_axes=(1, None, 1), out_axes=1)
+    return jax.vmap(over_values)(rewards, done, bootstrap_values)

@@ -1,0 +1,30 @@
+"""Prioritised replay (Schaul et al. 2016): what a sequence's priority is, and what its weight undoes."""
+
+import chex
+import jax.numpy as jnp
+
+from qmix_jax.types import Array
+
+_LEAST = 1e-6  # so that nothing is drawn never again
+_SHARE_OF_MAX = 0.9
+
+
+def sequence_priorities(td_error: Array) -> Array:
+    """Priorities of sequences by their TD errors: 0.9 times the largest and 0.1 times the mean absolute one.
+
+    Kapturowski et al. 2019, section 2.3; of a single error its absolute value. float32[B, K, V] -> float32[B].
+    """
+    chex.assert_rank(td_error, 3)
+    errors = jnp.abs(td_error).reshape(td_error.shape[0], -1)
+    return _SHARE_OF_MAX * jnp.max(errors, axis=1) + (1.0 - _SHARE_OF_MAX) * jnp.mean(errors, axis=1) + _LEAST
+
+
+def importance_weights(probabilities: Array, exponent: Array) -> Array:
+    """Weights (N P(i))^-exponent over their maximum in the batch (Schaul et al. 2016, section 3.4): at exponent 1 the
+    expected gradient is that of a uniform draw.
+
+    float32[B], float32[] -> float32[B] in (0, 1].
+    """
+    chex.assert_rank([probabilities, exponent], [1, 0])
+    least = jnp.min(probabilities)
+    return (probabilities / least) ** -exponent
