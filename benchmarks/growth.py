@@ -15,6 +15,7 @@ from curves import Panel, draw
 from measuring import Options, finish, machine, make_options, make_parser, number, peak_memory, pin, spread, table
 from processes import run_alone
 
+from qmix_jax.compilation import chunk_options
 from qmix_jax.config import Config
 from qmix_jax.environments import make_environment
 from qmix_jax.trainer import make_trainer
@@ -69,7 +70,8 @@ def measure_point(point: Point, rounds: int, seconds: float) -> dict[str, Any]:
         keys = jax.random.split(keys, seeds)
     state = jax.jit(init)(keys)
     started = time.perf_counter()
-    compiled = jax.jit(train_chunk, donate_argnums=0).lower(state).compile()
+    lowered = jax.jit(train_chunk, donate_argnums=0).lower(state)
+    compiled = lowered.compile(chunk_options(config.num_devices))
     compile_time = time.perf_counter() - started
     while not np.all(state.learner.updates > 0):
         state, _ = compiled(state)

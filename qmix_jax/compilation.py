@@ -31,13 +31,26 @@ def compile_programs(trainer: Trainer, key: Array) -> Programs:
         jax.eval_shape(trainer.init, key),
         init.output_shardings,
     )
+    num_devices = len(jax.tree.leaves(init.output_shardings)[0].device_set)
     return Programs(
         init=init,
-        train_chunk=jax.jit(trainer.train_chunk, donate_argnums=0).lower(state).compile(),
+        train_chunk=jax.jit(trainer.train_chunk, donate_argnums=0).lower(state).compile(chunk_options(num_devices)),
         evaluate=jax.jit(trainer.evaluate).lower(state.learner.params, key).compile(),
         snapshot=jax.jit(snapshot).lower(state.learner).compile(),
         shardings=init.output_shardings,
     )
+
+
+def chunk_options(num_devices: int) -> dict[str, bool]:
+    """XLA's options for the training chunk of a run over `num_devices` devices.
+
+    Where a CPU's cores act as devices, each core has its own device to work for. Kernels that split themselves over the
+    cores then only wait for each other: without them, and without XLA's newer code generator, whose kernels do not scale
+    to two devices, such a run makes 1.3 to 1.7 times as many updates a second.
+    """
+    if num_devices == 1 or jax.default_backend() != "cpu":
+        return {}
+    return {"xla_cpu_multi_thread_eigen": False, "xla_cpu_use_fusion_emitters": False}
 
 
 def snapshot(learner: LearnerState) -> Progression:
