@@ -31,17 +31,17 @@ def compile_programs(trainer: Trainer, key: Array) -> Programs:
         jax.eval_shape(trainer.init, key),
         init.output_shardings,
     )
-    num_devices = len(jax.tree.leaves(init.output_shardings)[0].device_set)
+    options = chunk_options(num_devices=len(jax.tree.leaves(init.output_shardings)[0].device_set))
     return Programs(
         init=init,
-        train_chunk=jax.jit(trainer.train_chunk, donate_argnums=0).lower(state).compile(chunk_options(num_devices)),
+        train_chunk=jax.jit(trainer.train_chunk, donate_argnums=0).lower(state).compile(options),
         evaluate=jax.jit(trainer.evaluate).lower(state.learner.params, key).compile(),
         snapshot=jax.jit(snapshot).lower(state.learner).compile(),
         shardings=init.output_shardings,
     )
 
 
-def chunk_options(num_devices: int) -> dict[str, bool]:
+def chunk_options(num_devices: int) -> dict[str, Any]:
     """XLA's options for the training chunk of a run over `num_devices` devices.
 
     Where a CPU's cores act as devices, each core has its own device to work for. Kernels that split themselves over the
