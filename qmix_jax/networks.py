@@ -36,7 +36,8 @@ class RecurrentQNetwork(nn.Module):
     def __call__(self, features: Array, memory: Array) -> tuple[Array, Array]:
         """Values of all actions and the new memory: float32[..., F], float32[..., H] -> float32[..., A], [..., H]."""
         *sizes, memory_size = self.hidden_sizes
-        memory, _ = nn.GRUCell(memory_size)(memory, hidden_layers(features, tuple(sizes)))
+        cell = nn.GRUCell(memory_size, recurrent_kernel_init=orthogonal(1.0))
+        memory, _ = cell(memory, hidden_layers(features, tuple(sizes)))
         return dueling_heads(memory, self.num_actions, self.head_init_scale), memory
 
 

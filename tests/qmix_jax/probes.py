@@ -140,6 +140,27 @@ class TwoSteps(Probe):
 
 
 @dataclass(frozen=True)
+class Remember(Probe):
+    """Two steps; the second pays what the first showed, and shows nothing: only a memory tells what it is worth.
+
+    q_tot is the cue in the second step and gamma times the cue in the first. Agents without a memory know only the mean
+    of the second, 0, and so expect nothing in the first either.
+    """
+
+    max_steps: int = 2
+
+    def observations(self, state):
+        shown = jnp.where(state.step == 0, state.cue, 0.0)
+        return jnp.broadcast_to(jnp.stack([shown, state.step.astype(jnp.float32)]), (AGENTS, 2))
+
+    def global_state(self, state):
+        return 1.0 + state.step.astype(jnp.float32)[None]
+
+    def rewards(self, state, actions):
+        return jnp.stack([jnp.where(state.step == 1, state.cue, 0.0), jnp.zeros(())])
+
+
+@dataclass(frozen=True)
 class ActionReward(Probe):
     """One step; agent i is paid for its own action as `payoffs[i]` says: q_tot is the sum of the two payoffs."""
 

@@ -133,6 +133,13 @@ def test_heads_are_named_and_start_as_layers_of_their_own():
         assert not network[name]["bias"].any()
 
 
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_initialising_calls_no_kernels_that_can_wait_for_each_other(recurrent):
+    """Jaxlib's QR, which flax's initialisers call, deadlocks on two cores: see `initializers.orthogonal`."""
+    agents = make_agents((8, 7), AGENTS, FEATURES, ACTIONS, False, 1.0, recurrent)
+    assert "custom_call" not in jax.jit(agents.init).lower(jax.random.key(0)).as_text()
+
+
 LENGTH = 5
 
 

@@ -15,7 +15,7 @@ from saved_run import CONFIG, EPISODES, listing, reseal, save_run
 from qmix_jax import cli
 from qmix_jax.checkpoint import checkpoint_name
 from qmix_jax.config import Config, ConfigError
-from qmix_jax.hparams import read_config
+from qmix_jax.hparams import FORMAT, read_config
 
 FLAGS = [
     ("--lr 0", "--lr 0: must be a number, above 0 and at most 1"),
@@ -126,10 +126,10 @@ CHANGES = [
 
 # What hparams.json holds instead; an ellipsis takes the setting out.
 EDITS = [
-    ({"format": 0}, "format 0: must be 1, as this version writes it"),
-    ({"format": 2}, "format 2: must be 1, as this version writes it"),
-    ({"format": "1"}, "format '1': must be 1"),
-    ({"format": ...}, "format None: must be 1"),
+    ({"format": 0}, "format 0: must be 2, as this version writes it"),
+    ({"format": 1}, "format 1: must be 2, as this version writes it"),
+    ({"format": "2"}, "format '2': must be 2"),
+    ({"format": ...}, "format None: must be 2"),
     ({"gamma": ...}, "'gamma' is missing"),
     ({"results_dir": ...}, "'results_dir' is missing"),
     ({"learning_rate": 0.1}, "'learning_rate': unknown setting"),
@@ -375,7 +375,7 @@ def assert_loads_or_refuses(folder, content):
         assert str(found).isprintable()
 
 
-VALID = {"format": 1, **asdict(CONFIG)}
+VALID = {"format": FORMAT, **asdict(CONFIG)}
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(list(VALID)) | st.text(), inner),

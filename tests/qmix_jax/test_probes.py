@@ -4,7 +4,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import joint_values, small_config, train
-from probes import ActionReward, ConstantReward, CueReward, Deadline, ForbiddenFruit, ProbeState, TwoSteps
+from probes import ActionReward, ConstantReward, CueReward, Deadline, ForbiddenFruit, ProbeState, Remember, TwoSteps
+
+from qmix_jax.learner import make_learner
+from qmix_jax.loss import make_networks, select_actions
 
 GAMMA = 0.5
 
@@ -77,3 +80,67 @@ def test_forbidden_actions_are_neither_taken_nor_believed_in():
     values = joint_values(config, env, trained, _state())
     np.testing.assert_allclose(values[2, 2], 1.0, atol=0.1)
     np.testing.assert_allclose(values[:2, :2], 0.0, atol=0.1)
+
+
+@pytest.mark.parametrize("agent", ["gru", "mlp"])
+def test_only_a_memory_knows_what_was_shown_before(agent):
+    env, mixed = Remember(), {}
+    config = _config(2400, agent=agent, sequence_length=2, hidden_sizes=(16,))
+    trained = train(env, config)
+    learner, networks = make_learner(config, env.spec), make_networks(config, env.spec)
+    params, actions = trained.learner.params, jnp.zeros((2, 1), jnp.int32)
+    for cue in (-1.0, 1.0):
+        memory = learner.init_memory(1)
+        for step in range(2):
+            state = _state(step, cue)
+            q_values, memory = learner.q_values(params, env.observations(state)[None], memory)
+            chosen = select_actions(q_values, actions).T
+            mixed[step, cue] = networks.mixer.apply(params["mixer"], chosen, env.global_state(state)[None]).item()
+    for (step, cue), value in mixed.items():
+        known = cue if agent == "gru" else 0.0
+        assert value == pytest.approx(known if step else GAMMA * known, abs=0.15)
+
+
+@pytest.mark.parametrize("target", ["q_lambda", "td_lambda"])
+@pytest.mark.parametrize("td_lambda", [0.0, 0.7, 1.0])
+def test_lambda_targets_end_with_their_episode(target, td_lambda):
+    """Sequences of four steps hold two episodes."""
+    config = _config(target=target, td_lambda=td_lambda, sequence_length=4, gamma=0.8)
+    env = TwoSteps(first=-1.0)
+    trained = train(env, config)
+    for step, value in enumerate(env.values(0.8)):
+        np.testing.assert_allclose(joint_values(config, env, trained, _state(step)), value, atol=0.1)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"algorithm": "vdn"},
+        {"algorithm": "cw_qmix", "central_sizes": (16,)},
+        {"algorithm": "ow_qmix", "central_sizes": (16,)},
+        {"replay": "prioritised"},
+        {"target_update_interval": 1, "target_tau": 0.05},
+        {"optimizer": "radam"},
+        {"reward_scale": 1.0, "agent": "gru", "sequence_length": 3},
+    ],
+    ids=str,
+)
+def test_every_member_of_the_family_learns_a_value(settings):
+    config, env = _config(1200, **settings), TwoSteps(last=1.0)
+    trained = train(env, config)
+    if config.agent == "gru":  # its second step is never met without the memory of the first
+        np.testing.assert_allclose(joint_values(config, env, trained, _state(0)), GAMMA, atol=0.15)
+        return
+    for step, value in enumerate(env.values(GAMMA)):
+        np.testing.assert_allclose(joint_values(config, env, trained, _state(step)), value, atol=0.15)
+
+
+def test_independent_learners_know_the_reward_of_the_team_or_their_own():
+    """Agents are paid 1/4 and 3/4: the team 1, whatever they do."""
+    for algorithm, expected in (("iql", (1.0, 1.0)), ("madqn", (0.25, 0.75))):
+        config, env = _config(algorithm=algorithm), ConstantReward()
+        learner = make_learner(config, env.spec)
+        params = train(env, config).learner.params
+        q_values, _ = learner.q_values(params, env.observations(_state())[None], learner.init_memory(1))
+        for agent in range(2):
+            np.testing.assert_allclose(q_values[agent], expected[agent], atol=0.05)

@@ -7,7 +7,7 @@ from helpers import SPEC, random_batch, randomize, small_config, uniform
 from jax.sharding import Mesh, PartitionSpec
 from probes import Corridor
 
-from qmix_jax.compilation import compile_programs
+from qmix_jax.compilation import chunk_options, compile_programs
 from qmix_jax.config import ConfigError
 from qmix_jax.evaluation import evaluation_key
 from qmix_jax.learner import make_learner
@@ -105,3 +105,8 @@ def test_missing_devices_are_refused():
 def test_what_cannot_be_split_is_refused(settings):
     with pytest.raises(ConfigError, match=r"--\w+ 63: must be a multiple of --num_devices 2"):
         small_config(num_devices=2, **settings)
+
+
+def test_only_runs_over_several_cores_are_compiled_for_them():
+    assert chunk_options(1) == {}
+    assert chunk_options(2) == {"xla_cpu_multi_thread_eigen": False, "xla_cpu_use_fusion_emitters": False}
