@@ -1,11 +1,12 @@
 """Defaults that users rely on, values derived from flags, and refusals in one clear line."""
 
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, fields
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qmix_jax.algorithms import ALGORITHMS
 from qmix_jax.config import Config, ConfigError
 
 
@@ -206,3 +207,8 @@ def test_the_smallest_buffer_holds_one_sequence_of_every_environment():
 def test_a_run_too_short_to_learn_says_so():
     notices = Config(num_envs=64, total_steps=6400).notices()
     assert any("without any update" in line and "--min_buffer_size 10000" in line for line in notices)
+
+
+def test_every_algorithm_can_be_named():
+    (declared,) = [declared for declared in fields(Config) if declared.name == "algorithm"]
+    assert declared.metadata["choices"] == tuple(ALGORITHMS)
