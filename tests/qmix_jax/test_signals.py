@@ -104,6 +104,15 @@ def test_a_request_needs_no_stderr(start, lost):
     assert process.wait(10) == 130
 
 
+@pytest.fixture
+def python_interrupt():
+    """Python's own handler of SIGINT, also where the tests run in the background of a shell, which ignores it."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
+@pytest.mark.usefixtures("python_interrupt")
 def test_everything_is_as_before_after_leaving():
     numbers = (signal.SIGINT, signal.SIGTERM)
     handlers = [signal.getsignal(number) for number in numbers]
