@@ -12,13 +12,11 @@ from env_jax.types import EnvSpec
 from qmix_jax.config import Config
 from qmix_jax.faults import judge_update, no_faults
 from qmix_jax.loss import BatchValues, init_params, make_loss, make_networks
-from qmix_jax.priorities import importance_weights, sequence_priorities
+from qmix_jax.priorities import LEAST_PRIORITY, importance_weights, sequence_priorities
 from qmix_jax.schedule import initial_schedule, learning_rate, share_left
 from qmix_jax.selection import select
 from qmix_jax.sharding import mean_over_devices
 from qmix_jax.types import Array, LearnerState, Params, Sample, UpdateMetrics
-
-_PRIORITY_OF_FAULTS = 1e-6  # of sequences whose update could not be made: they are put off
 
 
 class Learner(NamedTuple):
@@ -85,7 +83,8 @@ def make_learner(config: Config, spec: EnvSpec) -> Learner:
             state.target_params,
         )
         state = LearnerState(params, target_params, optimizer_state, updates, state.schedule, faults)
-        return state, metrics, jnp.where(usable, sequence_priorities(values.td_error), _PRIORITY_OF_FAULTS)
+        # Sequences whose update could not be made are put off.
+        return state, metrics, jnp.where(usable, sequence_priorities(values.td_error), LEAST_PRIORITY)
 
     return Learner(
         init=init,

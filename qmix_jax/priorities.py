@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from qmix_jax.types import Array
 
-_LEAST = 1e-6  # so that nothing is drawn never again
+LEAST_PRIORITY = 1e-6  # so that nothing is drawn never again
 _SHARE_OF_MAX = 0.9
 
 
@@ -16,7 +16,7 @@ def sequence_priorities(td_error: Array) -> Array:
     """
     chex.assert_rank(td_error, 3)
     errors = jnp.abs(td_error).reshape(td_error.shape[0], -1)
-    return _SHARE_OF_MAX * jnp.max(errors, axis=1) + (1.0 - _SHARE_OF_MAX) * jnp.mean(errors, axis=1) + _LEAST
+    return _SHARE_OF_MAX * jnp.max(errors, axis=1) + (1.0 - _SHARE_OF_MAX) * jnp.mean(errors, axis=1) + LEAST_PRIORITY
 
 
 def importance_weights(probabilities: Array, exponent: Array) -> Array:

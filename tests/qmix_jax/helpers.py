@@ -10,8 +10,9 @@ import numpy as np
 
 from env_jax.types import EnvSpec
 from qmix_jax.config import Config
-from qmix_jax.learner import make_learner
+from qmix_jax.learner import Learner, make_learner
 from qmix_jax.loss import make_networks, select_actions
+from qmix_jax.replay import Replay
 from qmix_jax.trainer import make_trainer
 from qmix_jax.types import Sample, Transition
 
@@ -105,6 +106,23 @@ def random_batch(generator, batch, length, spec=SPEC):
 def uniform(sequences):
     """Return sequences as a uniform replay gives them to an update."""
     return Sample(sequences, indices=None, probabilities=None)
+
+
+def make_stubs(init, update, sample, num_envs):
+    """Return a learner whose two agents value three actions alike, and a replay that keeps nothing."""
+    learner = Learner(
+        init,
+        init_memory=lambda count: jnp.zeros((count, 2, 0)),
+        q_values=lambda params, seen, memory: (jnp.zeros((2, num_envs, 3)), memory),
+        update=update,
+    )
+    replay = Replay(
+        init=lambda: (),
+        add=lambda state, transition: state,
+        sample=lambda state, key: sample(key),
+        reprioritise=lambda state, sample, priorities: state,
+    )
+    return learner, replay
 
 
 def numpy_q_values(network, features):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import SPEC, quick_jit, random_batch, randomize, small_config, uniform
+from helpers import SPEC, make_stubs, quick_jit, random_batch, randomize, small_config, uniform
 from jax.sharding import Mesh, PartitionSpec
 from probes import ConstantReward, Corridor
 
@@ -17,10 +17,9 @@ from qmix_jax.checkpoint import checkpoints, load_params
 from qmix_jax.compilation import Programs, snapshot
 from qmix_jax.errors import DivergedError
 from qmix_jax.faults import QUANTITIES, judge_update, no_faults
-from qmix_jax.learner import Learner, make_learner
+from qmix_jax.learner import make_learner
 from qmix_jax.recorder import Recorder
 from qmix_jax.records import read_log
-from qmix_jax.replay import Replay
 from qmix_jax.sharding import AXIS
 from qmix_jax.trainer import make_trainer, vector_step
 from qmix_jax.types import Faults, UpdateMetrics
@@ -225,18 +224,7 @@ def test_means_count_only_updates_that_were_made():
         faults = state.faults.replace(skipped=state.faults.skipped + skip.astype(jnp.int32))
         return state.replace(updates=state.updates + 1, faults=faults), metrics, jnp.ones(8)
 
-    learner = Learner(
-        init,
-        init_memory=lambda num_envs: jnp.zeros((num_envs, 2, 0)),
-        q_values=lambda params, seen, memory: (jnp.zeros((2, envs, 3)), memory),
-        update=update,
-    )
-    replay = Replay(
-        init=lambda: (),
-        add=lambda state, transition: state,
-        sample=lambda state, key: key,
-        reprioritise=lambda state, sample, priorities: state,
-    )
+    learner, replay = make_stubs(init, update, lambda key: key, envs)
 
     def run(key):
         return jax.lax.scan(lambda s, _: vector_step(config, env, learner, replay, s), init(key), length=steps)

@@ -5,15 +5,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import quick_jit, small_config
+from helpers import make_stubs, quick_jit, small_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from probes import ConstantReward, Corridor
 
 from env_jax import GridWorld25
 from qmix_jax.config import Config
-from qmix_jax.learner import Learner
-from qmix_jax.replay import Replay, transition_bytes
+from qmix_jax.replay import transition_bytes
 from qmix_jax.trainer import make_trainer, updates_due, vector_step
 from qmix_jax.types import UpdateMetrics
 
@@ -73,18 +72,7 @@ def test_every_update_draws_its_own_batch():
         metrics = UpdateMetrics(*jnp.ones(len(UpdateMetrics._fields)))
         return state.replace(target_params=records, updates=state.updates + 1), metrics, jnp.ones(8)
 
-    learner = Learner(
-        init,
-        init_memory=lambda num_envs: jnp.zeros((num_envs, 2, 0)),
-        q_values=lambda params, seen, memory: (jnp.zeros((2, ENVS, 3)), memory),
-        update=update,
-    )
-    replay = Replay(
-        init=lambda: (),
-        add=lambda state, transition: state,
-        sample=lambda state, key: jax.random.uniform(key),
-        reprioritise=lambda state, sample, priorities: state,
-    )
+    learner, replay = make_stubs(init, update, jax.random.uniform, ENVS)
 
     def run(key):
         return jax.lax.scan(lambda s, _: vector_step(config, env, learner, replay, s), init(key), length=STEPS)
