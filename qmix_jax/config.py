@@ -4,7 +4,9 @@ A field's declaration is the single place for its default, its help line and the
 line, the validation and `hparams.json` are made from it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 from qmix_jax.settings import ConfigError, check_setting, setting
 
@@ -50,12 +52,14 @@ class Config:
         "weight of longer targets in q_lambda and td_lambda; 0: one step, 1: the whole sequence",
         at_least=0.0,
         at_most=1.0,
+        traceable=True,
     )
     alpha: float = setting(
         0.5,
         "cw_qmix, ow_qmix: weight of joint actions that seem no better than the greedy one",
         at_least=0.0,
         at_most=1.0,
+        traceable=True,
     )
     double_q: bool = setting(True, "choose the bootstrap's actions by the online network (double Q-learning)")
 
@@ -68,61 +72,74 @@ class Config:
     min_buffer_size: int = setting(10_000, "transitions in replay before updates are counted", at_least=0)
     replay: str = setting("uniform", "sequences drawn alike, or by their TD errors", choices=("uniform", "prioritised"))
     priority_exponent: float = setting(
-        0.6, "prioritised: 0 draws alike, 1 in proportion to TD errors", at_least=0.0, at_most=1.0
+        0.6, "prioritised: 0 draws alike, 1 in proportion to TD errors", at_least=0.0, at_most=1.0, traceable=True
     )
     importance_exponent: float = setting(
-        0.4, "prioritised: how far weights undo the draw's bias at first; 1 at the run's end", at_least=0.0, at_most=1.0
+        0.4,
+        "prioritised: how far weights undo the draw's bias at first; 1 at the run's end",
+        at_least=0.0,
+        at_most=1.0,
+        traceable=True,
     )
     train_frequency: int = setting(4, "environment steps per update", at_least=1)
 
-    lr: float = setting(1e-3, "learning rate at the first update", above=0.0, at_most=1.0, group="Learning")
+    lr: float = setting(
+        1e-3, "learning rate at the first update", above=0.0, at_most=1.0, group="Learning", traceable=True
+    )
     lr_schedule: str = setting(
         "linear",
         "shape of the learning rate's decay over the run",
         choices=("constant", "linear", "quadratic", "cosine", "exponential"),
     )
     lr_end_fraction: float = setting(
-        0.02, "learning rate at the end of the run, as a fraction of --lr", at_least=0.0, at_most=1.0
+        0.02, "learning rate at the end of the run, as a fraction of --lr", at_least=0.0, at_most=1.0, traceable=True
     )
-    gamma: float = setting(0.95, "discount per step", at_least=0.0, at_most=1.0)
+    gamma: float = setting(0.95, "discount per step", at_least=0.0, at_most=1.0, traceable=True)
     target_update_interval: int = setting(200, "updates between copies to the target network", at_least=1)
     target_tau: float = setting(
         1.0,
         "share of the online network in such a copy; 1: all of it, small with interval 1: a moving average",
         above=0.0,
         at_most=1.0,
+        traceable=True,
     )
     optimizer: str = setting(
         "adam",
         "of the gradient steps; only adamw decays weights apart from the gradient",
         choices=("adam", "adamw", "radam", "rmsprop"),
     )
-    max_grad_norm: float = setting(10.0, "gradients are scaled down to this global norm", above=0.0)
+    max_grad_norm: float = setting(10.0, "gradients are scaled down to this global norm", above=0.0, traceable=True)
     optimizer_epsilon: float = setting(
         2e-3,
         "the optimiser's denominator offset; large shrinks steps as gradients shrink, which steadies the policy",
         at_least=1e-30,
+        traceable=True,
     )
     max_bad_updates: int = setting(
         100, "updates in a row that are not finite, and so not made, before the run stops", at_least=1, changeable=True
     )
     weight_decay: float = setting(
-        1e-5, "L2 coefficient, added to the gradient (adamw: to the step)", at_least=0.0, at_most=1.0
+        1e-5, "L2 coefficient, added to the gradient (adamw: to the step)", at_least=0.0, at_most=1.0, traceable=True
     )
-    reward_scale: float = setting(1.0, "what rewards are multiplied by before they are learnt", above=0.0)
+    reward_scale: float = setting(
+        1.0, "what rewards are multiplied by before they are learnt", above=0.0, traceable=True
+    )
 
     epsilon_start: float = setting(
-        1.0, "share of random actions at the start", at_least=0.0, at_most=1.0, group="Exploration"
+        1.0, "share of random actions at the start", at_least=0.0, at_most=1.0, group="Exploration", traceable=True
     )
-    epsilon_end: float = setting(0.05, "share of random actions after the decay", at_least=0.0, at_most=1.0)
+    epsilon_end: float = setting(
+        0.05, "share of random actions after the decay", at_least=0.0, at_most=1.0, traceable=True
+    )
     epsilon_decay_steps: int | None = setting(
-        None, "environment steps of the linear decay, the whole run where it is not set", at_least=1
+        None, "environment steps of the linear decay, the whole run where it is not set", at_least=1, traceable=True
     )
     epsilon_spread: float = setting(
         0.8,
         "agents' decays differ in length, evenly from 1 - X of it to all of it, by agent and environment; 0: all alike",
         at_least=0.0,
         at_most=1.0,
+        traceable=True,
     )
     greedy_envs: float = setting(
         0.25,
@@ -153,9 +170,9 @@ class Config:
     last_action: bool = setting(False, "agents and mixer also read every agent's last action")
     state_clock: bool = setting(True, "append the elapsed fraction of the episode to the mixer's state")
     hypernet_init_scale: float = setting(
-        0.01, "orthogonal gain of the hypernetworks' outputs; small starts q_tot near 0", above=0.0
+        0.01, "orthogonal gain of the hypernetworks' outputs; small starts q_tot near 0", above=0.0, traceable=True
     )
-    head_init_scale: float = setting(0.01, "orthogonal gain of the agents' output heads", above=0.0)
+    head_init_scale: float = setting(0.01, "orthogonal gain of the agents' output heads", above=0.0, traceable=True)
 
     num_devices: int = setting(
         1,
@@ -191,6 +208,24 @@ class Config:
         for declared in fields(self):
             check_setting(declared, getattr(self, declared.name))
         _check_combinations(self)
+
+    def traced(self, values: Mapping[str, Any]) -> "Config":
+        """A copy in which some settings are arrays that JAX traces: one program then serves many values.
+
+        For use inside a traced function, by what this module's settings say is traceable. Nothing checks the values.
+
+        Args:
+            values: float32[] by name.
+
+        Raises:
+            ConfigError: a setting shapes the program, so that it cannot be traced.
+        """
+        for name in values:
+            if name not in TRACEABLE:
+                raise ConfigError(f"--{name}: shapes the program; those that need not are {', '.join(TRACEABLE)}")
+        copy = object.__new__(Config)
+        vars(copy).update({**vars(self), **values})
+        return copy
 
     @property
     def vector_steps(self) -> int:
@@ -293,6 +328,9 @@ class Config:
                 "without any update"
             )
         return lines
+
+
+TRACEABLE = tuple(declared.name for declared in fields(Config) if declared.metadata["traceable"])
 
 
 def _check_combinations(config: Config) -> None:

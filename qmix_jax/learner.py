@@ -155,8 +155,8 @@ def update_metrics(moments: BatchMoments, gradient: Array, max_grad_norm: float)
     )
 
 
-def move_towards(params: Params, target_params: Params, tau: float) -> Params:
+def move_towards(params: Params, target_params: Params, tau: float | Array) -> Params:
     """The target parameters, moved by the share `tau` of their distance to `params`; at 1 a copy."""
-    if tau == 1.0:
+    if isinstance(tau, float) and tau == 1.0:
         return params
     return optax.incremental_update(params, target_params, tau)

@@ -43,9 +43,8 @@ def make_replay(config: Config, spec: EnvSpec, num_devices: int = 1) -> Replay:
         warnings.simplefilter("ignore")
         if config.replay == "prioritised":
             device = jax.default_backend()
-            buffer: Any = flashbax.make_prioritised_trajectory_buffer(
-                **sizes, priority_exponent=config.priority_exponent, device=device
-            )
+            # The exponent is applied here, where it may be traced: flashbax wants a number.
+            buffer: Any = flashbax.make_prioritised_trajectory_buffer(**sizes, priority_exponent=1.0, device=device)
         else:
             buffer = flashbax.make_trajectory_buffer(**sizes)
 
@@ -64,7 +63,7 @@ def make_replay(config: Config, spec: EnvSpec, num_devices: int = 1) -> Replay:
         if config.replay == "uniform":
             return state
         with _flashbax_style():
-            return buffer.set_priorities(state, sample.indices, priorities)
+            return buffer.set_priorities(state, sample.indices, priorities**config.priority_exponent)
 
     return Replay(lambda: buffer.init(empty_transition(spec)), add, sample, reprioritise)
 

@@ -1,0 +1,120 @@
+"""Many runs as one program: seeds, and settings that need not be static, along a leading axis of M members.
+
+Counters that all members share have no such axis: of a loop whose number of turns differed from member to member, `vmap`
+would compute every turn for all.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec
+
+from env_jax.types import Environment
+from qmix_jax.config import Config
+from qmix_jax.trainer import Trainer, make_trainer
+from qmix_jax.types import Array, EpisodeLog, Evaluation, Params, TrainState
+
+AXIS = "members"
+_SHARED = (
+    "vector_step",
+    "replay_start",
+    "replay/current_index",
+    "replay/running_index",
+    "replay/is_full",
+    "learner/updates",
+    "learner/schedule",
+)
+
+Settings = Mapping[str, Array]  # float32[M] by name: what `Config.traced` takes, of every member
+
+
+class Members(NamedTuple):
+    """M runs as pure functions; see `Trainer` for those of one."""
+
+    init: Callable[[Settings, Array], TrainState]  # (settings, keys [M]) -> state
+    train_chunk: Callable[[Settings, TrainState], tuple[TrainState, EpisodeLog]]
+    evaluate: Callable[[Settings, Params, Array], Evaluation]  # (settings, params, keys [M]) -> [M] each
+
+
+def make_members(config: Config, environment: Environment, names: tuple[str, ...], num_devices: int = 1) -> Members:
+    """Bind the functions of many runs to what the runs have in common.
+
+    Args:
+        config: their settings, but for those in `names`.
+        environment: what they train on.
+        names: settings that every member has a value of its own for.
+        num_devices: devices that share the members, M / `num_devices` each. They exchange nothing.
+    """
+
+    def trainer(settings: Settings) -> Trainer:
+        return make_trainer(config.traced(settings), environment)
+
+    def init(settings: Settings, key: Array) -> TrainState:
+        return trainer(settings).init(key)
+
+    axes = _member_axes(jax.eval_shape(init, {name: jnp.float32(0) for name in names}, jax.random.key(0)))
+    return Members(
+        init=_for_each(init, (0, 0), axes, num_devices),
+        train_chunk=_for_each(
+            lambda settings, state: trainer(settings).train_chunk(state), (0, axes), (axes, 0), num_devices
+        ),
+        evaluate=_for_each(
+            lambda settings, params, key: trainer(settings).evaluate(params, key), (0, 0, 0), 0, num_devices
+        ),
+    )
+
+
+def take_member(state: Any, member: int) -> Any:
+    """One member's state, or log, or any other pytree of NumPy leaves in which M leads all that is not shared.
+
+    A `TrainState` of many, so reduced, is that of a run.
+    """
+    if isinstance(state, TrainState):
+        return jax.tree.map(
+            lambda axis, leaf: leaf if axis is None else leaf[member], _member_axes(state), state, is_leaf=_is_none
+        )
+    return jax.tree.map(lambda leaf: leaf[member], state)
+
+
+def stack_members(states: list[TrainState]) -> TrainState:
+    """States of single runs, which stand at the same step, as that of many. NumPy leaves, typed keys apart."""
+    return jax.tree.map(
+        lambda axis, *leaves: leaves[0] if axis is None else _stack(leaves),
+        _member_axes(states[0]),
+        *states,
+        is_leaf=_is_none,
+    )
+
+
+def _stack(leaves: tuple[Any, ...]) -> Any:
+    return jnp.stack(leaves) if isinstance(leaves[0], jax.Array) else np.stack(leaves)
+
+
+def _member_axes(state: TrainState) -> Any:
+    """0 for leaves with an axis of members, None for those that all members share."""
+
+    def axis(path: Any, _: Any) -> int | None:
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        return None if name.startswith(_SHARED) else 0
+
+    return jax.tree_util.tree_map_with_path(axis, state)
+
+
+def _for_each(function: Callable[..., Any], in_axes: Any, out_axes: Any, num_devices: int) -> Callable[..., Any]:
+    """`function` of one member, made one of all, by every device for its share of them."""
+    mapped = jax.vmap(function, in_axes, out_axes)
+    if num_devices == 1:
+        return mapped
+    mesh = Mesh(np.array(jax.devices()[:num_devices]), (AXIS,))
+    in_specs, out_specs = (
+        jax.tree.map(lambda axis: PartitionSpec() if axis is None else PartitionSpec(AXIS), tree, is_leaf=_is_none)
+        for tree in (in_axes, out_axes)
+    )
+    return jax.shard_map(mapped, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
+
+
+def _is_none(node: Any) -> bool:
+    return node is None
