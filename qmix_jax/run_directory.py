@@ -1,4 +1,4 @@
-"""Where a run leaves its files: `results/run_<i>/`, numbered upwards, never shared by two runs.
+"""Where a run leaves its files: `results/run_<i>/`, numbered upwards, never shared by two runs; or where it is told.
 
 configs/hparams.json    models/    training_log.csv    evaluation_log.csv    diagnostics_log.csv    timing.csv
 training_plots.png    diagnostics_plots.png
@@ -6,10 +6,14 @@ training_plots.png    diagnostics_plots.png
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from qmix_jax.settings import ConfigError
+
+_LEFTOVERS = ("lock", "hparams.writing")  # of a run that was killed before it wrote its settings
 
 
 @dataclass(frozen=True)
@@ -72,41 +76,84 @@ def check_results_dir(results_dir: str) -> None:
     """
     if not results_dir.strip() or "\0" in results_dir:
         raise ConfigError(f"--results_dir {results_dir!r}: must name a folder")
-    try:
-        # Path.exists() raises on names that are too long or that pass through a file's name where a folder should be.
-        nearest = Path(results_dir).absolute()
-        while not nearest.exists() and not nearest.is_symlink():
-            nearest = nearest.parent
-        if not nearest.is_dir():
-            raise ConfigError(f"--results_dir {results_dir}: must be a folder, but {nearest} is not one")
-        if not os.access(nearest, os.W_OK | os.X_OK):
-            raise ConfigError(f"--results_dir {results_dir}: must be writable, but {nearest} is not")
-    except OSError as error:
-        raise ConfigError(f"--results_dir {results_dir}: {error.strerror}") from None
+    _check_folder(f"--results_dir {results_dir}", Path(results_dir))
+
+
+def check_run_directory(path: str) -> None:
+    """Refuse a folder that no new run can be written into, without making it.
+
+    Raises:
+        ConfigError: naming the flag, the folder and what is wrong with it, such as a file that it holds.
+    """
+    if not path.strip() or "\0" in path:
+        raise ConfigError(f"--run_directory {path!r}: must name a folder")
+    _check_folder(f"--run_directory {path}", Path(path))
+    for held in sorted(Path(path).rglob("*")):
+        if held.is_symlink() or not (held.is_dir() or held.name in _LEFTOVERS):
+            raise ConfigError(f"--run_directory {path}: must be new or empty, but holds {held.relative_to(path)}")
 
 
 def create_run_directory(results_dir: str) -> RunDirectory:
-    """Make the next `run_<i>`: one above the highest there, whatever else is made at the same time.
+    """Make the next `run_<i>`, see `create_numbered`.
+
+    Raises:
+        ConfigError: naming the flag, the folder and why it cannot be made.
+    """
+    return make_run_directory(create_numbered(results_dir, "run"), f"--results_dir {results_dir}")
+
+
+def make_run_directory(path: Path, flag: str) -> RunDirectory:
+    """Make the folders of a run that is to be at `path`; `flag` is what the user gave.
+
+    Raises:
+        ConfigError: naming the flag and why they cannot be made.
+    """
+    run = RunDirectory(path)
+    with _refusing(flag):
+        run.hparams.parent.mkdir(parents=True, exist_ok=True)
+        run.models.mkdir(exist_ok=True)
+    return run
+
+
+def create_numbered(results_dir: str, kind: str) -> Path:
+    """Make the next `<kind>_<i>`: one above the highest there, whatever else is made at the same time.
 
     Raises:
         ConfigError: naming the flag, the folder and why it cannot be made.
     """
     check_results_dir(results_dir)
     parent = Path(results_dir)
-    try:
+    with _refusing(f"--results_dir {results_dir}"):
         parent.mkdir(parents=True, exist_ok=True)
-        run = RunDirectory(_claim_next(parent))
-        run.hparams.parent.mkdir()
-        run.models.mkdir()
+        return _claim_next(parent, kind)
+
+
+def _check_folder(flag: str, path: Path) -> None:
+    try:
+        # Path.exists() raises on names that are too long or that pass through a file's name where a folder should be.
+        nearest = path.absolute()
+        while not nearest.exists() and not nearest.is_symlink():
+            nearest = nearest.parent
+        if not nearest.is_dir():
+            raise ConfigError(f"{flag}: must be a folder, but {nearest} is not one")
+        if not os.access(nearest, os.W_OK | os.X_OK):
+            raise ConfigError(f"{flag}: must be writable, but {nearest} is not")
     except OSError as error:
-        raise ConfigError(f"--results_dir {results_dir}: cannot be written to: {error.strerror}") from None
-    return run
+        raise ConfigError(f"{flag}: {error.strerror}") from None
 
 
-def _claim_next(parent: Path) -> Path:
+@contextmanager
+def _refusing(flag: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(f"{flag}: cannot be written to: {error.strerror}") from None
+
+
+def _claim_next(parent: Path, kind: str) -> Path:
     while True:
-        matches = [re.fullmatch(r"run_([0-9]+)", name) for name in os.listdir(parent)]
-        path = parent / f"run_{1 + max((int(match[1]) for match in matches if match), default=0)}"
+        matches = [re.fullmatch(rf"{kind}_([0-9]+)", name) for name in os.listdir(parent)]
+        path = parent / f"{kind}_{1 + max((int(match[1]) for match in matches if match), default=0)}"
         try:
             path.mkdir()  # mkdir either makes it or fails: of two runs that want the same number, one looks again
         except FileExistsError:

@@ -27,7 +27,7 @@ from qmix_jax.loop import Loop, StopSignal, state_arrays
 from qmix_jax.recorder import DIVERGED, Chunk, Recorder
 from qmix_jax.replay import transition_bytes
 from qmix_jax.resume import ResumePoint, find_resume_point, has_begun, resumed_config, saved_template
-from qmix_jax.run_directory import RunDirectory, create_run_directory
+from qmix_jax.run_directory import RunDirectory, check_run_directory, create_run_directory, make_run_directory
 from qmix_jax.schedule import extend_schedule
 from qmix_jax.settings import DamagedError
 from qmix_jax.sharding import check_devices
@@ -43,12 +43,13 @@ class RunResult(NamedTuple):
     params: Params
 
 
-def run(config: Config, stop_signal: StopSignal = lambda: None) -> RunResult:
+def run(config: Config, stop_signal: StopSignal = lambda: None, run_directory: str | Path | None = None) -> RunResult:
     """Train as `config` says and leave a complete run directory, which the last line printed names.
 
     Args:
         config: the run's settings.
         stop_signal: asked after every chunk; once it gives a number, the run saves and ends.
+        run_directory: where to write, a new or empty folder; None for the next `run_<i>` of `config.results_dir`.
 
     Raises:
         ConfigError: the run directory cannot be made, the replay does not fit in memory, or devices are missing.
@@ -56,7 +57,11 @@ def run(config: Config, stop_signal: StopSignal = lambda: None) -> RunResult:
     """
     environment = make_environment(config)
     _check_machine(config, environment.spec)
-    directory = create_run_directory(config.results_dir)
+    if run_directory is None:
+        directory = create_run_directory(config.results_dir)
+    else:
+        check_run_directory(str(run_directory))
+        directory = make_run_directory(Path(run_directory), f"--run_directory {run_directory}")
     with _reporting(directory), RunLock(directory.path):
         hparams = describe_run(config, environment.spec)
         write_hparams(directory.hparams, hparams)

@@ -53,6 +53,10 @@ FLAGS = [
         "--batch_size 200: must be at most 100",
     ),
     ("--min_buffer_size 200000", "--min_buffer_size 200000: must be at most 99968"),
+    ("--run_directory taken", "--run_directory taken: must be a folder, but"),
+    ("--run_directory .", "--run_directory .: must be new or empty, but holds taken"),
+    ("--run_directory=", "--run_directory '': must name a folder"),
+    ("--run_dir new", "--run_dir: unknown flag; did you mean --run_directory?"),
     ("--preset fast", "--preset fast: must be one of default, random, throughput, pymarl2"),
     ("--preset", "--preset: expected one argument"),
     ("--presett random", "--presett: unknown flag; did you mean --preset?"),
@@ -120,6 +124,7 @@ CHANGES = [
     ("--total_episodes 1000000000", "5000000000 environment steps; must be below 2147483648 in all"),
     ("--preset random", "--preset random: cannot be given with --resume"),
     ("--preset nothing", "--preset nothing: cannot be given with --resume"),
+    ("--run_directory elsewhere", "--run_directory elsewhere: cannot be given with --resume"),
     ("--nun_envs 4", "--nun_envs: unknown flag; did you mean --num_envs?"),
     ("run_2", "run_2: unexpected value"),
 ]
@@ -407,7 +412,8 @@ def test_any_bytes_are_settings_or_refused(scratch, at, length, bytes_):
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=6) | st.sampled_from(
     ["1", "0", "-1", "8", "1e-3", "nan", "true", "fixed", "default", "-", "--", "="]
 )
-FLAG_NAMES = st.sampled_from([f"--{name}" for name in ("preset", "resume", *(field.name for field in fields(Config)))])
+OWN_FLAGS = ("preset", "resume", "run_directory")
+FLAG_NAMES = st.sampled_from([f"--{name}" for name in (*OWN_FLAGS, *(field.name for field in fields(Config)))])
 ARGUMENTS = st.lists(
     FLAG_NAMES | WORDS | WORDS.map("--{}".format) | st.builds("{}={}".format, FLAG_NAMES, WORDS), max_size=5
 )

@@ -29,7 +29,7 @@ def trained(tmp_path, monkeypatch):
     """The configurations that `main` would have trained."""
     configs = []
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("qmix_jax.runner.run", lambda config, stop_signal: configs.append(config))
+    monkeypatch.setattr("qmix_jax.runner.run", lambda config, stop_signal, directory: configs.append(config))
     monkeypatch.setattr("qmix_jax.compilation.enable_compilation_cache", lambda: None)
     return configs
 
@@ -89,6 +89,14 @@ def test_the_last_of_two_equal_flags_counts(trained):
     assert trained[0].seed == 2
 
 
+def test_where_to_write_is_passed_on(trained, monkeypatch):
+    told = []
+    monkeypatch.setattr("qmix_jax.runner.run", lambda config, stop_signal, directory: told.append(directory))
+    assert cli.main("--run_directory results/sweep_1/seed_3".split()) == 0
+    assert cli.main([]) == 0
+    assert told == ["results/sweep_1/seed_3", None]
+
+
 def test_total_steps_alone_is_accepted(trained):
     assert cli.main("--total_steps 6400".split()) == 0
     assert trained[0].total_steps == 6400
@@ -108,7 +116,7 @@ def test_total_steps_alone_is_accepted(trained):
     ],
 )
 def test_what_ends_a_run_early_gets_one_line_and_a_status_of_its_own(trained, capsys, monkeypatch, error, status, line):
-    def fail(config, stop_signal):
+    def fail(config, stop_signal, directory):
         raise error
 
     monkeypatch.setattr("qmix_jax.runner.run", fail)

@@ -5,7 +5,13 @@ import multiprocessing
 import pytest
 
 from qmix_jax.config import ConfigError
-from qmix_jax.run_directory import check_results_dir, create_run_directory
+from qmix_jax.run_directory import (
+    check_results_dir,
+    check_run_directory,
+    create_numbered,
+    create_run_directory,
+    make_run_directory,
+)
 
 
 def test_numbers_go_up_from_the_highest(tmp_path):
@@ -53,3 +59,29 @@ def test_a_link_to_nowhere_is_refused(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     with pytest.raises(ConfigError, match="must be a folder"):
         create_run_directory(str(tmp_path / "link"))
+
+
+def test_each_kind_counts_for_itself(tmp_path):
+    create_run_directory(str(tmp_path))
+    assert create_numbered(str(tmp_path), "compare") == tmp_path / "compare_1"
+    assert create_numbered(str(tmp_path), "compare") == tmp_path / "compare_2"
+    assert create_run_directory(str(tmp_path)).path == tmp_path / "run_2"
+
+
+def test_a_run_goes_exactly_where_it_is_told(tmp_path):
+    path = tmp_path / "deep" / "seed_0"
+    check_run_directory(str(path))
+    assert list(tmp_path.iterdir()) == []
+    run = make_run_directory(path, "--run_directory seed_0")
+    assert run.path == path
+    assert sorted(folder.name for folder in path.iterdir()) == ["configs", "models"]
+
+
+def test_what_a_run_left_that_was_killed_at_its_start_is_in_nobodys_way(tmp_path):
+    run = make_run_directory(tmp_path, "--run_directory here")
+    (tmp_path / "lock").write_text("{}")
+    run.hparams.with_suffix(".writing").write_text("{")
+    check_run_directory(str(tmp_path))
+    run.hparams.write_text("{}")
+    with pytest.raises(ConfigError, match=r"must be new or empty, but holds configs/hparams\.json$"):
+        check_run_directory(str(tmp_path))

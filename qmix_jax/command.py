@@ -1,0 +1,45 @@
+"""How a program of this package begins and ends: flags are parsed, errors become one line and an exit status."""
+
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from io import TextIOWrapper
+from typing import Any
+
+from qmix_jax.errors import RunError, StoppedError
+from qmix_jax.flags import FlagParser
+from qmix_jax.settings import ConfigError
+
+
+def run_command(parser: FlagParser, argv: Sequence[str] | None, act: Callable[[dict[str, Any]], None]) -> int:
+    """Call `act` with the flags that were given, as text by name.
+
+    Args:
+        parser: of the program's flags.
+        argv: words after the program's name, None for the process's own.
+        act: what the program does.
+
+    Returns:
+        The exit status: 0, or after one line on stderr that says what was wrong: 2 for bad input, 3 when a run
+        diverged, 4 when it could not write, 1 for anything else; 130 after Ctrl-C and 143 after SIGTERM.
+    """
+    for stream in (sys.stdout, sys.stderr):  # a folder's name may hold bytes that are no text
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        arguments = parser.parse_flags(sys.argv[1:] if argv is None else argv)
+        if arguments.pop("help"):
+            print(parser.format_help(), end="")
+            return 0
+        act(arguments)
+    except ConfigError as error:
+        print(f"{parser.prog}: error: {' '.join(str(error).splitlines())}", file=sys.stderr)
+        return 2
+    except StoppedError as error:
+        command = f"python {parser.prog}" if parser.prog.endswith(".py") else parser.prog
+        print(f"{error}; to go on: {command} --resume {shlex.quote(str(error.directory))}", file=sys.stderr)
+        return error.exit_status
+    except RunError as error:
+        print(f"{parser.prog}: error: {' '.join(str(error).splitlines())}", file=sys.stderr)
+        return error.exit_status
+    return 0

@@ -1,0 +1,176 @@
+"""Flags made of dataclass fields (see `settings`): how they are declared, explained and read.
+
+What it imports must stay light, see `cli`.
+"""
+
+import argparse
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import Field, fields
+from difflib import get_close_matches
+from typing import Any
+
+from qmix_jax.config import Config, ConfigError
+from qmix_jax.presets import PRESETS, preset_config
+from qmix_jax.settings import check_value, is_tuple, scalar_type
+
+_BOOLS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+_METAVARS = {int: "N", float: "X", str: "NAME", bool: "true|false"}
+
+
+class FlagParser(argparse.ArgumentParser):
+    """Reads flags with underscores or hyphens as text, and refuses all others by ConfigError. It knows --help.
+
+    Args:
+        description: what the program does.
+        epilog: lines below the flags in --help.
+        prog: how the program is called; None for the process's own name.
+    """
+
+    def __init__(self, description: str, epilog: Iterable[str], prog: str | None = None) -> None:
+        super().__init__(
+            prog=prog,
+            usage="%(prog)s [--flag value ...]",
+            description=description,
+            epilog=_escape("\n".join(epilog)),
+            formatter_class=_one_line_formatter,
+            argument_default=argparse.SUPPRESS,
+            allow_abbrev=False,
+            add_help=False,
+        )
+        self._names: list[str] = []
+        self.add_argument("-h", "--help", action="store_true", default=False, help="show this text and exit")
+
+    def error(self, message: str) -> Any:
+        """Raise instead of printing the usage and leaving."""
+        raise ConfigError(message.removeprefix("argument "))
+
+    def add_flag(self, name: str, metavar: str, help: str) -> None:
+        """Declare a flag of one value that is no setting."""
+        self._names.append(name)
+        self.add_argument(f"--{name}", metavar=metavar, help=help)
+
+    def add_settings(self, settings: type, explained: bool = True) -> None:
+        """Declare a flag for every field of a dataclass; `explained`: whether --help lists them."""
+        group: Any = self
+        for declared in fields(settings):
+            if declared.metadata["group"]:
+                group = self.add_argument_group(declared.metadata["group"])
+            kind = scalar_type(declared)
+            bare: dict[str, Any] = {}  # how many values; a bool alone means true
+            if kind is bool:
+                bare = {"nargs": "?", "const": "true"}
+            elif is_tuple(declared):
+                bare = {"nargs": "+"}
+            metavar = "|".join(declared.metadata["choices"] or [_METAVARS[kind]])
+            help = _help_line(declared) if explained else argparse.SUPPRESS
+            self._names.append(declared.name)
+            group.add_argument(f"--{declared.name}", metavar=metavar, help=help, **bare)
+
+    def parse_flags(self, words: Sequence[str]) -> dict[str, Any]:
+        """Flags that were given, as text by name, and 'help'.
+
+        Raises:
+            ConfigError: a flag is unknown, or its value is missing.
+        """
+        given, unknown = self.parse_known_args([_normalise(word) for word in words])
+        if unknown and unknown[0].startswith("-"):
+            flag = unknown[0].partition("=")[0]
+            nearest = get_close_matches(flag.strip("-"), self._names, 1, cutoff=0.5)
+            raise ConfigError(
+                f"{flag}: unknown flag; " + (f"did you mean --{nearest[0]}?" if nearest else "see --help")
+            )
+        if unknown:
+            raise ConfigError(f"{unknown[0].strip()}: unexpected value; flags begin with --, see --help")
+        return vars(given)
+
+
+def preset_lines() -> list[str]:
+    """What --help says of the presets."""
+    presets = [f"  {name}: {preset.summary}{_flags(preset.settings)}" for name, preset in PRESETS.items()]
+    return ["presets (flags override them):", *presets, ""]
+
+
+def make_config(arguments: Mapping[str, Any]) -> Config:
+    """The configuration that `--preset` and Config's flags, as text by name, stand for.
+
+    Raises:
+        ConfigError: a value is not accepted, or two contradict each other.
+    """
+    if {"total_steps", "total_episodes"} <= arguments.keys():
+        # Config alone cannot tell a default from the same value given.
+        raise ConfigError(
+            f"--total_steps {arguments['total_steps'].strip()} and --total_episodes "
+            f"{arguments['total_episodes'].strip()}: give only one of them"
+        )
+    settings = {name: text for name, text in arguments.items() if name != "preset"}
+    return preset_config(arguments.get("preset", "default").strip(), **read_settings(Config, settings))
+
+
+def read_settings(settings: type, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of a dataclass's fields by name, from their texts.
+
+    Raises:
+        ConfigError: a value is not accepted.
+    """
+    declared = {declared.name: declared for declared in fields(settings)}
+    return {name: _read(declared[name], text) for name, text in arguments.items()}
+
+
+def flag_words(arguments: Mapping[str, Any]) -> list[str]:
+    """Words of a command line that are read as these texts by name."""
+    words: list[str] = []
+    for name, text in arguments.items():
+        words += [f"--{name}", *map(str.strip, text)] if isinstance(text, list) else [f"--{name}={text.strip()}"]
+    return words
+
+
+def _flags(settings: Mapping[str, Any]) -> str:
+    """Settings as a user would type them, on a line of their own."""
+    return "\n     " + "".join(f" --{name} {_shown(value)}" for name, value in settings.items()) if settings else ""
+
+
+def _one_line_formatter(prog: str) -> argparse.HelpFormatter:
+    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=64, width=1000)
+
+
+def _help_line(declared: Field[Any]) -> str:
+    default = "not set" if declared.default is None else _shown(declared.default)
+    return _escape(f"{declared.metadata['help']} (default: {default})")
+
+
+def _shown(value: Any) -> str:
+    """A setting's value as it is written after its flag."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _escape(text: str) -> str:
+    return text.replace("%", "%%")
+
+
+def _normalise(argument: str) -> str:
+    """Hyphens in a flag's name become underscores; a leading space keeps argparse from taking -1e-3 for a flag."""
+    if argument.startswith("--"):
+        name, equals, value = argument[2:].partition("=")
+        value = " --" if value == "--" else value  # argparse would drop it
+        return f"--{name.replace('-', '_')}{equals}{value}"
+    try:
+        float(argument)
+    except ValueError:
+        return argument
+    return f" {argument}"
+
+
+def _read(declared: Field[Any], text: str | list[str]) -> Any:
+    if isinstance(text, list):
+        return tuple(_read(declared, element) for element in text)
+    text = text.strip()
+    kind = scalar_type(declared)
+    value: Any
+    try:
+        value = _BOOLS[text.lower()] if kind is bool else kind(text)
+    except (KeyError, ValueError):
+        value = None  # no setting accepts it
+    check_value(declared, value, text)
+    return value
