@@ -10,6 +10,7 @@ models/<name>/
 import json
 import os
 import shutil
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -159,6 +160,12 @@ def clear_models(models: Path, chosen: Path) -> Path:
         if path.name.endswith(REPLACED):
             _clear_away(path)
     return chosen
+
+
+def remove_models(paths: Iterable[Path]) -> None:
+    """Remove checkpoints that nothing needs."""
+    for path in paths:
+        _clear_away(path)
 
 
 def load_params(run_directory: str | Path, which: str = FINAL) -> Params:

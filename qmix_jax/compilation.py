@@ -58,6 +58,12 @@ def snapshot(learner: LearnerState) -> Progression:
     return jax.tree.map(jnp.copy, Progression(learner.params, learner.updates, learner.faults))
 
 
+def device_memory() -> int:
+    """Bytes that the first device has; of a CPU, the machine's."""
+    statistics = jax.local_devices()[0].memory_stats() or {}
+    return statistics.get("bytes_limit", os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+
+
 def provide_cpu_devices(count: int) -> None:
     """Let a CPU's cores act as `count` devices. Accelerators are not touched.
 

@@ -12,7 +12,7 @@ from qmix_jax.records import EpisodeRows
 from qmix_jax.types import EpisodeLog
 
 RECENT_EPISODES = 100  # the return shown is a mean over these
-_FORMAT = "{percentage:3.0f}% {bar} {n_fmt}/{total_fmt} steps, {rate_noinv_fmt}, ETA {remaining}{postfix}"
+BAR_FORMAT = "{percentage:3.0f}% {bar} {n_fmt}/{total_fmt} steps, {rate_noinv_fmt}, ETA {remaining}{postfix}"
 
 
 class Progress:
@@ -24,7 +24,7 @@ class Progress:
             total=env_steps,
             initial=done,
             disable=not shown,
-            bar_format=_FORMAT,
+            bar_format=BAR_FORMAT,
             unit="",
             unit_scale=True,
             dynamic_ncols=True,

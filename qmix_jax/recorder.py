@@ -49,10 +49,16 @@ class Recorder:
         directory: where it writes.
         extra_columns: what the environment adds to evaluation_log.csv.
         point: what an earlier process left; None for a new run.
+        visible: whether it shows its bar, see `Progress`.
     """
 
     def __init__(
-        self, config: Config, directory: RunDirectory, extra_columns: tuple[str, ...], point: ResumePoint | None = None
+        self,
+        config: Config,
+        directory: RunDirectory,
+        extra_columns: tuple[str, ...],
+        point: ResumePoint | None = None,
+        visible: bool | None = None,
     ) -> None:
         self.evaluation: Evaluation | None = None  # the latest of this process, on the host
         self._config = config
@@ -73,7 +79,7 @@ class Recorder:
         ]
         self._training_log, self._evaluation_log, self._diagnostics_log, self._timing = self._logs
         self._checkpoints = self._open.enter_context(Checkpoints(directory.models, config.keep_resumable))
-        self._progress = self._open.enter_context(Progress(config.env_steps, self._env_steps, self._episodes))
+        self._progress = self._open.enter_context(Progress(config.env_steps, self._env_steps, self._episodes, visible))
 
     def __enter__(self) -> Self:
         return self
@@ -90,10 +96,14 @@ class Recorder:
         elif self._best_score > -math.inf:
             self._checkpoints.save(BEST, self._best)
 
+    def wait(self) -> None:
+        """Wait until the checkpoints that were begun are on disk."""
+        self._checkpoints.wait()
+
     def record(self, chunk: Chunk) -> None:
         """Write what the next chunk of the run did."""
         if not self._env_steps:
-            self._checkpoints.wait()  # a run that has rows can be resumed
+            self.wait()  # a run that has rows can be resumed
         env_steps, log, progression, evaluation = jax.device_get(chunk[:4])
         rows = finished_episodes(log, self._episodes)
         self._env_steps = env_steps

@@ -122,9 +122,7 @@ def find_resume_point(directory: RunDirectory, template: Saved) -> ResumePoint:
         found = []
     for path in found:
         try:
-            notes = _read_notes(path, directory)
-            saved = load_arrays(path / RESUME_ARRAYS, template, None if notes["replay"] else "state/replay/")
-            return ResumePoint(path, saved, notes, skipped)
+            return load_resume_point(path, read_notes(path, directory), template)._replace(skipped=skipped)
         except (OSError, DamagedError) as error:
             skipped.append(f"{path.name} cannot be used: {error}")
     raise ConfigError(
@@ -132,7 +130,22 @@ def find_resume_point(directory: RunDirectory, template: Saved) -> ResumePoint:
     )
 
 
-def _read_notes(path: Path, directory: RunDirectory) -> dict[str, Any]:
+def load_resume_point(path: Path, notes: dict[str, Any], template: Saved) -> ResumePoint:
+    """A checkpoint whose notes were read.
+
+    Raises:
+        DamagedError: its arrays are not those of the template.
+    """
+    saved = load_arrays(path / RESUME_ARRAYS, template, None if notes["replay"] else "state/replay/")
+    return ResumePoint(path, saved, notes, skipped=[])
+
+
+def read_notes(path: Path, directory: RunDirectory) -> dict[str, Any]:
+    """Where the logs stood at a checkpoint, which must be as it was written.
+
+    Raises:
+        DamagedError: it is not, or the logs do not reach that far.
+    """
     if not (path / RESUME_ARRAYS).exists():
         raise DamagedError(f"it holds no {RESUME_ARRAYS}")
     check_sums(path)

@@ -1,7 +1,6 @@
 """One run, from a configuration to a complete run directory: the host's loop around the compiled trainer."""
 
 import math
-import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -15,7 +14,7 @@ import numpy as np
 
 from env_jax.types import Environment, EnvSpec
 from qmix_jax.checkpoint import clear_models, clear_unfinished
-from qmix_jax.compilation import Programs, compile_programs
+from qmix_jax.compilation import Programs, compile_programs, device_memory
 from qmix_jax.config import Config, ConfigError
 from qmix_jax.environments import make_environment
 from qmix_jax.errors import CannotWriteError, DivergedError, RunError, StoppedError
@@ -106,7 +105,7 @@ def _train(
     point: ResumePoint | None,
     stop_signal: StopSignal,
 ) -> RunResult:
-    title = f"QMIX on {environment.spec.name} ({config.env_mode}), {config.num_envs} environments, seed {config.seed}"
+    title = run_title(config, environment.spec)
     trainer = make_trainer(config, environment)
     with ExitStack() as stack:
         recorder = stack.enter_context(Recorder(config, directory, extra_names(environment), point))
@@ -123,7 +122,7 @@ def _train(
             for chunk in loop.chunks(stop_signal):
                 recorder.record(chunk)
                 if baseline is None:  # after the first progress, which it would delay
-                    baseline = background.submit(_evaluate_baseline, config, environment)
+                    baseline = background.submit(evaluate_own_baseline, config, environment)
                 if chunk.diverged:
                     recorder.plot(title, None)
                     raise DivergedError(_divergence(directory, chunk))
@@ -139,7 +138,7 @@ def _train(
         if evaluation is None:  # resumed at its end
             evaluation = jax.device_get(programs.evaluate(params, evaluation_key(jax.random.key(config.seed))))
         recorder.finish(params, evaluation)
-        recorder.plot(title, _evaluate_baseline(config, environment) if baseline is None else baseline.result())
+        recorder.plot(title, evaluate_own_baseline(config, environment) if baseline is None else baseline.result())
     print(_summary(evaluation))
     return RunResult(directory.path, evaluation, params)
 
@@ -226,7 +225,13 @@ def _summary(evaluation: Evaluation) -> str:
     return f"final policy: return {evaluation.mean_return:z.3f}{optimality}, solved {evaluation.solved:.0%}"
 
 
-def _evaluate_baseline(config: Config, environment: Environment) -> Evaluation | None:
+def run_title(config: Config, spec: EnvSpec) -> str:
+    """What a run's plots are headed by."""
+    return f"QMIX on {spec.name} ({config.env_mode}), {config.num_envs} environments, seed {config.seed}"
+
+
+def evaluate_own_baseline(config: Config, environment: Environment) -> Evaluation | None:
+    """The environment's own policy on the run's evaluation starts, None where it has none."""
     if environment.spec.baseline_policy is None:
         return None
     evaluate = jax.jit(evaluate_baseline, static_argnums=(0, 2))
@@ -236,9 +241,7 @@ def _evaluate_baseline(config: Config, environment: Environment) -> Evaluation |
 def _check_machine(config: Config, spec: EnvSpec) -> None:
     """Refuse more devices than there are, and a replay that the device cannot hold."""
     check_devices(config.num_devices)
-    statistics = jax.local_devices()[0].memory_stats() or {}
-    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    available = statistics.get("bytes_limit", physical)
+    available = device_memory()
     needed = transition_bytes(spec) * config.replay_capacity
     if needed > available:
         raise ConfigError(

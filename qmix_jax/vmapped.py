@@ -4,7 +4,7 @@ Counters that all members share have no such axis: of a loop whose number of tur
 would compute every turn for all.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -67,38 +67,27 @@ def make_members(config: Config, environment: Environment, names: tuple[str, ...
     )
 
 
-def take_member(state: Any, member: int) -> Any:
-    """One member's state, or log, or any other pytree of NumPy leaves in which M leads all that is not shared.
-
-    A `TrainState` of many, so reduced, is that of a run.
-    """
-    if isinstance(state, TrainState):
-        return jax.tree.map(
-            lambda axis, leaf: leaf if axis is None else leaf[member], _member_axes(state), state, is_leaf=_is_none
-        )
-    return jax.tree.map(lambda leaf: leaf[member], state)
+def is_shared(name: str) -> bool:
+    """Whether all members share a leaf of the state, by its path as `state_file.named_arrays` has it."""
+    return name.startswith(_SHARED)
 
 
-def stack_members(states: list[TrainState]) -> TrainState:
-    """States of single runs, which stand at the same step, as that of many. NumPy leaves, typed keys apart."""
-    return jax.tree.map(
-        lambda axis, *leaves: leaves[0] if axis is None else _stack(leaves),
-        _member_axes(states[0]),
-        *states,
-        is_leaf=_is_none,
-    )
+def stack_members(states: Sequence[TrainState]) -> TrainState:
+    """The state of many, from those of single runs at the same step: NumPy leaves, and typed keys."""
 
+    def stack(axis: int | None, *leaves: Any) -> Any:
+        if axis is None:
+            return leaves[0]
+        return jnp.stack(leaves) if isinstance(leaves[0], jax.Array) else np.stack(leaves)
 
-def _stack(leaves: tuple[Any, ...]) -> Any:
-    return jnp.stack(leaves) if isinstance(leaves[0], jax.Array) else np.stack(leaves)
+    return jax.tree.map(stack, _member_axes(states[0]), *states, is_leaf=_is_none)
 
 
 def _member_axes(state: TrainState) -> Any:
     """0 for leaves with an axis of members, None for those that all members share."""
 
     def axis(path: Any, _: Any) -> int | None:
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
-        return None if name.startswith(_SHARED) else 0
+        return None if is_shared(jax.tree_util.keystr(path, simple=True, separator="/")) else 0
 
     return jax.tree_util.tree_map_with_path(axis, state)
 

@@ -1,0 +1,70 @@
+"""Which runs a sweep makes, which of them one compiled program serves, and how many fit in memory at once."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any, NamedTuple
+
+from qmix_jax.config import TRACEABLE, Config
+from qmix_jax.sweep_points import Point
+
+
+class Member(NamedTuple):
+    """One run of a sweep."""
+
+    point: int  # index of the settings that it tries
+    seed: int  # index of its seed
+    config: Config
+    folder: str  # of its run directory, below the sweep's
+
+
+class Group(NamedTuple):
+    """Members that one compiled program trains: they differ in seeds and in settings that need not be static."""
+
+    names: tuple[str, ...]  # those settings
+    members: tuple[Member, ...]
+
+
+def plan_members(config: Config, points: Sequence[Point], num_seeds: int) -> list[Member]:
+    """A run for every point and seed, seeds counted from the configuration's own.
+
+    Raises:
+        ConfigError: a point's settings do not go together.
+    """
+    members = []
+    for number, point in enumerate(points):
+        for seed in range(num_seeds):
+            folder = f"seed_{seed}" if len(points) == 1 else f"point_{number}/seed_{seed}"
+            members.append(Member(number, seed, replace(config, **point, seed=config.seed + seed), folder))
+    return members
+
+
+def group_members(members: Sequence[Member]) -> list[Group]:
+    """Members by the settings that shape their programs, in the order of their first ones."""
+    groups: dict[Any, list[Member]] = {}
+    for member in members:
+        groups.setdefault(_shape(member.config), []).append(member)
+    return [Group(_differing(found), tuple(found)) for found in groups.values()]
+
+
+def split_group(group: Group, fitting: int) -> list[Group]:
+    """The fewest groups of at most `fitting` members each, as equal in size as can be."""
+    count = -(-len(group.members) // fitting)
+    sizes = [len(group.members[part::count]) for part in range(count)]
+    ends = [sum(sizes[: part + 1]) for part in range(count)]
+    return [group._replace(members=group.members[end - size : end]) for size, end in zip(sizes, ends, strict=True)]
+
+
+def member_values(group: Group) -> dict[str, list[float]]:
+    """The members' values of the settings that differ, by name."""
+    return {name: [float(getattr(member.config, name)) for member in group.members] for name in group.names}
+
+
+def _shape(config: Config) -> tuple[Any, ...]:
+    """Settings that shape the program: all but the seed and what may be traced, where it is set."""
+    settings = asdict(replace(config, seed=0))
+    return tuple(None if name in TRACEABLE and value is not None else (name, value) for name, value in settings.items())
+
+
+def _differing(members: Sequence[Member]) -> tuple[str, ...]:
+    values = {name: {getattr(member.config, name) for member in members} for name in TRACEABLE}
+    return tuple(name for name, found in values.items() if len(found) > 1)

@@ -1,0 +1,99 @@
+"""Which settings a sweep tries: every combination of listed values, or random draws from ranges.
+
+Light of imports, see `cli`.
+"""
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import Field, fields
+from difflib import get_close_matches
+from itertools import product
+from typing import Any
+
+from qmix_jax.config import Config, ConfigError
+from qmix_jax.flags import read_settings
+from qmix_jax.settings import is_tuple, scalar_type
+
+Point = Mapping[str, Any]  # settings by name
+
+_OF_THE_SWEEP = ("seed", "results_dir", "num_devices")  # these are for the sweep to say
+_SETTINGS: dict[str, Field[Any]] = {
+    declared.name: declared for declared in fields(Config) if declared.name not in _OF_THE_SWEEP
+}
+_MOST_POINTS = 10_000
+
+
+def grid_points(words: Sequence[str]) -> list[Point]:
+    """Every combination of 'NAME=VALUE,VALUE,...' words; the last name changes fastest.
+
+    Values of a list are joined by x: 'hidden_sizes=64x64,128x128'.
+
+    Raises:
+        ConfigError: naming the word and what would be accepted.
+    """
+    lists: dict[str, list[Any]] = {}
+    for word in words:
+        name, texts = _split("grid", word, "NAME=VALUE,VALUE,...", lists)
+        values = [_read(name, text) for text in texts.split(",")]
+        if len(set(values)) < len(values):
+            raise ConfigError(f"--grid {word}: must name every value once")
+        lists[name] = values
+    points = math.prod(map(len, lists.values()))
+    if points > _MOST_POINTS:
+        raise ConfigError(f"--grid {' '.join(words)}: has {points} combinations; must be at most {_MOST_POINTS}")
+    return [dict(zip(lists, values, strict=True)) for values in product(*lists.values())]
+
+
+def random_points(words: Sequence[str], count: int, seed: int) -> list[Point]:
+    """`count` draws, uniform over 'NAME=LOW:HIGH' words, or over the logarithm where a word ends in ':log'.
+
+    Whole numbers are rounded. The same words, count and seed give the same points.
+
+    Raises:
+        ConfigError: naming the word and what would be accepted.
+    """
+    form = "NAME=LOW:HIGH or NAME=LOW:HIGH:log"
+    ranges: dict[str, tuple[float, float, bool]] = {}
+    for word in words:
+        name, text = _split("ranges", word, form, ranges)
+        low_text, _, rest = text.partition(":")
+        high_text, colon, scale = rest.partition(":")
+        declared = _SETTINGS[name]
+        if scalar_type(declared) not in (int, float) or is_tuple(declared):
+            raise ConfigError(f"--ranges {word}: must name a setting that is a number; use --grid for {name}")
+        if not low_text or not high_text or (colon and scale != "log"):
+            raise ConfigError(f"--ranges {word}: must be {form}")
+        low, high = _read(name, low_text), _read(name, high_text)
+        if low >= high or (scale and low <= 0):
+            raise ConfigError(f"--ranges {word}: must have LOW below HIGH{', and LOW above 0' if scale else ''}")
+        ranges[name] = low, high, bool(scale)
+    generator = random.Random(seed)
+    return [{name: _draw(generator, name, *limits) for name, limits in ranges.items()} for _ in range(count)]
+
+
+def _draw(generator: random.Random, name: str, low: float, high: float, logarithmic: bool) -> float:
+    share = generator.random()
+    value = low * (high / low) ** share if logarithmic else low + share * (high - low)
+    if scalar_type(_SETTINGS[name]) is int:
+        return round(value)
+    return float(f"{min(max(value, low), high):.6g}")  # as it is shown, so that a table's row can be typed again
+
+
+def _split(flag: str, word: str, form: str, known: Mapping[str, Any]) -> tuple[str, str]:
+    name, equals, values = word.strip().partition("=")
+    name = name.replace("-", "_")
+    if not equals or not values:
+        raise ConfigError(f"--{flag} {word.strip()}: must be {form}")
+    if name not in _SETTINGS:
+        nearest = get_close_matches(name, _SETTINGS, 1, cutoff=0.5)
+        hint = f"did you mean {nearest[0]}?" if nearest else "see train.py --help"
+        raise ConfigError(f"--{flag} {word.strip()}: {name} is no setting to sweep; {hint}")
+    if name in known:
+        raise ConfigError(f"--{flag} {word.strip()}: {name} must be named once")
+    return name, values
+
+
+def _read(name: str, text: str) -> Any:
+    many = is_tuple(_SETTINGS[name])
+    return read_settings(Config, {name: text.split("x") if many else text})[name]

@@ -1,0 +1,55 @@
+"""The compiled functions of a group of members."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from env_jax.types import Environment
+from qmix_jax.compilation import chunk_options, snapshot
+from qmix_jax.evaluation import evaluation_key
+from qmix_jax.vmapped import make_members
+from qmix_jax.sweep_plan import Group, member_values
+
+
+class GroupPrograms(NamedTuple):
+    """Compiled functions, bound to the members' settings and keys: groups that are alike share what was compiled."""
+
+    init: Any  # () -> TrainState
+    train_chunk: Any  # TrainState (donated) -> (TrainState, EpisodeLog)
+    evaluate: Any  # Params -> Evaluation
+    snapshot: Any  # LearnerState -> Progression
+    shardings: Any  # TrainState of where each array lies
+    rows: int  # members with those that only fill up the last device
+
+
+def compile_group(group: Group, environment: Environment) -> GroupPrograms:
+    """Compile a group's functions for all devices there are, or as many as it has members."""
+    devices = min(len(group.members), jax.device_count())
+    # Every device has as many members as the others: the last member fills up.
+    filled = group._replace(members=group.members + group.members[-1:] * (-len(group.members) % devices))
+    members = make_members(group.members[0].config, environment, group.names, devices)
+    settings = {name: jnp.array(values, jnp.float32) for name, values in member_values(filled).items()}
+    keys = jnp.stack([jax.random.key(member.config.seed) for member in filled.members])
+    eval_keys = jnp.stack([evaluation_key(jax.random.key(member.config.seed)) for member in filled.members])
+
+    init = jax.jit(members.init).lower(settings, keys).compile()
+    state = jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        jax.eval_shape(members.init, settings, keys),
+        init.output_shardings,
+    )
+    chunk = jax.jit(members.train_chunk, donate_argnums=1).lower(settings, state).compile(chunk_options(devices))
+    evaluate = jax.jit(members.evaluate).lower(settings, state.learner.params, eval_keys).compile()
+    chunk_settings, eval_settings, eval_keys = jax.device_put(
+        (settings, settings, eval_keys),
+        (chunk.input_shardings[0][0], evaluate.input_shardings[0][0], evaluate.input_shardings[0][2]),
+    )
+    return GroupPrograms(
+        init=lambda: init(settings, keys),
+        train_chunk=lambda state: chunk(chunk_settings, state),
+        evaluate=lambda params: evaluate(eval_settings, params, eval_keys),
+        snapshot=jax.jit(snapshot).lower(state.learner).compile(),
+        shardings=init.output_shardings,
+        rows=len(filled.members),
+    )

@@ -1,0 +1,98 @@
+"""Trains the members of a sweep: one compiled program for a group of them, and a normal run directory for each."""
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import jax
+
+from qmix_jax.checkpoint import FINAL
+from qmix_jax.environments import make_environment
+from qmix_jax.evaluation import extra_names
+from qmix_jax.hparams import describe_run, write_hparams
+from qmix_jax.lock import RunLock
+from qmix_jax.loop import StopSignal, state_arrays
+from qmix_jax.vmapped import stack_members
+from qmix_jax.recorder import Recorder
+from qmix_jax.resume import saved_template
+from qmix_jax.run_directory import RunDirectory, make_run_directory
+from qmix_jax.runner import evaluate_own_baseline, run_title
+from qmix_jax.sweep_loop import GroupLoop, member_state
+from qmix_jax.sweep_plan import Group
+from qmix_jax.sweep_programs import compile_group
+from qmix_jax.sweep_progress import SweepProgress
+from qmix_jax.sweep_resume import common_points
+from qmix_jax.trainer import make_trainer
+
+
+def train_group(
+    group: Group, root: Path, resumes: bool, progress: SweepProgress, stop_signal: StopSignal
+) -> int | None:
+    """Train a group's members to their end, or until `stop_signal` gives a number, which is returned.
+
+    Args:
+        group: members of one program.
+        root: the sweep's folder.
+        resumes: whether an earlier process may have begun.
+        progress: the sweep's bar.
+        stop_signal: asked after every chunk.
+
+    Raises:
+        ConfigError: another process trains a member, or members cannot go on together.
+        CannotWriteError: a member's folder cannot be written to.
+    """
+    config = group.members[0].config
+    environment = make_environment(config)
+    directories = [make_run_directory(root / member.folder, f"--results_dir {root}") for member in group.members]
+    with ExitStack() as stack:
+        for member, directory in zip(group.members, directories, strict=True):
+            stack.enter_context(RunLock(directory.path))
+            write_hparams(directory.hparams, describe_run(member.config, environment.spec))
+        points = common_points(directories, saved_template(make_trainer(config, environment))) if resumes else None
+        recorders = [
+            stack.enter_context(Recorder(member.config, directory, extra_names(environment), point, visible=False))
+            for member, directory, point in zip(
+                group.members, directories, points or [None] * len(directories), strict=True
+            )
+        ]
+        background = stack.enter_context(ThreadPoolExecutor(1))
+        programs = compile_group(group, environment)
+        state = programs.init()
+        if points is not None:
+            states = [point.saved.state for point in points]
+            state = jax.device_put(
+                stack_members(states + states[-1:] * (programs.rows - len(states))), programs.shardings
+            )
+        first = state_arrays(config, state) if points is None else None
+        params = jax.device_get(programs.snapshot(state.learner).params)
+        for i, recorder in enumerate(recorders):
+            recorder.start(_row(params, i), None if first is None else member_state(first, i))
+        for recorder in recorders:
+            recorder.wait()  # members that have rows can be resumed, and so can all others
+        baseline = background.submit(evaluate_own_baseline, config, environment)
+
+        done = sum(point.notes["episodes"] for point in points or [])
+        loop = GroupLoop(config, programs, state, len(group.members), done)
+        progress.begin_group(len(group.members) * int(state.vector_step) * config.num_envs)
+        for chunk in loop.chunks(stop_signal):
+            for i, recorder in enumerate(recorders):
+                recorder.record(chunk.of_member(i))
+            progress.update(chunk, group)
+        if loop.stopped_by is not None:
+            return loop.stopped_by
+        snapshot = programs.snapshot(loop.state.learner)
+        params, evaluation = jax.device_get((snapshot.params, programs.evaluate(snapshot.params)))
+        for i, (member, recorder) in enumerate(zip(group.members, recorders, strict=True)):
+            recorder.finish(_row(params, i), _row(evaluation, i))
+            recorder.plot(run_title(member.config, environment.spec), baseline.result())
+    return None
+
+
+def is_finished(group: Group, root: Path) -> bool:
+    """Whether an earlier process left nothing to do for the group: plots are what a member writes last."""
+    directories = [RunDirectory(root / member.folder) for member in group.members]
+    return all((d.models / FINAL).is_dir() and d.diagnostics_plots.is_file() for d in directories)
+
+
+def _row(tree: object, member: int) -> object:
+    return jax.tree.map(lambda leaf: leaf[member], tree)

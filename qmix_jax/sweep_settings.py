@@ -1,0 +1,154 @@
+"""A sweep on disk: which settings and seeds it tries, with which flags of `train.py`.
+
+results/sweep_<i>/
+  configs/sweep.json                 what is tried
+  seed_<k>/  or  point_<j>/seed_<k>/ a run directory each
+  evaluations.csv  summary.csv  sweep.md  curves.png  settings.png
+
+Light of imports, see `cli`.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from qmix_jax.config import Config
+from qmix_jax.flags import check_stored_flags, make_config, read_settings
+from qmix_jax.integrity import check_no_links, read_json
+from qmix_jax.settings import ConfigError, DamagedError, check_setting, setting
+from qmix_jax.sweep_plan import Member, plan_members
+from qmix_jax.sweep_points import Point, grid_points, random_points
+
+_FORMAT = 1  # of sweep.json
+
+
+@dataclass(frozen=True)
+class SweepSettings:
+    """What is tried; Config has the settings of each run."""
+
+    num_seeds: int = setting(
+        1, "runs of each point, with the seeds --seed, --seed + 1, ...", at_least=1, at_most=10_000, group="The sweep"
+    )
+    grid: tuple[str, ...] | None = setting(
+        None, "every combination: lr=1e-3,5e-4 gamma=0.95,0.97 hidden_sizes=64x64,128x128"
+    )
+    random: int | None = setting(None, "instead: so many draws from --ranges", at_least=1, at_most=10_000)
+    ranges: tuple[str, ...] | None = setting(None, "what --random draws from: lr=1e-4:1e-2:log gamma=0.9:0.99")
+    memory_limit: float | None = setting(
+        None, "GiB that members may take at once, on each device; not set: 70 % of what it has", above=0.0
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work.
+
+        Raises:
+            ConfigError: naming the flag.
+        """
+        for declared in fields(self):
+            check_setting(declared, getattr(self, declared.name))
+        if self.grid is not None and self.random is not None:
+            raise ConfigError(f"--grid {' '.join(self.grid)} and --random {self.random}: give only one of them")
+        if (self.random is None) != (self.ranges is None):
+            given, missing = ("random", "ranges") if self.ranges is None else ("ranges", "random")
+            raise ConfigError(f"--{given}: must come with --{missing}")
+
+
+class Sweep(NamedTuple):
+    """What is tried, and with which flags of `train.py`, as text by name."""
+
+    settings: SweepSettings
+    flags: Mapping[str, Any]
+
+    def config(self) -> Config:
+        """What all members have in common, but for what the sweep tries.
+
+        Raises:
+            ConfigError: a flag is not accepted.
+        """
+        return make_config(self.flags)
+
+    def points(self) -> list[Point]:
+        """The settings that are tried, one empty point where only seeds are.
+
+        Raises:
+            ConfigError: they cannot be read.
+        """
+        if self.settings.random is not None:
+            return random_points(self.settings.ranges or (), self.settings.random, self.config().seed)
+        return grid_points(self.settings.grid or ())
+
+    def members(self) -> list[Member]:
+        """All runs.
+
+        Raises:
+            ConfigError: settings cannot work, or fewer checkpoints are kept than a sweep goes on from.
+        """
+        config, points = self.config(), self.points()
+        for name in points[0]:
+            if name in self.flags:
+                raise ConfigError(f"--{name}: cannot be given beside --grid or --ranges, which try values of it")
+        if config.num_devices > 1:
+            raise ConfigError(f"--num_devices {config.num_devices}: must be 1 in a sweep, which spreads its members")
+        members = plan_members(config, points, self.settings.num_seeds)
+        for member in members:
+            if member.config.keep_resumable < 2:
+                raise ConfigError("--keep_resumable 1: must be at least 2 in a sweep, whose members write in turn")
+            if not member.config.checkpoint_replay:
+                raise ConfigError("--checkpoint_replay false: must be true in a sweep")
+        return members
+
+
+def read_flags(arguments: Mapping[str, Any]) -> Sweep:
+    """The sweep that flags, as text by name, stand for.
+
+    Raises:
+        ConfigError: a flag is not accepted.
+    """
+    own = {declared.name for declared in fields(SweepSettings)}
+    settings = read_settings(SweepSettings, {name: arguments[name] for name in arguments if name in own})
+    sweep = Sweep(SweepSettings(**settings), {name: text for name, text in arguments.items() if name not in own})
+    sweep.members()
+    return sweep
+
+
+def settings_path(path: Path) -> Path:
+    """The file of a sweep's folder that says what is tried."""
+    return path / "configs" / "sweep.json"
+
+
+def write_sweep(path: Path, sweep: Sweep) -> None:
+    """Write sweep.json, in place of an older one at once."""
+    content = {"format": _FORMAT, **asdict(sweep.settings), "flags": sweep.flags}
+    written = settings_path(path)
+    written.parent.mkdir(exist_ok=True)
+    temporary = written.with_suffix(".writing")
+    temporary.write_text(json.dumps(content, indent=2) + "\n")
+    temporary.replace(written)
+
+
+def read_sweep(path: Path) -> Sweep:
+    """What `write_sweep` wrote.
+
+    Raises:
+        ConfigError: the folder holds no sweep that can be gone on with.
+    """
+    written = settings_path(path)
+    try:
+        if not written.is_file():
+            raise ConfigError(f"must be the folder of a sweep, with {written.relative_to(path)}")
+        check_no_links(path)
+        content = read_json(written)
+        if content.pop("format", None) != _FORMAT:
+            raise ConfigError(f"{written}: format must be {_FORMAT}, as this version writes it")
+        flags = check_stored_flags(content.pop("flags", None))
+        if content.keys() != {declared.name for declared in fields(SweepSettings)}:
+            raise ConfigError(f"{written}: must hold what is tried, and flags")
+        settings = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
+        sweep = Sweep(SweepSettings(**settings), flags)
+        sweep.members()
+    except (OSError, ConfigError, DamagedError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"--resume {path}: {reason}") from None
+    return sweep
