@@ -120,7 +120,8 @@ def flag_words(arguments: Mapping[str, Any]) -> list[str]:
     """Words of a command line that are read as these texts by name."""
     words: list[str] = []
     for name, text in arguments.items():
-        words += [f"--{name}", *map(str.strip, text)] if isinstance(text, list) else [f"--{name}={text.strip()}"]
+        values = text if isinstance(text, list) else [text]
+        words += [f"--{name}={text}"] if values == [text] and text.startswith("-") else [f"--{name}", *values]
     return words
 
 
