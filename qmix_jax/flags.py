@@ -116,17 +116,42 @@ def read_settings(settings: type, arguments: Mapping[str, Any]) -> dict[str, Any
     return {name: _read(declared[name], text) for name, text in arguments.items()}
 
 
+def shown(value: Any, separator: str = " ") -> str:
+    """A setting's value as it is written after its flag; `separator` stands between several values."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return separator.join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def check_stored_flags(flags: Any, without: Sequence[str] = ()) -> Mapping[str, Any]:
+    """Flags of `train.py` that a file holds, found to be text by name: several texts where a setting has several values.
+
+    Raises:
+        ConfigError: they are something else, or one of `without` is among them.
+    """
+    declared = {declared.name: declared for declared in fields(Config) if declared.name not in without}
+    if not isinstance(flags, dict):
+        raise ConfigError("flags must be texts by name")
+    for name, text in flags.items():
+        texts = text if name in declared and is_tuple(declared[name]) else [text]
+        known = name == "preset" or name in declared
+        if not known or not isinstance(texts, list) or not all(isinstance(element, str) for element in texts):
+            raise ConfigError(f"--{name[:100]}: is no flag with its text")
+    return flags
+
+
 def flag_words(arguments: Mapping[str, Any]) -> list[str]:
     """Words of a command line that are read as these texts by name."""
     words: list[str] = []
     for name, text in arguments.items():
-        words += [f"--{name}", *map(str.strip, text)] if isinstance(text, list) else [f"--{name}={text.strip()}"]
+        values = text if isinstance(text, list) else [text]
+        words += [f"--{name}={text}"] if values == [text] and text.startswith("-") else [f"--{name}", *values]
     return words
 
 
 def _flags(settings: Mapping[str, Any]) -> str:
     """Settings as a user would type them, on a line of their own."""
-    return "\n     " + "".join(f" --{name} {_shown(value)}" for name, value in settings.items()) if settings else ""
+    return "\n     " + "".join(f" --{name} {shown(value)}" for name, value in settings.items()) if settings else ""
 
 
 def _one_line_formatter(prog: str) -> argparse.HelpFormatter:
@@ -134,15 +159,10 @@ def _one_line_formatter(prog: str) -> argparse.HelpFormatter:
 
 
 def _help_line(declared: Field[Any]) -> str:
-    default = "not set" if declared.default is None else _shown(declared.default)
+    default = "not set" if declared.default is None else shown(declared.default)
     return _escape(f"{declared.metadata['help']} (default: {default})")
 
 
-def _shown(value: Any) -> str:
-    """A setting's value as it is written after its flag."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _escape(text: str) -> str:

@@ -12,9 +12,9 @@ import jax
 
 from env_jax.types import EnvSpec
 from qmix_jax.config import Config
-from qmix_jax.integrity import read_text
+from qmix_jax.integrity import read_json
 from qmix_jax.replay import replay_bytes, transition_bytes
-from qmix_jax.settings import ConfigError, DamagedError, is_tuple
+from qmix_jax.settings import ConfigError, is_tuple
 
 FORMAT = 2  # of the run directory; raised whenever an older one can no longer be resumed
 _SECTIONS = ("format", "derived", "notices", "versions", "device")
@@ -70,7 +70,7 @@ def read_config(path: Path) -> Config:
     Raises:
         ConfigError: it cannot be read, is of another version, or does not hold exactly the settings of a run.
     """
-    hparams = _read_json(path)
+    hparams = read_json(path)
     if hparams.get("format") != FORMAT:
         raise ConfigError(
             f"{path}: format {repr(hparams.get('format'))[:100]}: must be {FORMAT}, as this version writes it"
@@ -88,18 +88,6 @@ def read_config(path: Path) -> Config:
         return Config(**settings)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        hparams = json.loads(read_text(path))
-    except DamagedError as error:
-        raise ConfigError(f"{path}: must be the file of a run, but {error}") from None
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: must be JSON: {str(error)[:100]}") from None
-    if not isinstance(hparams, dict):
-        raise ConfigError(f"{path}: must be a JSON object")
-    return hparams
 
 
 def start_lines(hparams: dict[str, Any]) -> list[str]:

@@ -1,11 +1,13 @@
 """Whether a folder still holds what was written into it: SHA-256 sums, as `sha256sum --check` reads them."""
 
 import hashlib
+import json
 import os
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
-from qmix_jax.settings import DamagedError
+from qmix_jax.settings import ConfigError, DamagedError
 
 SUMS = "SHA256SUMS"
 _LARGEST_TEXT = 1_000_000  # bytes of a file that is read as a whole
@@ -71,6 +73,24 @@ def read_text(path: Path) -> str:
         raise DamagedError(f"{path.name}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise DamagedError(f"{path.name} is not text: {error.reason}") from None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object that a small JSON file holds, which somebody else may have written.
+
+    Raises:
+        ConfigError: it holds something else.
+        OSError: it cannot be read.
+    """
+    try:
+        content = json.loads(read_text(path))
+    except DamagedError as error:
+        raise ConfigError(f"{path}: must be the file of a run, but {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: must be JSON: {str(error)[:100]}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: must be a JSON object")
+    return content
 
 
 def _files(folder: Path) -> list[str]:

@@ -1,6 +1,6 @@
 """The run's chunks one after another, with as little waiting as can be."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import jax
@@ -10,10 +10,9 @@ from qmix_jax.compilation import Programs
 from qmix_jax.config import Config
 from qmix_jax.evaluation import evaluation_key
 from qmix_jax.recorder import Chunk
+from qmix_jax.signals import StopSignal
 from qmix_jax.state_file import named_arrays
 from qmix_jax.types import TrainState
-
-StopSignal = Callable[[], int | None]  # number of the signal that asked the run to stop, None as long as none did
 
 
 def chunk_ends(config: Config, done: int = 0) -> list[int]:

@@ -85,7 +85,7 @@ def _make_panels(title: str, rows: int) -> tuple[Figure, np.ndarray]:
 def _plot_evaluation(
     axes: Axes, evaluations: Mapping[str, np.ndarray], best_return: float, baseline_return: float
 ) -> None:
-    _decorate(axes, "Greedy evaluation", "environment steps", "discounted team return (0.95)")
+    decorate(axes, "Greedy evaluation", "environment steps", "discounted team return (0.95)")
     if not math.isnan(best_return):
         axes.axhline(best_return, color=_GREEN, linestyle="--", label=f"best possible, {best_return:.2f}")
     if not math.isnan(baseline_return):
@@ -97,7 +97,7 @@ def _plot_evaluation(
 
 
 def _plot_success(axes: Axes, evaluations: Mapping[str, np.ndarray]) -> None:
-    _decorate(axes, "Greedy evaluation: success", "environment steps", "share of best possible, of episodes")
+    decorate(axes, "Greedy evaluation: success", "environment steps", "share of best possible, of episodes")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     _plot_column(axes, evaluations, "optimality", "optimality", _BLUE, "{:.0%}")
     _plot_column(axes, evaluations, "solved", "solved", _ORANGE, "{:.0%}", linestyle="--")
@@ -106,7 +106,7 @@ def _plot_success(axes: Axes, evaluations: Mapping[str, np.ndarray]) -> None:
 
 
 def _plot_q_values(axes: Axes, diagnostics: Mapping[str, np.ndarray]) -> None:
-    _decorate(axes, "Q-values against the largest possible return", "environment steps", "mean q_tot of the batches")
+    decorate(axes, "Q-values against the largest possible return", "environment steps", "mean q_tot of the batches")
     _plot_column(axes, diagnostics, "q_value", "q_tot", _BLUE, "{:.2f}")
     q_bound = diagnostics["q_bound"][-1] if len(diagnostics["q_bound"]) else math.nan
     if not math.isnan(q_bound):
@@ -117,14 +117,14 @@ def _plot_q_values(axes: Axes, diagnostics: Mapping[str, np.ndarray]) -> None:
 
 
 def _plot_diagnostic(axes: Axes, title: str, unit: str, diagnostics: Mapping[str, np.ndarray], name: str) -> None:
-    _decorate(axes, title, "environment steps", unit)
+    decorate(axes, title, "environment steps", unit)
     _plot_column(axes, diagnostics, name, "mean over updates", _BLUE, "{:.3g}")
     axes.set_ylim(0.0, 1.05 * axes.get_ylim()[1])
     _add_legend(axes)
 
 
 def _plot_gradients(axes: Axes, diagnostics: Mapping[str, np.ndarray], max_grad_norm: float) -> None:
-    _decorate(axes, "Gradients", "environment steps", "norm before clipping (log scale)")
+    decorate(axes, "Gradients", "environment steps", "norm before clipping (log scale)")
     right = axes.twinx()
     right.spines["top"].set_visible(False)
     right.set_ylabel("share of clipped updates", color=_ORANGE)
@@ -160,7 +160,7 @@ def _plot_column(
 
 
 def _plot_episodes(axes: Axes, title: str, unit: str, values: np.ndarray, log: bool = False) -> None:
-    _decorate(axes, title, "episode", unit)
+    decorate(axes, title, "episode", unit)
     if log:
         values = np.where(values > 0.0, values, np.nan)
     if _plot_raw_and_mean(axes, values) and log:
@@ -169,7 +169,7 @@ def _plot_episodes(axes: Axes, title: str, unit: str, values: np.ndarray, log: b
 
 
 def _plot_exploration(axes: Axes, episodes: EpisodeRows) -> None:
-    _decorate(axes, "Epsilon and TD error", "episode", "epsilon: share of random actions")
+    decorate(axes, "Epsilon and TD error", "episode", "epsilon: share of random actions")
     right = axes.twinx()
     right.spines["top"].set_visible(False)
     right.set_ylabel("mean absolute TD error", color=_ORANGE)
@@ -208,7 +208,8 @@ def _sample(length: int) -> np.ndarray:
     return np.arange(1, count + 1) * length // max(count, 1) - 1
 
 
-def _decorate(axes: Axes, title: str, x_label: str, y_label: str) -> None:
+def decorate(axes: Axes, title: str, x_label: str, y_label: str) -> None:
+    """Title, labels and grid of a panel over counts: environment steps, episodes, seconds."""
     axes.set_title(title, loc="left", pad=26, fontweight="bold")
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)

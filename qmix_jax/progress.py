@@ -12,7 +12,8 @@ from qmix_jax.records import EpisodeRows
 from qmix_jax.types import EpisodeLog
 
 RECENT_EPISODES = 100  # the return shown is a mean over these
-BAR_FORMAT = "{percentage:3.0f}% {bar} {n_fmt}/{total_fmt} steps, {rate_noinv_fmt}, ETA {remaining}{postfix}"
+_FORMAT = "{percentage:3.0f}% {bar} {n_fmt}/{total_fmt} steps, {rate_noinv_fmt}, ETA {remaining}{postfix}"
+_GROUP_FORMAT = "{percentage:3.0f}% {bar} {n_fmt}/{total_fmt} steps, ETA {remaining}{postfix}"
 
 
 class Progress:
@@ -24,7 +25,7 @@ class Progress:
             total=env_steps,
             initial=done,
             disable=not shown,
-            bar_format=BAR_FORMAT,
+            bar_format=_FORMAT,
             unit="",
             unit_scale=True,
             dynamic_ncols=True,
@@ -73,6 +74,38 @@ class Progress:
             f"loss {self._loss:.2g}",
         ]
         return ", ".join([f"episodes {self._episodes}", *(part for part in parts if "nan" not in part)])
+
+
+class GroupProgress:
+    """A bar over the environment steps of several runs, of which one line each stays. `visible`: as for `Progress`."""
+
+    def __init__(self, env_steps: int, runs: int, visible: bool | None = None) -> None:
+        shown = is_watched() if visible is None else visible
+        self._runs = runs
+        self._bar: Any = tqdm(
+            total=env_steps, disable=not shown, bar_format=_GROUP_FORMAT, unit_scale=True, dynamic_ncols=True
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._bar.close()
+
+    @property
+    def visible(self) -> bool:
+        """Whether there is anything to update."""
+        return not self._bar.disable
+
+    def update(self, env_steps: int, ended: int) -> None:
+        """Say how many environment steps have been made in all, and how many runs have ended."""
+        self._bar.set_postfix_str(f"{ended} of {self._runs} runs", refresh=False)
+        self._bar.update(env_steps - self._bar.n)
+
+    def say(self, line: str) -> None:
+        """Print a line to stdout, above the bar."""
+        self._bar.write(line)
+        sys.stdout.flush()
 
 
 def is_watched() -> bool:

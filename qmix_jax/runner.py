@@ -22,7 +22,7 @@ from qmix_jax.evaluation import evaluate_baseline, evaluation_key, extra_names
 from qmix_jax.faults import QUANTITIES
 from qmix_jax.hparams import describe_run, start_lines, write_hparams
 from qmix_jax.lock import RunLock
-from qmix_jax.loop import Loop, StopSignal, state_arrays
+from qmix_jax.loop import Loop, state_arrays
 from qmix_jax.recorder import DIVERGED, Chunk, Recorder
 from qmix_jax.replay import transition_bytes
 from qmix_jax.resume import ResumePoint, find_resume_point, has_begun, resumed_config, saved_template
@@ -30,6 +30,7 @@ from qmix_jax.run_directory import RunDirectory, check_run_directory, create_run
 from qmix_jax.schedule import extend_schedule
 from qmix_jax.settings import DamagedError
 from qmix_jax.sharding import check_devices
+from qmix_jax.signals import StopSignal
 from qmix_jax.trainer import make_trainer
 from qmix_jax.types import Evaluation, Params, TrainState
 

@@ -4,10 +4,13 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from threading import Thread
 from types import FrameType
 from typing import Any, Self
+
+StopSignal = Callable[[], int | None]  # number of the signal that asked to stop, None as long as none did
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _ONE_REQUEST = 0.1  # seconds; closer signals are the same request: GNU timeout sends its own twice
@@ -18,9 +21,13 @@ class StopRequest:
 
     Python runs handlers between two of its own instructions, which may be a minute apart while XLA compiles. So
     the handlers do nothing, and a thread reads from a pipe which signals came.
+
+    Args:
+        last_act: called, in that thread, before the second signal ends the process.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, last_act: Callable[[], None] = lambda: None) -> None:
+        self._last_act = last_act
         self.signal_number: int | None = None  # what was asked for, None as long as nothing was
         self._asked = 0.0  # when
         self._previous: dict[int, Any] = {}
@@ -56,6 +63,7 @@ class StopRequest:
             with suppress(AttributeError, OSError, ValueError):  # no stderr, or one that nobody reads
                 os.write(sys.stderr.fileno(), line.encode())
         elif now - self._asked >= _ONE_REQUEST:
+            self._last_act()
             os._exit(128 + number)  # files are whole at any moment, so nothing needs to be put in order
 
 

@@ -11,11 +11,11 @@ from qmix_jax.config import Config
 from qmix_jax.environments import make_environment
 from qmix_jax.errors import StoppedError, reporting
 from qmix_jax.lock import RunLock
+from qmix_jax.progress import GroupProgress
 from qmix_jax.settings import ConfigError
 from qmix_jax.signals import StopRequest
 from qmix_jax.sweep_findings import write_findings
 from qmix_jax.sweep_plan import Group, group_members, split_group
-from qmix_jax.sweep_progress import SweepProgress
 from qmix_jax.sweep_runner import is_finished, train_group
 from qmix_jax.sweep_settings import Sweep
 from qmix_jax.trainer import make_trainer
@@ -34,14 +34,20 @@ def run_sweep(path: Path, sweep: Sweep, resumes: bool) -> None:
     steps = sum(member.config.env_steps for member in members)
     with RunLock(path), reporting(f"sweep directory: {path}", path):
         print(*start_lines(groups, len(members), steps), sep="\n", flush=True)
-        with SweepProgress(steps) as progress, StopRequest() as stop:
+        done, ended = 0, 0
+        with GroupProgress(steps, len(members)) as progress, StopRequest() as stop:
+
+            def show(group_steps: int) -> None:
+                progress.update(done + group_steps, ended)
+
             for group in groups:
-                stopped_by = None
                 if not (resumes and is_finished(group, path)):
-                    stopped_by = train_group(group, path, resumes, progress, lambda: stop.signal_number)
-                if stopped_by is not None:
-                    raise StoppedError(path, stopped_by, f"{progress.done} of {steps} environment steps")
-                progress.end_group(sum(member.config.env_steps for member in group.members))
+                    stopped_by = train_group(group, path, resumes, show, lambda: stop.signal_number)
+                    if stopped_by is not None:
+                        raise StoppedError(path, stopped_by, f"{ended} of {len(members)} runs")
+                done += sum(member.config.env_steps for member in group.members)
+                ended += len(group.members)
+                show(0)
         write_findings(path, sweep, members)
 
 

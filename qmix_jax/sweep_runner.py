@@ -1,5 +1,6 @@
 """Trains the members of a sweep: one compiled program for a group of them, and a normal run directory for each."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,30 +12,32 @@ from qmix_jax.environments import make_environment
 from qmix_jax.evaluation import extra_names
 from qmix_jax.hparams import describe_run, write_hparams
 from qmix_jax.lock import RunLock
-from qmix_jax.loop import StopSignal, state_arrays
+from qmix_jax.loop import state_arrays
 from qmix_jax.vmapped import stack_members
 from qmix_jax.recorder import Recorder
 from qmix_jax.resume import saved_template
 from qmix_jax.run_directory import RunDirectory, make_run_directory
 from qmix_jax.runner import evaluate_own_baseline, run_title
+from qmix_jax.signals import StopSignal
 from qmix_jax.sweep_loop import GroupLoop, member_state
 from qmix_jax.sweep_plan import Group
 from qmix_jax.sweep_programs import compile_group
-from qmix_jax.sweep_progress import SweepProgress
 from qmix_jax.sweep_resume import common_points
 from qmix_jax.trainer import make_trainer
 
 
 def train_group(
-    group: Group, root: Path, resumes: bool, progress: SweepProgress, stop_signal: StopSignal
+    group: Group, root: Path, resumes: bool, show: Callable[[int], None], stop_signal: StopSignal
 ) -> int | None:
     """Train a group's members to their end, or until `stop_signal` gives a number, which is returned.
+
+    A member whose updates are not finite stays as it was before them, and the others go on.
 
     Args:
         group: members of one program.
         root: the sweep's folder.
         resumes: whether an earlier process may have begun.
-        progress: the sweep's bar.
+        show: called after every chunk with the environment steps that the members have made together.
         stop_signal: asked after every chunk.
 
     Raises:
@@ -73,11 +76,10 @@ def train_group(
 
         done = sum(point.notes["episodes"] for point in points or [])
         loop = GroupLoop(config, programs, state, len(group.members), done)
-        progress.begin_group(len(group.members) * int(state.vector_step) * config.num_envs)
         for chunk in loop.chunks(stop_signal):
             for i, recorder in enumerate(recorders):
                 recorder.record(chunk.of_member(i))
-            progress.update(chunk, group)
+            show(chunk.env_steps * len(group.members))
         if loop.stopped_by is not None:
             return loop.stopped_by
         snapshot = programs.snapshot(loop.state.learner)

@@ -1,0 +1,169 @@
+"""A comparison on disk: which runs it is made of, where they are, and how far each has come.
+
+results/compare_<i>/
+  configs/compare.json        what is compared
+  <algorithm>/seed_<k>/       a run directory each
+  evaluations.csv  summary.csv  comparison.md  curves.png
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from qmix_jax.config import Config
+from qmix_jax.flags import check_stored_flags, flag_words, make_config, read_settings
+from qmix_jax.integrity import check_no_links, read_json
+from qmix_jax.run_directory import RunDirectory
+from qmix_jax.settings import ConfigError, DamagedError, check_setting, setting
+
+_FORMAT = 1  # of compare.json
+_ALGORITHMS = {declared.name: declared for declared in fields(Config)}["algorithm"].metadata["choices"]
+
+
+@dataclass(frozen=True)
+class ComparisonSettings:
+    """What is compared; Config has the settings of each run."""
+
+    algorithms: tuple[str, ...] = setting(
+        ("qmix", "vdn", "iql", "madqn"), "what to compare", choices=_ALGORITHMS, group="The comparison"
+    )
+    num_seeds: int = setting(5, "runs of each algorithm, with the seeds 0, 1, ...", at_least=1, at_most=1_000)
+    workers: int = setting(
+        1, "runs at once, each on an equal share of the cores; 1: each has the machine to itself", at_least=1
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work.
+
+        Raises:
+            ConfigError: naming the flag.
+        """
+        for declared in fields(self):
+            check_setting(declared, getattr(self, declared.name))
+        for name in self.algorithms:
+            if self.algorithms.count(name) > 1:
+                raise ConfigError(f"--algorithms {' '.join(self.algorithms)}: must name {name} only once")
+
+
+class Member(NamedTuple):
+    """One run of a comparison."""
+
+    algorithm: str
+    seed: int
+    config: Config
+    directory: RunDirectory
+
+    @property
+    def name(self) -> str:
+        """Its folder's name in the comparison's."""
+        return f"{self.algorithm}/seed_{self.seed}"
+
+
+class Comparison(NamedTuple):
+    """What is compared, and with which flags of `train.py`, as text by name."""
+
+    settings: ComparisonSettings
+    flags: Mapping[str, Any]
+
+    def configs(self) -> list[Config]:
+        """Every run's configuration, in the order of training: a seed of each algorithm, then the next seed.
+
+        In this order a machine that is slow for an hour is slow for all algorithms.
+
+        Raises:
+            ConfigError: a flag is not accepted.
+        """
+        return [
+            make_config({**self.flags, "algorithm": algorithm, "seed": str(seed)})
+            for seed in range(self.settings.num_seeds)
+            for algorithm in self.settings.algorithms
+        ]
+
+    def members(self, path: Path) -> list[Member]:
+        """Its runs in the folder `path`, in the order of training."""
+        return [
+            Member(
+                config.algorithm,
+                config.seed,
+                config,
+                RunDirectory(path / config.algorithm / f"seed_{config.seed}"),
+            )
+            for config in self.configs()
+        ]
+
+    def train_words(self, member: Member) -> list[str]:
+        """What `train.py` is given to train it from the start."""
+        given = {**self.flags, "algorithm": member.algorithm, "seed": str(member.seed)}
+        return flag_words({**given, "run_directory": str(member.directory.path)})
+
+
+def read_flags(arguments: Mapping[str, Any]) -> Comparison:
+    """The comparison that flags, as text by name, stand for.
+
+    Raises:
+        ConfigError: a flag is not accepted.
+    """
+    for name, instead in (("algorithm", "algorithms"), ("seed", "num_seeds")):
+        if name in arguments:
+            raise ConfigError(f"--{name} {arguments[name].strip()}: cannot be given here, see --{instead}")
+    own = {declared.name for declared in fields(ComparisonSettings)}
+    settings = read_settings(ComparisonSettings, {name: arguments[name] for name in arguments if name in own})
+    flags = {
+        name: [element.strip() for element in text] if isinstance(text, list) else text.strip()
+        for name, text in arguments.items()
+        if name not in own
+    }
+    comparison = Comparison(ComparisonSettings(**settings), flags)
+    comparison.configs()
+    return comparison
+
+
+def settings_path(path: Path) -> Path:
+    """The file of a comparison's folder that says what is compared."""
+    return path / "configs" / "compare.json"
+
+
+def write_comparison(path: Path, comparison: Comparison) -> None:
+    """Write compare.json, in place of an older one at once."""
+    settings = comparison.settings
+    content = {
+        "format": _FORMAT,
+        "algorithms": settings.algorithms,
+        "num_seeds": settings.num_seeds,
+        "workers": settings.workers,
+        "flags": comparison.flags,
+    }
+    written = settings_path(path)
+    written.parent.mkdir(exist_ok=True)
+    temporary = written.with_suffix(".writing")
+    temporary.write_text(json.dumps(content, indent=2) + "\n")
+    temporary.replace(written)
+
+
+def read_comparison(path: Path) -> Comparison:
+    """What `write_comparison` wrote.
+
+    Raises:
+        ConfigError: the folder holds no comparison that can be gone on with.
+    """
+    flag, written = f"--resume {path}", settings_path(path)
+    try:
+        if not written.is_file():
+            raise ConfigError(f"must be the folder of a comparison, with {written.relative_to(path)}")
+        check_no_links(path)
+        content = read_json(written)
+        if content.pop("format", None) != _FORMAT:
+            raise ConfigError(f"{written}: format must be {_FORMAT}, as this version writes it")
+        flags = check_stored_flags(content.pop("flags", None), without=("algorithm", "seed"))
+        if isinstance(content.get("algorithms"), list):
+            content["algorithms"] = tuple(content["algorithms"])
+        if content.keys() != {declared.name for declared in fields(ComparisonSettings)}:
+            raise ConfigError(f"{written}: must hold algorithms, num_seeds, workers and flags")
+        comparison = Comparison(ComparisonSettings(**content), flags)
+        comparison.configs()
+    except (OSError, ConfigError, DamagedError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"{flag}: {reason}") from None
+    return comparison

@@ -1,0 +1,77 @@
+"""What a run that ended has left to be compared with others: its evaluations, when they were made, and its speed."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from qmix_jax.checkpoint import FINAL
+from qmix_jax.recorder import DIVERGED
+from qmix_jax.records import EVALUATION_COLUMNS, read_log
+from qmix_jax.run_directory import RunDirectory
+
+_COLUMNS = ("env_steps", "seconds", "mean_return", "optimality", "solved", "mean_length")
+
+
+class RunRecord(NamedTuple):
+    """One run of several."""
+
+    group: str  # what it shares with other seeds, such as the algorithm's name
+    seed: int
+    evaluations: Mapping[str, np.ndarray]  # columns of evaluation_log.csv and 'seconds', float64[M]
+    steps_per_second: float  # median over its chunks after the first, NaN without any
+    diverged: bool
+
+
+def has_finished(directory: RunDirectory) -> bool:
+    """Whether the run was trained to its end."""
+    return (directory.models / FINAL).is_dir()
+
+
+def has_diverged(directory: RunDirectory) -> bool:
+    """Whether the run ended because updates were not finite. Going on would end the same way."""
+    return not has_finished(directory) and any(directory.models.glob(f"{DIVERGED}*"))
+
+
+def read_record(group: str, seed: int, directory: RunDirectory) -> RunRecord:
+    """Read a run's logs.
+
+    The seconds of an evaluation are those of timing.csv by then, compilation and earlier processes' time included.
+
+    Raises:
+        DamagedError: a log holds something else than a run writes.
+        OSError: a log cannot be read.
+    """
+    evaluations, timing = read_log(directory.evaluation_log), read_log(directory.timing)
+    at = np.searchsorted(timing["env_steps"], evaluations["env_steps"])  # evaluations are made at ends of chunks
+    seconds = np.append(timing["seconds"], np.nan)[at]
+    rates = np.diff(timing["env_steps"]) / np.diff(timing["seconds"])  # compilation falls into the first chunk
+    speed = float(np.median(rates)) if len(rates) else float("nan")
+    return RunRecord(group, seed, {**evaluations, "seconds": seconds}, speed, has_diverged(directory))
+
+
+def score_name(records: Sequence[RunRecord]) -> str:
+    """The column that tells how good a policy is: optimality, or mean_return where that is unknown."""
+    known = all(np.isfinite(record.evaluations["optimality"]).all() for record in records)
+    return "optimality" if known else "mean_return"
+
+
+def write_evaluations(path: Path, group_column: str, records: Sequence[RunRecord]) -> None:
+    """Write all evaluations of all runs as one CSV in long form: group, seed, then a column for each figure."""
+    extras = [name for name in records[0].evaluations if name not in (*EVALUATION_COLUMNS, "seconds")]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([group_column, "seed", *_COLUMNS, *extras])
+        for record in records:
+            columns = (record.evaluations[name] for name in (*_COLUMNS, *extras))
+            for row in zip(*columns, strict=True):
+                writer.writerow([record.group, record.seed, *map(csv_number, row)])
+
+
+def csv_number(value: float) -> str:
+    """Whole numbers in full, others to 7 digits, NaN as nothing: as `CsvLog` writes them."""
+    if np.isnan(value):
+        return ""
+    return str(int(value)) if float(value).is_integer() else f"{value:.7g}"

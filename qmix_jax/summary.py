@@ -1,0 +1,124 @@
+"""What several seeds of each algorithm come to: one row of figures for each, with intervals over the seeds."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from qmix_jax.run_record import RunRecord, csv_number
+from qmix_jax.stats import (
+    Estimate,
+    common_points,
+    estimate,
+    estimate_difference,
+    interquartile_range,
+    step_values,
+)
+
+NEAR_BEST = 0.9  # share of its best evaluation whose first passing is counted in steps
+KEPT = 0.95  # share of its best evaluation at which a run that ends has kept what it learnt
+_NO_ESTIMATE = Estimate(np.nan, np.nan, np.nan)
+
+
+class Summary(NamedTuple):
+    """One group's figures: interquartile means over its seeds. Scores are optimality, or returns where unknown.
+
+    A run that diverged counts with its last evaluation: the policy that it left. One without any evaluation is
+    worse than all others.
+    """
+
+    group: str
+    runs: int
+    diverged: int
+    final_return: Estimate  # discounted team return of the last evaluation
+    optimality: Estimate
+    solved: Estimate
+    mean_length: Estimate  # steps of an episode
+    advantage: Estimate  # final score minus that of the reference group, NaN where that is this one or none
+    mean_score: Estimate  # over all evaluations: the area under the learning curve
+    steps_to_near_best: Estimate  # environment steps of the first evaluation at 90 % of the run's own best one
+    score_range: float  # interquartile range of the final score over seeds
+    kept: float  # share of the runs that did not diverge and end within 5 % of their best evaluation
+    steps_per_second: Estimate
+    parameters: int
+
+
+def summarise(
+    records: Sequence[RunRecord], score: str, parameters: int, reference: Sequence[RunRecord] = ()
+) -> Summary:
+    """Figures of one group.
+
+    Args:
+        records: its runs, at least one.
+        score: the column of the score, see `score_name`.
+        parameters: numbers that are learnt.
+        reference: runs of the group that its score is compared with.
+    """
+    scores = [record.evaluations[score] for record in records]
+    final = _last(records, score)
+    own = not reference or reference[0].group == records[0].group
+    return Summary(
+        group=records[0].group,
+        runs=len(records),
+        diverged=sum(record.diverged for record in records),
+        final_return=estimate(_last(records, "mean_return")),
+        optimality=estimate(_last(records, "optimality")),
+        solved=estimate(_last(records, "solved")),
+        mean_length=estimate(_last(records, "mean_length"), worst=np.inf),
+        advantage=_NO_ESTIMATE if own else estimate_difference(final, _last(reference, score)),
+        mean_score=estimate(_mean_scores(records, score)),
+        steps_to_near_best=estimate([_steps_to_near_best(record, score) for record in records], worst=np.inf),
+        score_range=interquartile_range(final),
+        kept=float(np.mean([_kept(values) for values in scores] & ~np.array([run.diverged for run in records]))),
+        steps_per_second=estimate([run.steps_per_second for run in records if not np.isnan(run.steps_per_second)]),
+        parameters=parameters,
+    )
+
+
+def write_summary(path: Path, group_column: str, summaries: Sequence[Summary]) -> None:
+    """Write one CSV row for each group; the ends of a figure's interval follow it as <figure>_low and <figure>_high."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([group_column, *(name for name, _ in _flat(summaries[0]))])
+        for summary in summaries:
+            writer.writerow([summary.group, *(csv_number(value) for _, value in _flat(summary))])
+
+
+def _flat(summary: Summary) -> list[tuple[str, float]]:
+    cells: list[tuple[str, float]] = []
+    for name, value in list(summary._asdict().items())[1:]:
+        if isinstance(value, Estimate):
+            cells += [(name, value.value), (f"{name}_low", value.low), (f"{name}_high", value.high)]
+        else:
+            cells.append((name, value))
+    return cells
+
+
+def _last(records: Sequence[RunRecord], column: str) -> np.ndarray:
+    """A column's last evaluation of every run, float64[S], NaN of a run without any."""
+    return np.array([[np.nan, *record.evaluations[column]][-1] for record in records])
+
+
+def _mean_scores(records: Sequence[RunRecord], score: str) -> np.ndarray:
+    """Every run's mean over the evaluations that any of them made; what a run ended with stands for later ones."""
+    steps = [record.evaluations["env_steps"] for record in records]
+    points = common_points(steps)
+    curves = [step_values(at, run.evaluations[score], points) for at, run in zip(steps, records, strict=True)]
+    return np.array([np.mean(curve) if len(curve) else np.nan for curve in curves])
+
+
+def _steps_to_near_best(record: RunRecord, score: str) -> float:
+    near = record.evaluations[score] >= _share_of_best(record.evaluations[score], NEAR_BEST)
+    return float(record.evaluations["env_steps"][np.argmax(near)]) if near.any() else np.nan
+
+
+def _kept(values: np.ndarray) -> bool:
+    return bool((values >= _share_of_best(values, KEPT))[-1:].any())
+
+
+def _share_of_best(values: np.ndarray, share: float) -> float:
+    """What lies below the best by (1 - share) of its size, also where returns are negative; NaN without any."""
+    best = np.max(values, initial=-np.inf, where=np.isfinite(values))
+    return float(best - (1.0 - share) * abs(best)) if np.isfinite(best) else np.nan

@@ -1,0 +1,112 @@
+"""Summaries of several groups as Markdown tables."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from qmix_jax.stats import Estimate
+from qmix_jax.summary import Summary
+
+_UNKNOWN = "-"
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table with a line for each row, and no line end after the last."""
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows))
+
+
+def figures_table(group_column: str, summaries: Sequence[Summary]) -> str:
+    """A row of figures for each group."""
+    header = [
+        group_column,
+        "runs",
+        "final return",
+        "optimality",
+        "solved",
+        "steps to 90% of its best",
+        "range over seeds",
+        "kept its best",
+        "steps/s",
+        "parameters",
+    ]
+    rows = [
+        [
+            summary.group,
+            f"{summary.runs}" + (f" ({summary.diverged} diverged)" if summary.diverged else ""),
+            _cell(summary.final_return, _three_digits),
+            _cell(summary.optimality, _three_digits),
+            _cell(summary.solved, _percent),
+            _cell(summary.steps_to_near_best, _whole),
+            _known(summary.score_range, _three_digits),
+            _percent(summary.kept),
+            _cell(summary.steps_per_second, _whole),
+            _whole(summary.parameters),
+        ]
+        for summary in summaries
+    ]
+    return markdown_table(header, rows)
+
+
+def questions_table(summaries: Sequence[Summary], reference: str | None) -> str:
+    """What the usual comparison in words asks of these algorithms, each with the figures that answer it.
+
+    `reference`: the group that `advantage` is measured against, None without one.
+    """
+    final = "final score, minus that of " + reference if reference else "final return"
+    questions: list[tuple[str, str, Callable[[Summary], str]]] = [
+        (
+            "value decomposition",
+            final,
+            lambda row: _cell(row.advantage if reference else row.final_return, _three_digits),
+        ),
+        (
+            "global coordination",
+            "solved; steps of an episode",
+            lambda row: f"{_cell(row.solved, _percent)}; {_cell(row.mean_length, _one_digit)}",
+        ),
+        (
+            "stability",
+            "range over seeds; kept its best",
+            lambda row: f"{_known(row.score_range, _three_digits)}; {_percent(row.kept)}",
+        ),
+        (
+            "sample efficiency",
+            "steps to 90% of its best; mean score while learning",
+            lambda row: f"{_cell(row.steps_to_near_best, _whole)}; {_cell(row.mean_score, _three_digits)}",
+        ),
+        (
+            "complexity",
+            "parameters; steps/s",
+            lambda row: f"{_whole(row.parameters)}; {_cell(row.steps_per_second, _whole)}",
+        ),
+    ]
+    rows = [[question, measure, *map(cell, summaries)] for question, measure, cell in questions]
+    return markdown_table(["question", "measured by", *(summary.group for summary in summaries)], rows)
+
+
+def _cell(figure: Estimate, number: Callable[[float], str]) -> str:
+    """A figure with its interval, where it has one; an end that seeds without a value decide is unknown."""
+    value = _known(figure.value, number)
+    if np.isnan(figure.value) or (np.isnan(figure.low) and np.isnan(figure.high)):
+        return value
+    return f"{value} [{_known(figure.low, number)}, {_known(figure.high, number)}]"
+
+
+def _known(value: float, number: Callable[[float], str]) -> str:
+    return _UNKNOWN if np.isnan(value) else number(value)
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:z.3f}"
+
+
+def _one_digit(value: float) -> str:
+    return f"{value:z.1f}"
+
+
+def _percent(value: float) -> str:
+    return f"{value:z.0%}"
+
+
+def _whole(value: float) -> str:
+    return f"{value:,.0f}"
