@@ -52,12 +52,19 @@ class Checkpoints:
     """Writes models (NumPy leaves) into a `models` folder, in the background, one after another.
 
     A failed write shows at the next call: `save`, `check` and leaving the context raise CannotWriteError.
+
+    Args:
+        models: the folder.
+        keep_resumable: how many of the newest checkpoints keep the whole state.
+        writer: the one thread that writes for all runs of a process, since orbax's saves disturb each other; None
+            where there is only this run.
     """
 
-    def __init__(self, models: Path, keep_resumable: int) -> None:
+    def __init__(self, models: Path, keep_resumable: int, writer: ThreadPoolExecutor | None = None) -> None:
         self._models = models.absolute()
         self._keep_resumable = keep_resumable
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
+        self._owns_writer = writer is None
+        self._writer = writer or ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
         self._pending: Future[None] | None = None
 
     def __enter__(self) -> Self:
@@ -65,8 +72,9 @@ class Checkpoints:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Wait until everything is on disk."""
-        self._worker.shutdown()
-        self.check()
+        if self._owns_writer:
+            self._writer.shutdown()
+        self.wait()
 
     def check(self) -> None:
         """Raise what an earlier write met, if it has ended.
@@ -90,7 +98,7 @@ class Checkpoints:
     def save(self, name: str, params: Params, resume: ResumeData | None = None) -> None:
         """Begin to write `models/<name>`. An older one of that name stays until the new one is whole."""
         self.wait()  # one state at a time in memory
-        self._pending = self._worker.submit(self._write, name, params, resume)
+        self._pending = self._writer.submit(self._write, name, params, resume)
 
     def _write(self, name: str, params: Params, resume: ResumeData | None) -> None:
         temporary, arrays = (self._models / f"{name}{WRITING}{suffix}" for suffix in ("", ".npz"))

@@ -45,18 +45,18 @@ def _run(arguments: dict[str, Any], stop: StopRequest) -> None:
     if directory is None:
         check_results_dir(config.results_dir)
     else:
-        check_run_directory(directory.strip())
+        check_run_directory(directory)
     _prepare_jax(config)
     from qmix_jax.runner import run
 
-    run(config, lambda: stop.signal_number, directory and directory.strip())
+    run(config, lambda: stop.signal_number, directory and directory)
 
 
 def _resume(arguments: dict[str, Any], stop: StopRequest) -> None:
-    directory = RunDirectory(Path(arguments.pop("resume").strip()))
+    directory = RunDirectory(Path(arguments.pop("resume")))
     for name in ("preset", "run_directory"):
         if name in arguments:
-            raise ConfigError(f"--{name} {arguments[name].strip()}: cannot be given with --resume")
+            raise ConfigError(f"--{name} {arguments[name]}: cannot be given with --resume")
     changes = read_settings(Config, arguments)
     from qmix_jax.resume import resumed_config
 

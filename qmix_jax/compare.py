@@ -39,7 +39,7 @@ def _make_parser() -> FlagParser:
 
 def _compare(arguments: dict[str, Any]) -> None:
     if "resume" in arguments:
-        _resume(Path(arguments.pop("resume").strip()), arguments)
+        _resume(Path(arguments.pop("resume")), arguments)
     else:
         _start(arguments)
 
@@ -64,7 +64,7 @@ def _resume(path: Path, arguments: dict[str, Any]) -> None:
     for name, text in arguments.items():
         if name != "workers":
             shown = " ".join(text) if isinstance(text, list) else text
-            raise ConfigError(f"--{name} {shown.strip()}: cannot be given with --resume")
+            raise ConfigError(f"--{name} {shown}: cannot be given with --resume")
     comparison = read_comparison(path)
     settings = replace(comparison.settings, **read_settings(ComparisonSettings, arguments))
     comparison = comparison._replace(settings=settings)

@@ -107,14 +107,10 @@ def read_flags(arguments: Mapping[str, Any]) -> Comparison:
     """
     for name, instead in (("algorithm", "algorithms"), ("seed", "num_seeds")):
         if name in arguments:
-            raise ConfigError(f"--{name} {arguments[name].strip()}: cannot be given here, see --{instead}")
+            raise ConfigError(f"--{name} {arguments[name]}: cannot be given here, see --{instead}")
     own = {declared.name for declared in fields(ComparisonSettings)}
     settings = read_settings(ComparisonSettings, {name: arguments[name] for name in arguments if name in own})
-    flags = {
-        name: [element.strip() for element in text] if isinstance(text, list) else text.strip()
-        for name, text in arguments.items()
-        if name not in own
-    }
+    flags = {name: text for name, text in arguments.items() if name not in own}
     comparison = Comparison(ComparisonSettings(**settings), flags)
     comparison.configs()
     return comparison

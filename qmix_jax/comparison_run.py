@@ -16,7 +16,7 @@ from qmix_jax.lock import RunLock
 from qmix_jax.members import Job, Members, Outcome, signal_name
 from qmix_jax.progress import GroupProgress
 from qmix_jax.run_directory import RunDirectory
-from qmix_jax.run_record import has_diverged, has_finished, read_record
+from qmix_jax.run_record import has_diverged, has_ended, read_record
 from qmix_jax.settings import ConfigError, DamagedError
 from qmix_jax.signals import StopRequest
 
@@ -50,11 +50,6 @@ def run_comparison(path: Path, comparison: Comparison) -> None:
         raise RunError(f"{len(failures)} of {len(members)} runs failed: {told}; to go on: --resume {path}")
     if diverged:
         raise DivergedError(f"{len(diverged)} of {len(members)} runs diverged: {', '.join(diverged)}")
-
-
-def has_ended(directory: RunDirectory) -> bool:
-    """Whether nothing is left to train."""
-    return has_finished(directory) or has_diverged(directory)
 
 
 def _train(path: Path, comparison: Comparison, members: Sequence[Member]) -> dict[str, str]:

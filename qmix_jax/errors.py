@@ -1,6 +1,10 @@
 """What can end a run before its time, each with an exit status of its own. Bad input is `settings.ConfigError`, 2."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from qmix_jax.settings import ConfigError, DamagedError
 
 
 class RunError(Exception):
@@ -28,3 +32,21 @@ class StoppedError(RunError):
         super().__init__(f"stopped at {done}")
         self.directory = directory
         self.exit_status = 128 + signal_number
+
+
+@contextmanager
+def reporting(directory: Path, kind: str) -> Iterator[None]:
+    """Name the directory in the last line, however a run ends; what the disk refuses ends it in one line."""
+    refused = False
+    try:
+        yield
+    except ConfigError:
+        refused = True  # nothing was done
+        raise
+    except DamagedError as error:
+        raise RunError(str(error)) from error
+    except OSError as error:
+        raise CannotWriteError(f"cannot write {error.filename or directory}: {error.strerror}") from error
+    finally:
+        if not refused:
+            print(f"{kind} directory: {directory}", flush=True)

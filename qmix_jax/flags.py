@@ -81,7 +81,7 @@ class FlagParser(argparse.ArgumentParser):
             )
         if unknown:
             raise ConfigError(f"{unknown[0].strip()}: unexpected value; flags begin with --, see --help")
-        return vars(given)
+        return {name: _stripped(value) for name, value in vars(given).items()}
 
 
 def preset_lines() -> list[str]:
@@ -99,11 +99,11 @@ def make_config(arguments: Mapping[str, Any]) -> Config:
     if {"total_steps", "total_episodes"} <= arguments.keys():
         # Config alone cannot tell a default from the same value given.
         raise ConfigError(
-            f"--total_steps {arguments['total_steps'].strip()} and --total_episodes "
-            f"{arguments['total_episodes'].strip()}: give only one of them"
+            f"--total_steps {arguments['total_steps']} and --total_episodes {arguments['total_episodes']}: "
+            "give only one of them"
         )
     settings = {name: text for name, text in arguments.items() if name != "preset"}
-    return preset_config(arguments.get("preset", "default").strip(), **read_settings(Config, settings))
+    return preset_config(arguments.get("preset", "default"), **read_settings(Config, settings))
 
 
 def read_settings(settings: type, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def shown(value: Any, separator: str = " ") -> str:
 
 
 def check_stored_flags(flags: Any, without: Sequence[str] = ()) -> Mapping[str, Any]:
-    """Flags of `train.py` that a file holds, found to be text by name: several texts where a setting has several values.
+    """Flags of `train.py` that a file holds, found to be text by name, or several texts for a setting of several.
 
     Raises:
         ConfigError: they are something else, or one of `without` is among them.
@@ -163,8 +163,6 @@ def _help_line(declared: Field[Any]) -> str:
     return _escape(f"{declared.metadata['help']} (default: {default})")
 
 
-
-
 def _escape(text: str) -> str:
     return text.replace("%", "%%")
 
@@ -182,10 +180,16 @@ def _normalise(argument: str) -> str:
     return f" {argument}"
 
 
+def _stripped(value: Any) -> Any:
+    """Without the space of `_normalise`."""
+    if isinstance(value, list):
+        return [_stripped(element) for element in value]
+    return value.strip() if isinstance(value, str) else value
+
+
 def _read(declared: Field[Any], text: str | list[str]) -> Any:
     if isinstance(text, list):
         return tuple(_read(declared, element) for element in text)
-    text = text.strip()
     kind = scalar_type(declared)
     value: Any
     try:

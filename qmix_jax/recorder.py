@@ -2,6 +2,7 @@
 
 import math
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any, NamedTuple, Self
 
@@ -50,6 +51,7 @@ class Recorder:
         extra_columns: what the environment adds to evaluation_log.csv.
         point: what an earlier process left; None for a new run.
         visible: whether it shows its bar, see `Progress`.
+        writer: the thread that writes checkpoints, see `Checkpoints`.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Recorder:
         extra_columns: tuple[str, ...],
         point: ResumePoint | None = None,
         visible: bool | None = None,
+        writer: ThreadPoolExecutor | None = None,
     ) -> None:
         self.evaluation: Evaluation | None = None  # the latest of this process, on the host
         self._config = config
@@ -78,7 +81,7 @@ class Recorder:
             for path, header in zip(directory.logs, columns, strict=True)
         ]
         self._training_log, self._evaluation_log, self._diagnostics_log, self._timing = self._logs
-        self._checkpoints = self._open.enter_context(Checkpoints(directory.models, config.keep_resumable))
+        self._checkpoints = self._open.enter_context(Checkpoints(directory.models, config.keep_resumable, writer))
         self._progress = self._open.enter_context(Progress(config.env_steps, self._env_steps, self._episodes, visible))
 
     def __enter__(self) -> Self:

@@ -35,6 +35,11 @@ def has_diverged(directory: RunDirectory) -> bool:
     return not has_finished(directory) and any(directory.models.glob(f"{DIVERGED}*"))
 
 
+def has_ended(directory: RunDirectory) -> bool:
+    """Whether nothing is left to train."""
+    return has_finished(directory) or has_diverged(directory)
+
+
 def read_record(group: str, seed: int, directory: RunDirectory) -> RunRecord:
     """Read a run's logs.
 

@@ -1,9 +1,9 @@
 """One run, from a configuration to a complete run directory: the host's loop around the compiled trainer."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from qmix_jax.checkpoint import clear_models, clear_unfinished
 from qmix_jax.compilation import Programs, compile_programs, device_memory
 from qmix_jax.config import Config, ConfigError
 from qmix_jax.environments import make_environment
-from qmix_jax.errors import CannotWriteError, DivergedError, RunError, StoppedError
+from qmix_jax.errors import DivergedError, StoppedError, reporting
 from qmix_jax.evaluation import evaluate_baseline, evaluation_key, extra_names
 from qmix_jax.faults import QUANTITIES
 from qmix_jax.hparams import describe_run, start_lines, write_hparams
@@ -28,7 +28,6 @@ from qmix_jax.replay import transition_bytes
 from qmix_jax.resume import ResumePoint, find_resume_point, has_begun, resumed_config, saved_template
 from qmix_jax.run_directory import RunDirectory, check_run_directory, create_run_directory, make_run_directory
 from qmix_jax.schedule import extend_schedule
-from qmix_jax.settings import DamagedError
 from qmix_jax.sharding import check_devices
 from qmix_jax.signals import StopSignal
 from qmix_jax.trainer import make_trainer
@@ -62,7 +61,7 @@ def run(config: Config, stop_signal: StopSignal = lambda: None, run_directory: s
     else:
         check_run_directory(str(run_directory))
         directory = make_run_directory(Path(run_directory), f"--run_directory {run_directory}")
-    with _reporting(directory), RunLock(directory.path):
+    with reporting(directory.path, "run"), RunLock(directory.path):
         hparams = describe_run(config, environment.spec)
         write_hparams(directory.hparams, hparams)
         print(*start_lines(hparams), sep="\n", flush=True)
@@ -90,7 +89,7 @@ def resume_run(
     config = resumed_config(directory, changes or {})
     environment = make_environment(config)
     _check_machine(config, environment.spec)
-    with RunLock(directory.path), _reporting(directory):
+    with RunLock(directory.path), reporting(directory.path, "run"):
         point = _resume_point(config, environment, directory)
         hparams = describe_run(config, environment.spec)
         write_hparams(directory.hparams, hparams)
@@ -201,24 +200,6 @@ def _divergence(directory: RunDirectory, chunk: Chunk) -> str:
         f"{int(faults.streak)} times in a row{also}; parameters are those before it, "
         f"and the state is in {directory.models}/{DIVERGED}*"
     )
-
-
-@contextmanager
-def _reporting(directory: RunDirectory) -> Iterator[None]:
-    """Name the run directory in the last line, however a run ends; what the disk refuses ends it in one line."""
-    refused = False
-    try:
-        yield
-    except ConfigError:
-        refused = True  # nothing was done
-        raise
-    except DamagedError as error:
-        raise RunError(str(error)) from error
-    except OSError as error:
-        raise CannotWriteError(f"cannot write {error.filename or directory.path}: {error.strerror}") from error
-    finally:
-        if not refused:
-            print(f"run directory: {directory.path}", flush=True)
 
 
 def _summary(evaluation: Evaluation) -> str:

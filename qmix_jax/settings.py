@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import Field, field
 from math import isfinite
-from types import NoneType
+from types import NoneType, UnionType
 from typing import Any, get_args, get_origin
 
 _MOST_INT32 = 2**31 - 1
@@ -53,14 +53,20 @@ def setting(
 
 
 def scalar_type(declared: Field[Any]) -> type:
-    """`int` of int, int | None and tuple[int, ...]."""
-    elements = [kind for kind in get_args(declared.type) if kind not in (NoneType, Ellipsis)]
-    return elements[0] if elements else declared.type  # type: ignore[return-value]
+    """`int` of int, int | None, tuple[int, ...] and tuple[int, ...] | None."""
+    kind = _without_none(declared)
+    return get_args(kind)[0] if is_tuple(declared) else kind
 
 
 def is_tuple(declared: Field[Any]) -> bool:
     """Whether the field holds several values."""
-    return get_origin(declared.type) is tuple
+    return get_origin(_without_none(declared)) is tuple
+
+
+def _without_none(declared: Field[Any]) -> Any:
+    if get_origin(declared.type) is not UnionType:
+        return declared.type
+    return next(kind for kind in get_args(declared.type) if kind is not NoneType)
 
 
 def check_setting(declared: Field[Any], value: Any) -> None:

@@ -4,7 +4,6 @@ What it imports at the top must stay light, see `cli`.
 """
 
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,7 +37,7 @@ def _make_parser() -> FlagParser:
 
 def _sweep(arguments: dict[str, Any]) -> None:
     if "resume" in arguments:
-        path = Path(arguments.pop("resume").strip())
+        path = Path(arguments.pop("resume"))
         for name in arguments:
             raise ConfigError(f"--{name}: cannot be given with --resume")
         _run(path, read_sweep(path), resumes=True)

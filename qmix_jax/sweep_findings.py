@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from qmix_jax.findings import count_parameters
-from qmix_jax.flags import flag_words, shown
 from qmix_jax.curves import plot_curves
 from qmix_jax.environments import make_environment
+from qmix_jax.findings import count_parameters
+from qmix_jax.flags import flag_words, shown
 from qmix_jax.run_directory import RunDirectory
 from qmix_jax.run_record import RunRecord, read_record, score_name, write_evaluations
 from qmix_jax.summary import Summary, summarise, write_summary
@@ -52,7 +52,7 @@ def write_findings(path: Path, sweep: Sweep, members: Sequence[Member]) -> None:
     records = [read_record(names[member.point], member.seed, RunDirectory(path / member.folder)) for member in members]
     score = score_name(records)
     summaries = []
-    for number, name in enumerate(names):
+    for number in range(len(points)):
         own = [record for record, member in zip(records, members, strict=True) if member.point == number]
         config = next(member.config for member in members if member.point == number)
         summaries.append(summarise(own, score, count_parameters(config)))
@@ -86,11 +86,12 @@ def _page(
 ) -> str:
     hparams = json.loads(RunDirectory(path / members[0].folder).hparams.read_text())
     device, versions = hparams["device"], hparams["versions"]
+    command = shlex.join(flag_words(sweep.words()))
     only_seeds = not sweep.points()[0]
     return "\n\n".join(
         [
             f"# {len(members)} runs of {members[0].config.env_steps:,} environment steps",
-            f"`python -m qmix_jax.sweep {shlex.join(flag_words(sweep.words()))}` on {hparams['derived']['environment']}; "
+            f"`python -m qmix_jax.sweep {command}` on {hparams['derived']['environment']}; "
             f"{device['count']} x {device['kind']} ({device['backend']}), {device['cores']} cores, "
             f"jax {versions['jax']}.",
             figures_table(_COLUMN, ranked),

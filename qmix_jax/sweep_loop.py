@@ -8,11 +8,11 @@ import numpy as np
 
 from qmix_jax.config import Config
 from qmix_jax.loop import chunk_ends, evaluation_due, state_arrays
-from qmix_jax.vmapped import is_shared
 from qmix_jax.recorder import Chunk
 from qmix_jax.signals import StopSignal
 from qmix_jax.sweep_programs import GroupPrograms
 from qmix_jax.types import EpisodeLog, Evaluation, Progression, TrainState
+from qmix_jax.vmapped import is_shared
 
 
 class GroupChunk(NamedTuple):
@@ -23,6 +23,7 @@ class GroupChunk(NamedTuple):
     progression: Progression  # [M], but for `updates`
     evaluation: Evaluation | None  # [M], None where none was due
     state: dict[str, np.ndarray] | None  # TrainState of all, where checkpoints are due
+    diverged: np.ndarray  # bool[M], at the end: whose updates were not finite, so that they stand still
 
     def of_member(self, member: int) -> Chunk:
         """One member's part; call it on what `jax.device_get` returns."""
@@ -31,7 +32,8 @@ class GroupChunk(NamedTuple):
             lambda leaf: leaf[member], (log, evaluation, params, faults)
         )
         state = None if self.state is None else member_state(self.state, member)
-        return Chunk(self.env_steps, own_log, Progression(own_params, updates, own_faults), own_evaluation, state, False)
+        progression = Progression(own_params, updates, own_faults)
+        return Chunk(self.env_steps, own_log, progression, own_evaluation, state, bool(self.diverged[member]))
 
 
 class GroupLoop:
@@ -69,10 +71,12 @@ class GroupLoop:
             # Here the host waits for the chunk; before the next one takes the state away, it is copied if need be.
             before, self._episodes = self._episodes, self._episodes + self._finished(log)
             self.stopped_by = stop_signal()
-            last = end == config.env_steps or self.stopped_by is not None
+            ends = end == config.env_steps
+            last = ends or self.stopped_by is not None
             save = last or self._episodes // interval > before // interval
             state = state_arrays(config, self.state) if save else None
-            pending = GroupChunk(end, log, progression, evaluation, state)
+            diverged = np.asarray(progression.faults.streak) >= config.max_bad_updates
+            pending = GroupChunk(end, log, progression, evaluation, state, diverged & ends)
             if last:
                 break
         if pending is not None:
@@ -84,6 +88,4 @@ class GroupLoop:
 
 def member_state(arrays: dict[str, np.ndarray], member: int) -> dict[str, np.ndarray]:
     """What a checkpoint of one member holds, from `loop.state_arrays` of all."""
-    return {
-        name: array if is_shared(name.removeprefix("state/")) else array[member] for name, array in arrays.items()
-    }
+    return {name: array if is_shared(name.removeprefix("state/")) else array[member] for name, array in arrays.items()}

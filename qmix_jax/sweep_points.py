@@ -81,16 +81,16 @@ def _draw(generator: random.Random, name: str, low: float, high: float, logarith
 
 
 def _split(flag: str, word: str, form: str, known: Mapping[str, Any]) -> tuple[str, str]:
-    name, equals, values = word.strip().partition("=")
+    name, equals, values = word.partition("=")
     name = name.replace("-", "_")
     if not equals or not values:
-        raise ConfigError(f"--{flag} {word.strip()}: must be {form}")
+        raise ConfigError(f"--{flag} {word}: must be {form}")
     if name not in _SETTINGS:
         nearest = get_close_matches(name, _SETTINGS, 1, cutoff=0.5)
         hint = f"did you mean {nearest[0]}?" if nearest else "see train.py --help"
-        raise ConfigError(f"--{flag} {word.strip()}: {name} is no setting to sweep; {hint}")
+        raise ConfigError(f"--{flag} {word}: {name} is no setting to sweep; {hint}")
     if name in known:
-        raise ConfigError(f"--{flag} {word.strip()}: {name} must be named once")
+        raise ConfigError(f"--{flag} {word}: {name} must be named once")
     return name, values
 
 

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from env_jax.types import Environment
 from qmix_jax.compilation import chunk_options, snapshot
 from qmix_jax.evaluation import evaluation_key
-from qmix_jax.vmapped import make_members
 from qmix_jax.sweep_plan import Group, member_values
+from qmix_jax.vmapped import make_members
 
 
 class GroupPrograms(NamedTuple):

@@ -28,7 +28,9 @@ def common_points(directories: Sequence[RunDirectory], template: Saved) -> list[
     whole = [_whole_checkpoints(directory) for directory in directories]
     while common := set.intersection(*map(set, whole)):
         newest = max(common)
-        points = [_load(directory, found, newest, template) for directory, found in zip(directories, whole, strict=True)]
+        points = [
+            _load(directory, found, newest, template) for directory, found in zip(directories, whole, strict=True)
+        ]
         loaded = [point for point in points if point is not None]
         if len(loaded) == len(directories):
             return [_clear(*each, newest) for each in zip(directories, whole, loaded, strict=True)]
@@ -46,7 +48,7 @@ def common_points(directories: Sequence[RunDirectory], template: Saved) -> list[
 
 def _whole_checkpoints(directory: RunDirectory) -> dict[int, tuple[Path, dict[str, Any]]]:
     """Folder and notes of every checkpoint that is as it was written, by environment steps."""
-    found = {}
+    found: dict[int, tuple[Path, dict[str, Any]]] = {}
     for path in checkpoints(directory.models):
         try:
             notes = read_notes(path, directory)

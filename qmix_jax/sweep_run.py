@@ -4,14 +4,15 @@ import math
 from pathlib import Path
 
 import jax
-import numpy as np
 
 from qmix_jax.compilation import device_memory
 from qmix_jax.config import Config
 from qmix_jax.environments import make_environment
-from qmix_jax.errors import StoppedError, reporting
+from qmix_jax.errors import DivergedError, StoppedError, reporting
 from qmix_jax.lock import RunLock
 from qmix_jax.progress import GroupProgress
+from qmix_jax.run_directory import RunDirectory
+from qmix_jax.run_record import has_diverged
 from qmix_jax.settings import ConfigError
 from qmix_jax.signals import StopRequest
 from qmix_jax.sweep_findings import write_findings
@@ -32,7 +33,7 @@ def run_sweep(path: Path, sweep: Sweep, resumes: bool) -> None:
     """
     groups, members = plan_groups(sweep), sweep.members()
     steps = sum(member.config.env_steps for member in members)
-    with RunLock(path), reporting(f"sweep directory: {path}", path):
+    with RunLock(path), reporting(path, "sweep"):
         print(*start_lines(groups, len(members), steps), sep="\n", flush=True)
         done, ended = 0, 0
         with GroupProgress(steps, len(members)) as progress, StopRequest() as stop:
@@ -49,6 +50,9 @@ def run_sweep(path: Path, sweep: Sweep, resumes: bool) -> None:
                 ended += len(group.members)
                 show(0)
         write_findings(path, sweep, members)
+    diverged = [member.folder for member in members if has_diverged(RunDirectory(path / member.folder))]
+    if diverged:
+        raise DivergedError(f"{len(diverged)} of {len(members)} runs diverged: {', '.join(diverged)}")
 
 
 def plan_groups(sweep: Sweep) -> list[Group]:

@@ -3,20 +3,21 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from itertools import repeat
 from pathlib import Path
+from typing import Any
 
 import jax
 
-from qmix_jax.checkpoint import FINAL
 from qmix_jax.environments import make_environment
 from qmix_jax.evaluation import extra_names
 from qmix_jax.hparams import describe_run, write_hparams
 from qmix_jax.lock import RunLock
 from qmix_jax.loop import state_arrays
-from qmix_jax.vmapped import stack_members
 from qmix_jax.recorder import Recorder
 from qmix_jax.resume import saved_template
 from qmix_jax.run_directory import RunDirectory, make_run_directory
+from qmix_jax.run_record import has_ended
 from qmix_jax.runner import evaluate_own_baseline, run_title
 from qmix_jax.signals import StopSignal
 from qmix_jax.sweep_loop import GroupLoop, member_state
@@ -24,6 +25,7 @@ from qmix_jax.sweep_plan import Group
 from qmix_jax.sweep_programs import compile_group
 from qmix_jax.sweep_resume import common_points
 from qmix_jax.trainer import make_trainer
+from qmix_jax.vmapped import stack_members
 
 
 def train_group(
@@ -52,13 +54,13 @@ def train_group(
             stack.enter_context(RunLock(directory.path))
             write_hparams(directory.hparams, describe_run(member.config, environment.spec))
         points = common_points(directories, saved_template(make_trainer(config, environment))) if resumes else None
+        writer, background = (stack.enter_context(ThreadPoolExecutor(1)) for _ in range(2))
         recorders = [
-            stack.enter_context(Recorder(member.config, directory, extra_names(environment), point, visible=False))
+            stack.enter_context(Recorder(member.config, directory, extra_names(environment), point, False, writer))
             for member, directory, point in zip(
-                group.members, directories, points or [None] * len(directories), strict=True
+                group.members, directories, points or repeat(None, len(directories)), strict=True
             )
         ]
-        background = stack.enter_context(ThreadPoolExecutor(1))
         programs = compile_group(group, environment)
         state = programs.init()
         if points is not None:
@@ -85,7 +87,8 @@ def train_group(
         snapshot = programs.snapshot(loop.state.learner)
         params, evaluation = jax.device_get((snapshot.params, programs.evaluate(snapshot.params)))
         for i, (member, recorder) in enumerate(zip(group.members, recorders, strict=True)):
-            recorder.finish(_row(params, i), _row(evaluation, i))
+            if snapshot.faults.streak[i] < config.max_bad_updates:
+                recorder.finish(_row(params, i), _row(evaluation, i))
             recorder.plot(run_title(member.config, environment.spec), baseline.result())
     return None
 
@@ -93,8 +96,8 @@ def train_group(
 def is_finished(group: Group, root: Path) -> bool:
     """Whether an earlier process left nothing to do for the group: plots are what a member writes last."""
     directories = [RunDirectory(root / member.folder) for member in group.members]
-    return all((d.models / FINAL).is_dir() and d.diagnostics_plots.is_file() for d in directories)
+    return all(has_ended(directory) and directory.diagnostics_plots.is_file() for directory in directories)
 
 
-def _row(tree: object, member: int) -> object:
+def _row(tree: Any, member: int) -> Any:
     return jax.tree.map(lambda leaf: leaf[member], tree)

@@ -79,6 +79,12 @@ class Sweep(NamedTuple):
             return random_points(self.settings.ranges or (), self.settings.random, self.config().seed)
         return grid_points(self.settings.grid or ())
 
+    def words(self) -> dict[str, Any]:
+        """All flags of the sweep's command line, as text by name."""
+        own = {name: value for name, value in asdict(self.settings).items() if value is not None}
+        texts = {name: [*value] if isinstance(value, tuple) else str(value) for name, value in own.items()}
+        return {**texts, **self.flags}
+
     def members(self) -> list[Member]:
         """All runs.
 
@@ -145,7 +151,9 @@ def read_sweep(path: Path) -> Sweep:
         flags = check_stored_flags(content.pop("flags", None))
         if content.keys() != {declared.name for declared in fields(SweepSettings)}:
             raise ConfigError(f"{written}: must hold what is tried, and flags")
-        settings = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
+        settings: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in content.items()
+        }
         sweep = Sweep(SweepSettings(**settings), flags)
         sweep.members()
     except (OSError, ConfigError, DamagedError) as error:

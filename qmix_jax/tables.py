@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from qmix_jax.run_record import RunRecord
 from qmix_jax.stats import Estimate
 from qmix_jax.summary import Summary
 
@@ -44,6 +45,22 @@ def figures_table(group_column: str, summaries: Sequence[Summary]) -> str:
         ]
         for summary in summaries
     ]
+    return markdown_table(header, rows)
+
+
+def seeds_table(records: Sequence[RunRecord]) -> str:
+    """A row for each run: its seed and last evaluation."""
+    header = ["seed", "return", "optimality", "solved", "mean length (steps)"]
+    columns: list[tuple[str, Callable[[float], str]]] = [
+        ("mean_return", _three_digits),
+        ("optimality", _three_digits),
+        ("solved", _percent),
+        ("mean_length", _one_digit),
+    ]
+    rows = []
+    for record in records:
+        last = [_known([np.nan, *record.evaluations[name]][-1], number) for name, number in columns]
+        rows.append([f"{record.seed}" + " (diverged)" * record.diverged, *last])
     return markdown_table(header, rows)
 
 

@@ -1,7 +1,7 @@
 """Many runs as one program: seeds, and settings that need not be static, along a leading axis of M members.
 
-Counters that all members share have no such axis: of a loop whose number of turns differed from member to member, `vmap`
-would compute every turn for all.
+Counters that all members share have no such axis: of a loop whose number of turns differed from member to member,
+`vmap` would compute every turn for all.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,0 +1,110 @@
+"""Which settings a sweep tries, and which runs it plans."""
+
+import math
+
+import pytest
+from helpers import small_config
+
+from qmix_jax.config import TRACEABLE, ConfigError
+from qmix_jax.sweep_plan import group_members, member_values, plan_members, split_group
+from qmix_jax.sweep_points import grid_points, random_points
+from qmix_jax.sweep_settings import SweepSettings, read_flags
+
+
+def test_a_grid_is_every_combination():
+    assert grid_points(["lr=1e-3,5e-4", "hidden_sizes=64x64,32"]) == [
+        {"lr": 1e-3, "hidden_sizes": (64, 64)},
+        {"lr": 1e-3, "hidden_sizes": (32,)},
+        {"lr": 5e-4, "hidden_sizes": (64, 64)},
+        {"lr": 5e-4, "hidden_sizes": (32,)},
+    ]
+    assert grid_points([]) == [{}]
+
+
+def test_random_points_lie_in_their_ranges_and_repeat_with_their_seed():
+    words = ["lr=1e-5:1e-2:log", "gamma=0.9:0.99", "target_update_interval=10:1000:log"]
+    points = random_points(words, 400, seed=3)
+    assert points == random_points(words, 400, seed=3)
+    assert points != random_points(words, 400, seed=4)
+    assert all(1e-5 <= p["lr"] <= 1e-2 and 0.9 <= p["gamma"] <= 0.99 for p in points)
+    assert all(isinstance(p["target_update_interval"], int) for p in points)
+    # The middle of three decades is the geometric one, of a linear range the arithmetic one.
+    below = sum(p["lr"] < math.sqrt(1e-5 * 1e-2) for p in points)
+    assert 160 < below < 240
+    assert 160 < sum(p["gamma"] < 0.945 for p in points) < 240
+
+
+NUMBERS = ",".join(map(str, range(1, 102)))
+BAD = [
+    ({"grid": ["lr"]}, "--grid lr: must be NAME=VALUE"),
+    ({"grid": ["lr="]}, "--grid lr=: must be NAME=VALUE"),
+    ({"grid": ["lrr=1"]}, "--grid lrr=1: lrr is no setting to sweep; did you mean lr?"),
+    ({"grid": ["seed=1,2"]}, "--grid seed=1,2: seed is no setting to sweep"),
+    ({"grid": ["lr=1e-3,1e-3"]}, "--grid lr=1e-3,1e-3: must name every value once"),
+    ({"grid": ["lr=1", "lr=2"]}, "--grid lr=2: lr must be named once"),
+    ({"grid": ["lr=-1,1e-3"]}, "--lr -1: must be a number"),
+    ({"grid": ["lr=1e-3,x"]}, "--lr x: must be a number"),
+    ({"grid": [f"target_update_interval={NUMBERS}", f"n_step={NUMBERS}"]}, "combinations; must be at most 10000"),
+    ({"random": "3", "ranges": ["lr=1e-3"]}, "--ranges lr=1e-3: must be NAME=LOW:HIGH"),
+    ({"random": "3", "ranges": ["lr=1e-3:1e-4"]}, "--ranges lr=1e-3:1e-4: must have LOW below HIGH"),
+    ({"random": "3", "ranges": ["weight_decay=0:1:log"]}, "must have LOW below HIGH, and LOW above 0"),
+    ({"random": "3", "ranges": ["lr=1e-4:1e-3:lin"]}, "--ranges lr=1e-4:1e-3:lin: must be NAME=LOW:HIGH"),
+    ({"random": "3", "ranges": ["algorithm=a:b"]}, "must name a setting that is a number; use --grid for algorithm"),
+    ({"random": "0", "ranges": ["lr=1e-4:1e-3"]}, "--random 0: must be a whole number"),
+    ({"random": "3"}, "--random: must come with --ranges"),
+    ({"ranges": ["lr=1e-4:1e-3"]}, "--ranges: must come with --random"),
+    ({"grid": ["lr=1e-3"], "random": "3", "ranges": ["lr=1e-4:1e-3"]}, "give only one of them"),
+    ({"num_seeds": "0"}, "--num_seeds 0: must be a whole number"),
+    ({"memory_limit": "0"}, "--memory_limit 0: must be a number, above 0"),
+    ({"grid": ["lr=1e-3,1e-4"], "lr": "1e-3"}, "--lr: cannot be given beside --grid or --ranges"),
+    ({"num_devices": "2"}, "--num_devices 2: must be 1 in a sweep"),
+    ({"keep_resumable": "1"}, "--keep_resumable 1: must be at least 2 in a sweep"),
+    ({"checkpoint_replay": "false"}, "--checkpoint_replay false: must be true in a sweep"),
+    ({"grid": ["num_envs=7", "buffer_capacity=10"]}, "--buffer_capacity 10: must be at least"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD, ids=lambda value: str(value)[:60])
+def test_bad_input_is_refused_in_one_line(arguments, message):
+    with pytest.raises(ConfigError) as refused:
+        read_flags(arguments)
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_members_are_grouped_by_what_shapes_their_program():
+    points = grid_points(["lr=1e-3,5e-4", "n_step=1,3", "gamma=0.9,0.95"])
+    members = plan_members(small_config(seed=10), points, num_seeds=2)
+    assert [member.config.seed for member in members[:4]] == [10, 11, 10, 11]
+    assert members[3].folder == "point_1/seed_1"
+    groups = group_members(members)
+    assert [len(group.members) for group in groups] == [8, 8]
+    assert [{member.config.n_step for member in group.members} for group in groups] == [{1}, {3}]
+    assert all(set(group.names) == {"lr", "gamma"} for group in groups)
+    assert member_values(groups[0])["gamma"] == [0.9, 0.9, 0.95, 0.95] * 2
+
+
+def test_seeds_alone_are_one_group_without_points_folders():
+    (group,) = group_members(plan_members(small_config(), [{}], num_seeds=3))
+    assert group.names == ()
+    assert [member.folder for member in group.members] == ["seed_0", "seed_1", "seed_2"]
+
+
+@pytest.mark.parametrize(("fitting", "sizes"), [(8, [7]), (7, [7]), (4, [4, 3]), (3, [3, 2, 2]), (1, [1] * 7)])
+def test_a_group_that_does_not_fit_is_split_into_the_fewest_parts(fitting, sizes):
+    (group,) = group_members(plan_members(small_config(), [{}], num_seeds=7))
+    parts = split_group(group, fitting)
+    assert [len(part.members) for part in parts] == sizes
+    assert [member for part in parts for member in part.members] == list(group.members)
+
+
+def test_a_decay_of_the_whole_run_is_not_traced():
+    """Not set, it has no number that could be traced: such members have a program of their own."""
+    members = plan_members(small_config(), [{"epsilon_decay_steps": None}, {"epsilon_decay_steps": 10}], 1)
+    assert len(group_members(members)) == 2
+    assert "epsilon_decay_steps" in TRACEABLE
+
+
+def test_the_defaults_are_a_single_seed():
+    assert SweepSettings().num_seeds == 1
+    assert len(read_flags({}).members()) == 1
