@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import joint_values, small_config, train
-from probes import Matrix, NonMonotonic, ProbeState
+from probes import Harder, Matrix, NonMonotonic, ProbeState
 
 STATE = ProbeState(jnp.int32(0), jnp.float32(1), jnp.int32(0))
 
@@ -62,3 +62,11 @@ def test_weighted_qmix_finds_the_best_joint_action_of_that_game(algorithm):
     values = _learnt(NonMonotonic(), algorithm=algorithm, alpha=0.1, vector_steps=2400)
     assert _best(values) == (0, 0)
     assert values[0, 0] == pytest.approx(8, abs=1.5)
+
+
+@pytest.mark.parametrize("env", [NonMonotonic(), Harder()], ids=lambda env: type(env).__name__)
+def test_qplex_finds_the_best_joint_action_and_knows_every_payoff(env):
+    """Its class is complete: whatever the payoffs, the best joint action can be made of the agents' own best ones."""
+    values = _learnt(env, algorithm="qplex", hypernet_size=16)
+    np.testing.assert_allclose(values, env.payoffs, atol=0.1)
+    assert _best(values) == (0, 0)
