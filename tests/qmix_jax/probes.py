@@ -231,13 +231,6 @@ class NonMonotonic(Matrix):
 
 
 @dataclass(frozen=True)
-class Harder(Matrix):
-    """A harder one, from the code of Wang et al. 2021 (`matrix_game_3`): two more joint actions pay nearly as well."""
-
-    payoffs: tuple[tuple[float, ...], ...] = ((8.0, -12.0, -12.0), (-12.0, 6.0, 0.0), (-12.0, 0.0, 6.0))
-
-
-@dataclass(frozen=True)
 class Corridor(Probe):
     """Agent 0 ends the episode with action 2; it is truncated after `max_steps`. Every step shows and pays its number.
 
