@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 from env_jax.types import EnvSpec
 from qmix_jax.config import Config
-from qmix_jax.mixers import Mixer, QMixer, keep_apart, mix_values, sum_values
+from qmix_jax.mixers import Mixer, QMixer, keep_apart, mix_advantages, mix_values, sum_values
+from qmix_jax.qplex import QPlexMixer
 from qmix_jax.types import Array
 from qmix_jax.weighting import CentralMixer, Weighting, central_weights, optimistic_weights
 
@@ -44,6 +45,11 @@ def _qmixer(config: Config, spec: EnvSpec, state_size: int) -> Mixer:
     return mix_values(module, spec.num_agents, state_size)
 
 
+def _qplex(config: Config, spec: EnvSpec, state_size: int) -> Mixer:
+    module = QPlexMixer(spec.num_actions, config.num_heads, config.hypernet_size, config.hypernet_init_scale)
+    return mix_advantages(module, spec.num_agents, state_size)
+
+
 def _sum(config: Config, spec: EnvSpec, state_size: int) -> Mixer:
     return sum_values()
 
@@ -60,6 +66,7 @@ ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
         "madqn": Algorithm(_apart, own_reward),
         "cw_qmix": Algorithm(_qmixer, team_reward, central_weights),
         "ow_qmix": Algorithm(_qmixer, team_reward, optimistic_weights),
+        "qplex": Algorithm(_qplex, team_reward),
     }
 )
 

@@ -37,8 +37,9 @@ class Config:
 
     algorithm: str = setting(
         "qmix",
-        "monotonic mixer (cw_, ow_: weighted), sum, or each agent alone by the team's (iql) or its own (madqn) reward",
-        choices=("qmix", "vdn", "iql", "madqn", "cw_qmix", "ow_qmix"),
+        "monotonic mixer (cw_, ow_: weighted), duplex dueling (qplex), sum, or each agent alone by the team's (iql) or "
+        "its own (madqn) reward",
+        choices=("qmix", "vdn", "iql", "madqn", "cw_qmix", "ow_qmix", "qplex"),
         group="The algorithm",
     )
     target: str = setting(
@@ -160,6 +161,7 @@ class Config:
     hidden_sizes: tuple[int, ...] = setting((64, 64), "widths of the agents' hidden layers", at_least=1, at_most=65_536)
     mixing_size: int = setting(32, "width of the mixing network", at_least=1, at_most=65_536)
     hypernet_size: int = setting(64, "width of the hypernetworks' hidden layers", at_least=1, at_most=65_536)
+    num_heads: int = setting(4, "qplex: heads of the advantages' weights", at_least=1, at_most=1_024)
     central_sizes: tuple[int, ...] = setting(
         (256, 256, 128), "widths of the central network (cw_qmix, ow_qmix)", at_least=1, at_most=65_536
     )

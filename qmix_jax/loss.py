@@ -11,7 +11,7 @@ from env_jax.types import EnvSpec
 from qmix_jax.agents import Agents, make_agents
 from qmix_jax.algorithms import ALGORITHMS, make_central_mixer
 from qmix_jax.config import Config
-from qmix_jax.mixers import Mixer
+from qmix_jax.mixers import Mixer, allowed_values, value_actions
 from qmix_jax.targets import lambda_returns, n_step_targets
 from qmix_jax.types import Array, Params, Transition
 from qmix_jax.views import Views, make_views
@@ -162,16 +162,15 @@ def mix_steps(networks: Networks, params: Params, q_values: Array, steps: Transi
     """Mixed values of actions int[B, K, N] by agents' values float32[N, B * K, A] of `steps`. float32[B, K, V]."""
     num_sequences, length, _ = actions.shape
     rows: Transition = jax.tree.map(flat, steps)
-    chosen = select_actions(q_values, flat(actions).T).T
+    values = value_actions(q_values, flat(actions).T, rows.action_mask)
     states = networks.views.mixer(rows.observations, rows.state, rows.elapsed)
-    return networks.mixer.apply(params["mixer"], chosen, states).reshape(num_sequences, length, -1)
+    return networks.mixer.apply(params["mixer"], values, states).reshape(num_sequences, length, -1)
 
 
 def greedy_actions(q_values: Array, steps: Transition) -> Array:
     """Each agent's best allowed action by its values float32[N, B * K, A] of `steps`. int[B, K, N], as replay's."""
-    if steps.action_mask is not None:
-        q_values = jnp.where(jnp.swapaxes(flat(steps.action_mask), 0, 1), q_values, -jnp.inf)
-    actions = jnp.argmax(q_values, axis=-1)
+    action_mask = None if steps.action_mask is None else flat(steps.action_mask)
+    actions = jnp.argmax(allowed_values(q_values, action_mask), axis=-1)
     return actions.T.reshape(steps.actions.shape).astype(steps.actions.dtype)
 
 
@@ -183,16 +182,6 @@ def take_steps(batch: Transition, steps: slice) -> Transition:
 def flat(x: Array) -> Array:
     """A row for each sequence and step: [B, K, ...] -> [B * K, ...]."""
     return x.reshape(-1, *x.shape[2:])
-
-
-def select_actions(q_values: Array, actions: Array) -> Array:
-    """Values of the chosen actions: float32[N, R, A], int[N, R] -> float32[N, R].
-
-    A masked sum, not a gather: its gradient is a product, where a gather's is a slow scatter.
-    """
-    chex.assert_rank([q_values, actions], [3, 2])
-    chosen = actions[:, :, None] == jnp.arange(q_values.shape[-1], dtype=actions.dtype)[None, None, :]
-    return jnp.sum(jnp.where(chosen, q_values, 0.0), axis=-1)
 
 
 def _targets(config: Config, rewards: Array, done: Array, bootstrap_values: Array) -> Array:

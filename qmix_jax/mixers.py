@@ -15,22 +15,44 @@ from qmix_jax.initializers import orthogonal
 from qmix_jax.types import Array, Params
 
 
+class ActionValues(NamedTuple):
+    """Joint actions of N agents in R states, and what each agent thinks of its part."""
+
+    actions: Array  # int[N, R]
+    chosen: Array  # float32[R, N], values of those actions
+    best: Array  # float32[R, N], values of each agent's best allowed action
+
+
 class Mixer(NamedTuple):
     """A mixer as two pure functions."""
 
     init: Callable[[Array], Params]  # key -> params
-    # (params, values of the actions taken float32[R, N], states float32[R, G]) -> float32[R, V]
-    apply: Callable[[Params, Array, Array], Array]
+    # (params, joint actions, states float32[R, G]) -> float32[R, V]
+    apply: Callable[[Params, ActionValues, Array], Array]
 
 
 def mix_values(module: nn.Module, num_agents: int, state_size: int) -> Mixer:
-    """One value for the team, by a module that reads the agents' values and the state."""
+    """One value for the team, by a module that reads the values of the actions taken and the state."""
 
     def init(key: Array) -> Params:
         return dict(module.init(key, jnp.zeros((1, num_agents)), jnp.zeros((1, state_size))))
 
-    def apply(params: Params, agent_qs: Array, states: Array) -> Array:
-        q_tot: Any = module.apply(params, agent_qs, states)
+    def apply(params: Params, values: ActionValues, states: Array) -> Array:
+        q_tot: Any = module.apply(params, values.chosen, states)
+        return q_tot[:, None]
+
+    return Mixer(init, apply)
+
+
+def mix_advantages(module: nn.Module, num_agents: int, state_size: int) -> Mixer:
+    """One value for the team, by a module that also reads the joint action and the agents' best values."""
+
+    def init(key: Array) -> Params:
+        nothing = ActionValues(jnp.zeros((num_agents, 1), jnp.int8), *(jnp.zeros((1, num_agents)) for _ in range(2)))
+        return dict(module.init(key, nothing, jnp.zeros((1, state_size))))
+
+    def apply(params: Params, values: ActionValues, states: Array) -> Array:
+        q_tot: Any = module.apply(params, values, states)
         return q_tot[:, None]
 
     return Mixer(init, apply)
@@ -38,12 +60,37 @@ def mix_values(module: nn.Module, num_agents: int, state_size: int) -> Mixer:
 
 def sum_values() -> Mixer:
     """VDN (Sunehag et al. 2018, eq. 3): q_tot is the sum of the agents' values."""
-    return Mixer(init=lambda key: {}, apply=lambda params, agent_qs, states: jnp.sum(agent_qs, axis=1, keepdims=True))
+    return Mixer(
+        init=lambda key: {}, apply=lambda params, values, states: jnp.sum(values.chosen, axis=1, keepdims=True)
+    )
 
 
 def keep_apart() -> Mixer:
     """Independent Q-learning (Tan 1993): every agent's own value, V = N."""
-    return Mixer(init=lambda key: {}, apply=lambda params, agent_qs, states: agent_qs)
+    return Mixer(init=lambda key: {}, apply=lambda params, values, states: values.chosen)
+
+
+def value_actions(q_values: Array, actions: Array, action_mask: Array | None) -> ActionValues:
+    """Value joint actions int[N, R] by the agents' values float32[N, R, A] and masks bool[R, N, A]."""
+    best = jnp.max(allowed_values(q_values, action_mask), axis=-1)
+    return ActionValues(actions, select_actions(q_values, actions).T, best.T)
+
+
+def select_actions(q_values: Array, actions: Array) -> Array:
+    """Values of the chosen actions: float32[N, R, A], int[N, R] -> float32[N, R].
+
+    A masked sum, not a gather: its gradient is a product, where a gather's is a slow scatter.
+    """
+    chex.assert_rank([q_values, actions], [3, 2])
+    chosen = actions[:, :, None] == jnp.arange(q_values.shape[-1], dtype=actions.dtype)[None, None, :]
+    return jnp.sum(jnp.where(chosen, q_values, 0.0), axis=-1)
+
+
+def allowed_values(q_values: Array, action_mask: Array | None) -> Array:
+    """Values float32[N, R, A] with -inf for what the masks bool[R, N, A] forbid; no masks forbid nothing."""
+    if action_mask is None:
+        return q_values
+    return jnp.where(jnp.swapaxes(action_mask, 0, 1), q_values, -jnp.inf)
 
 
 class QMixer(nn.Module):

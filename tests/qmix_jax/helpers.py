@@ -11,7 +11,8 @@ import numpy as np
 from env_jax.types import EnvSpec
 from qmix_jax.config import Config
 from qmix_jax.learner import Learner, make_learner
-from qmix_jax.loss import make_networks, select_actions
+from qmix_jax.loss import make_networks
+from qmix_jax.mixers import value_actions
 from qmix_jax.replay import Replay
 from qmix_jax.trainer import make_trainer
 from qmix_jax.types import Sample, Transition
@@ -76,9 +77,9 @@ def joint_values(config, environment, state, env_state, elapsed=0):
     observations = repeat(shown.observations)
     learner = make_learner(config, spec)
     q_values, _ = learner.q_values(params, observations, learner.init_memory(count))
-    chosen = select_actions(q_values, actions).T
+    values = value_actions(q_values, actions, repeat(shown.action_mask))
     mixer_state = views.mixer(observations, repeat(shown.state), jnp.full(count, elapsed))
-    return np.asarray(mixer.apply(params["mixer"], chosen, mixer_state)).reshape(spec.num_actions, spec.num_actions)
+    return np.asarray(mixer.apply(params["mixer"], values, mixer_state)).reshape(spec.num_actions, spec.num_actions)
 
 
 def randomize(params, seed=0, scale=0.7):
@@ -183,6 +184,24 @@ def numpy_central(mixer, agent_qs, state):
     for layer in range(len(mixer) - 1):
         hidden = np.maximum(_linear(mixer[f"Dense_{layer}"], hidden), 0.0)
     return _linear(mixer[f"Dense_{len(mixer) - 1}"], hidden).item()
+
+
+def numpy_qplex(mixer, chosen, best, actions, num_actions, state):
+    """QPLEX's mixer for one joint action and one state: V_tot + sum lambda_i A_i, and those lambdas."""
+    mixer = jax.tree.map(lambda x: np.asarray(x, np.float64), mixer["params"])
+    state, count = np.asarray(state, np.float64), len(actions)
+    joint = np.concatenate([state, *np.eye(num_actions)[np.asarray(actions)]])
+
+    def two_layers(name, inputs):
+        return _linear(mixer[name], np.maximum(_linear(mixer[f"{name}_hidden"], inputs), 0.0))
+
+    weights, biases = np.abs(two_layers("weights", state)), two_layers("biases", state)
+    advantages = weights * (np.asarray(chosen, np.float64) - best)
+    attention = np.exp(two_layers("attention", state))
+    heads = two_layers("heads", joint).reshape(count, -1)
+    gap = np.log(1 + np.exp(two_layers("gap", joint).item())) / (np.abs(advantages).sum() + 0.01)
+    weighted = [2 * sum(attention / (1 + np.exp(-heads[i]))) / attention.sum() + gap for i in range(count)]
+    return (weights * best + biases).sum() + weighted @ advantages, np.array(weighted)
 
 
 def _linear(layer, inputs):

@@ -22,6 +22,7 @@ TRACED = {
     "loss",
     "priorities",
     "mixers",
+    "qplex",
     "weighting",
     "initializers",
     "exploration",

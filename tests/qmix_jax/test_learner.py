@@ -8,6 +8,7 @@ from helpers import (
     SPEC,
     numpy_q_tot,
     numpy_q_values,
+    numpy_qplex,
     numpy_recurrent_values,
     quick_jit,
     random_batch,
@@ -17,7 +18,8 @@ from helpers import (
 )
 
 from qmix_jax.learner import make_learner, make_optimizer
-from qmix_jax.loss import make_loss, make_networks, select_actions
+from qmix_jax.loss import make_loss, make_networks
+from qmix_jax.mixers import select_actions
 from qmix_jax.schedule import initial_schedule, learning_rate
 
 GAMMA, BATCH = 0.9, 12
@@ -44,8 +46,9 @@ def _batch(length, seed=0):
     return batch.replace(done=ends)
 
 
-def _mixed(config, params, batch, row, t, chosen):
+def _mixed(config, params, batch, row, t, values, actions):
     """What is learnt of the agents' values of one joint action: a list of V numbers."""
+    chosen = [q[a] for q, a in zip(values, actions, strict=True)]
     if config.algorithm == "vdn":
         return [sum(chosen)]
     if config.algorithm in ("iql", "madqn"):
@@ -53,6 +56,9 @@ def _mixed(config, params, batch, row, t, chosen):
     state = np.asarray(batch.state[row, t], np.float64)
     if config.state_clock:
         state = np.append(state, float(batch.elapsed[row, t]) / SPEC.max_steps)
+    if config.algorithm == "qplex":
+        best = [q[mask].max() for q, mask in zip(values, np.asarray(batch.action_mask[row, t]), strict=True)]
+        return [numpy_qplex(params["mixer"], chosen, best, actions, SPEC.num_actions, state)[0]]
     return [numpy_q_tot(params["mixer"], chosen, state)]
 
 
@@ -77,17 +83,7 @@ def numpy_predictions(config, params, batch):
         [
             [
                 _mixed(
-                    config,
-                    params,
-                    batch,
-                    row,
-                    t,
-                    [
-                        q[a]
-                        for q, a in zip(
-                            _agent_values(config, params, batch, row, t), batch.actions[row, t], strict=True
-                        )
-                    ],
+                    config, params, batch, row, t, _agent_values(config, params, batch, row, t), batch.actions[row, t]
                 )
                 for t in range(config.learnt_steps.start, config.learnt_steps.stop)
             ]
@@ -131,8 +127,7 @@ def _bootstrap(config, chooser, valuer, mixer, batch, row, t):
     actions = [max(np.flatnonzero(mask), key=q.__getitem__) for q, mask in zip(preferences, allowed, strict=True)]
     if config.target == "td_lambda":
         actions = np.asarray(batch.actions[row, t])
-    chosen = [q[a] for q, a in zip(values, actions, strict=True)]
-    return _mixed(config, mixer, batch, row, t, chosen)
+    return _mixed(config, mixer, batch, row, t, values, actions)
 
 
 @pytest.mark.parametrize(
@@ -150,6 +145,8 @@ def _bootstrap(config, chooser, valuer, mixer, batch, row, t):
         {"target": "td_lambda", "sequence_length": 1},
         {"algorithm": "vdn"},
         {"algorithm": "vdn", "target": "q_lambda", "sequence_length": 3},
+        {"algorithm": "qplex"},
+        {"algorithm": "qplex", "target": "td_lambda", "sequence_length": 3},
         {"algorithm": "iql"},
         {"algorithm": "iql", "target": "q_lambda", "sequence_length": 3, "double_q": False},
         {"algorithm": "madqn", "n_step": 2},

@@ -62,3 +62,10 @@ def test_weighted_qmix_finds_the_best_joint_action_of_that_game(algorithm):
     values = _learnt(NonMonotonic(), algorithm=algorithm, alpha=0.1, vector_steps=2400)
     assert _best(values) == (0, 0)
     assert values[0, 0] == pytest.approx(8, abs=1.5)
+
+
+def test_qplex_finds_the_best_joint_action_of_that_game_and_knows_every_payoff():
+    """Its class is complete: it can represent whatever the agents' own best actions can reach."""
+    values = _learnt(NonMonotonic(), algorithm="qplex", hypernet_size=16)
+    np.testing.assert_allclose(values, NonMonotonic().payoffs, atol=0.1)
+    assert _best(values) == (0, 0)
