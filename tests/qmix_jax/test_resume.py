@@ -10,11 +10,10 @@ import sys
 import time
 from pathlib import Path
 
-import jax
-import numpy as np
 import pytest
+from resumed import EXACT, assert_same_run, saved_state, wait_until
 
-from qmix_jax.checkpoint import checkpoints, load_params
+from qmix_jax.checkpoint import checkpoints
 from qmix_jax.environments import make_environment
 from qmix_jax.integrity import SUMS
 from qmix_jax.resume import find_resume_point, resumed_config, saved_template
@@ -27,7 +26,6 @@ FLAGS = (
     "--num_envs 8 --total_episodes 64 --max_steps_per_ep 20 --min_buffer_size 100 --batch_size 8 --hidden_sizes 16 "
     "--mixing_size 8 --hypernet_size 8 --eval_interval 80 --eval_episodes 4 --save_interval 8 --buffer_capacity 4000"
 ).split()
-EXACT = ("training_log.csv", "evaluation_log.csv", "diagnostics_log.csv")
 KILLS = 20
 
 
@@ -57,30 +55,6 @@ def whole(folder):
     """A run that nothing interrupted."""
     train(folder, *FLAGS, "--results_dir", "whole")
     return folder / "whole" / "run_1"
-
-
-def saved_state(run):
-    newest = checkpoints(run / "models")[0]
-    with np.load(newest / "resume.npz", allow_pickle=False) as file:
-        return newest.name, dict(file)
-
-
-def assert_same_run(run, whole):
-    """Everything that a run leaves but clock times and pictures, bit by bit."""
-    for name in EXACT:
-        assert (run / name).read_bytes() == (whole / name).read_bytes()
-    (name, state), (expected_name, expected) = saved_state(run), saved_state(whole)
-    assert name == expected_name
-    assert state.keys() == expected.keys()
-    for key, array in expected.items():
-        assert array.dtype == state[key].dtype
-        assert array.tobytes() == state[key].tobytes(), key
-    models = {path.name for path in (whole / "models").iterdir()}
-    assert models == {path.name for path in (run / "models").iterdir() if not path.name.endswith(".damaged")}
-    for name in ("final_model", "best_model"):  # orbax's own files hold clock times
-        jax.tree.map(np.testing.assert_array_equal, load_params(run, name), load_params(whole, name))
-    rows = (run / "timing.csv").read_text().count("\n")
-    assert rows == (whole / "timing.csv").read_text().count("\n")
 
 
 def test_a_whole_run_keeps_the_newest_states_and_all_parameters(whole):
@@ -114,12 +88,6 @@ def test_kills_at_any_moment_change_nothing(folder, whole):
     assert process.returncode == 0, err
     assert "cannot be used" not in out
     assert_same_run(run, whole)
-
-
-def wait_until(process, condition):
-    deadline = time.monotonic() + 120
-    while process.poll() is None and not condition() and time.monotonic() < deadline:
-        time.sleep(0.001)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

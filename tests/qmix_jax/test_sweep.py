@@ -1,0 +1,137 @@
+"""Whole sweeps: a normal run directory for each member, and the same bits however often it was killed."""
+
+import csv
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from resumed import assert_same_run, wait_until
+
+from qmix_jax.checkpoint import checkpoints, load_params
+from qmix_jax.hparams import read_config
+
+ROOT = Path(__file__).parents[2]
+FLAGS = (
+    "--num_seeds 2 --grid lr=1e-3,5e-4 --num_envs 8 --total_steps 960 --max_steps_per_ep 20 --min_buffer_size 100 "
+    "--batch_size 8 --hidden_sizes 16 --mixing_size 8 --hypernet_size 8 --eval_interval 80 --eval_episodes 4 "
+    "--save_interval 8 --buffer_capacity 2000 --num_seeds 2"
+).split()
+MEMBERS = [f"point_{point}/seed_{seed}" for point in range(2) for seed in range(2)]
+KILLS = 3
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("sweep")
+
+
+def start(folder, *arguments):
+    environ = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(folder / "cache"), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-W", "error", "-m", "qmix_jax.sweep", *arguments]
+    return subprocess.Popen(command, cwd=folder, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def sweep(folder, *arguments, status=0):
+    """Return stdout and stderr of a sweep that ends with `status`."""
+    process = start(folder, *arguments)
+    out, err = process.communicate()
+    assert process.returncode == status, err
+    return out, err
+
+
+@pytest.fixture(scope="module")
+def whole(folder):
+    """A sweep that nothing interrupted, and what it printed."""
+    out, err = sweep(folder, *FLAGS, "--results_dir", "whole")
+    assert err == ""
+    return folder / "whole" / "sweep_1", out
+
+
+def test_it_says_what_it_will_do_and_where(whole):
+    path, out = whole
+    first, memory, last = out.splitlines()
+    assert first.startswith("4 runs, 3840 environment steps together, in 1 group of 4 on ")
+    assert memory.startswith("memory: ")
+    assert last == f"sweep directory: whole/{path.name}"
+
+
+def test_every_member_is_a_run_by_itself(whole):
+    path, _ = whole
+    configs = [read_config(path / member / "configs" / "hparams.json") for member in MEMBERS]
+    assert [(config.lr, config.seed) for config in configs] == [(1e-3, 0), (1e-3, 1), (5e-4, 0), (5e-4, 1)]
+    for member in MEMBERS:
+        names = {file.name for file in (path / member).iterdir()}
+        assert names >= {"training_plots.png", "diagnostics_plots.png", "training_log.csv", "timing.csv"}
+        assert load_params(path / member)["agents"]
+        assert not (path / member / "lock").exists()
+
+
+def test_the_findings(whole):
+    path, _ = whole
+    with (path / "evaluations.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["settings"], row["seed"]) for row in rows} == {
+        (f"lr={lr}", seed) for lr in ("0.001", "0.0005") for seed in "01"
+    }
+    with (path / "summary.csv").open() as file:
+        summaries = list(csv.DictReader(file))
+    scores = [float(row["optimality"]) for row in summaries]
+    assert scores == sorted(scores, reverse=True)
+    assert "| lr=0.001 | 2 |" in (path / "sweep.md").read_text()
+    assert (path / "curves.png").stat().st_size > 10_000
+    assert (path / "settings.png").stat().st_size > 10_000
+
+
+def test_kills_at_any_moment_change_nothing(folder, whole):
+    generator = random.Random(0)
+    path = folder / "killed" / "sweep_1"
+    process = start(folder, *FLAGS, "--results_dir", "killed")
+    wait_until(process, (path / "configs" / "sweep.json").exists)  # from here on it can be resumed
+    for number in range(KILLS):
+        if number % 2:
+            time.sleep(generator.uniform(0.0, 8.0))
+        else:  # some members have written a checkpoint, and others have not
+            known = set(path.glob("point_*/seed_*/models/*.writing*"))
+            wait_until(process, lambda known=known: set(path.glob("point_*/seed_*/models/*.writing*")) - known)
+        process.kill()
+        process.communicate()
+        process = start(folder, "--resume", str(path))
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    for member in MEMBERS:
+        assert_same_run(path / member, whole[0] / member)
+    assert (path / "sweep.md").read_text().splitlines()[6:8] == (whole[0] / "sweep.md").read_text().splitlines()[6:8]
+
+
+def test_members_go_on_from_the_newest_step_that_all_have(folder, whole):
+    path = Path(shutil.copytree(whole[0], folder / "uneven" / "sweep_1"))
+    for member in MEMBERS:
+        for name in ("final_model", "training_plots.png", "diagnostics_plots.png"):
+            target = path / member / ("models" if name == "final_model" else "") / name
+            shutil.rmtree(target) if target.is_dir() else target.unlink()
+    shutil.rmtree(checkpoints(path / MEMBERS[1] / "models")[0])
+    sweep(folder, "--resume", str(path))
+    for member in MEMBERS:
+        assert_same_run(path / member, whole[0] / member)
+
+
+def test_a_member_whose_updates_are_not_finite_stands_still_and_the_others_go_on(folder):
+    flags = ["--grid", "reward_scale=1e30,1", "--max_bad_updates", "5", *FLAGS[4:]]
+    out, err = sweep(folder, *flags, "--num_seeds", "1", "--results_dir", "bad", status=3)
+    assert err.splitlines()[-1].endswith("error: 1 of 2 runs diverged: point_0/seed_0")
+    path = folder / "bad" / "sweep_1"
+    assert list((path / "point_0/seed_0/models").glob("diverged_ep*"))
+    assert not (path / "point_0/seed_0/models/final_model").exists()
+    assert (path / "point_1/seed_0/models/final_model").exists()
+    assert "1 (1 diverged)" in (path / "sweep.md").read_text()
+
+
+def test_too_little_memory_is_refused_before_anything_is_written(folder):
+    _, err = sweep(folder, *FLAGS, "--memory_limit", "1e-6", "--results_dir", "small", status=2)
+    assert "--memory_limit 1e-06: must be at least" in err
+    assert not (folder / "small").exists()
