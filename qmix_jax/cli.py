@@ -40,16 +40,16 @@ def _train(arguments: dict[str, Any]) -> None:
 
 
 def _run(arguments: dict[str, Any], stop: StopRequest) -> None:
-    directory = arguments.pop("run_directory", None)
+    directory = arguments.pop("run_directory").strip() if "run_directory" in arguments else None
     config = make_config(arguments)
     if directory is None:
         check_results_dir(config.results_dir)
     else:
-        check_run_directory(directory.strip())
+        check_run_directory(directory)
     _prepare_jax(config)
     from qmix_jax.runner import run
 
-    run(config, lambda: stop.signal_number, directory and directory.strip())
+    run(config, lambda: stop.signal_number, directory)
 
 
 def _resume(arguments: dict[str, Any], stop: StopRequest) -> None:
