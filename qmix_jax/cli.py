@@ -40,7 +40,7 @@ def _train(arguments: dict[str, Any]) -> None:
 
 
 def _run(arguments: dict[str, Any], stop: StopRequest) -> None:
-    directory = arguments.pop("run_directory", None)
+    directory = arguments.pop("run_directory").strip() if "run_directory" in arguments else None
     config = make_config(arguments)
     if directory is None:
         check_results_dir(config.results_dir)
@@ -49,7 +49,7 @@ def _run(arguments: dict[str, Any], stop: StopRequest) -> None:
     _prepare_jax(config)
     from qmix_jax.runner import run
 
-    run(config, lambda: stop.signal_number, directory and directory)
+    run(config, lambda: stop.signal_number, directory)
 
 
 def _resume(arguments: dict[str, Any], stop: StopRequest) -> None:

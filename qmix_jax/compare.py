@@ -55,8 +55,9 @@ def _start(arguments: dict[str, Any]) -> None:
     try:
         write_comparison(path, comparison)
         run_comparison(path, comparison)
-    except ConfigError:  # the first run was refused for something that only it could know, such as too little memory
-        shutil.rmtree(path)
+    except ConfigError:  # a run was refused for something that only it could know, such as too little memory
+        if not any(member.directory.hparams.exists() for member in comparison.members(path)):
+            shutil.rmtree(path)
         raise
 
 

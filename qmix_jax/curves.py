@@ -1,6 +1,6 @@
 """curves.png: learning curves of several groups of seeds, against environment steps and against wall time."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +20,26 @@ _MOST_POINTS = 200  # of a curve
 _LABELS = {"optimality": "share of the best possible return", "mean_return": "discounted team return"}
 
 
-def make_bands(records: Sequence[RunRecord], score: str, x: str) -> dict[str, Band]:
+def training_steps(record: RunRecord) -> np.ndarray:
+    """Environment steps of a run's evaluations."""
+    return record.evaluations["env_steps"]
+
+
+def training_seconds(record: RunRecord) -> np.ndarray:
+    """Wall time of a run's evaluations since its first chunk: how long programs compile is a matter of caches."""
+    return record.evaluations["seconds"] - record.started
+
+
+def make_bands(
+    records: Sequence[RunRecord], score: str, positions: Callable[[RunRecord], np.ndarray]
+) -> dict[str, Band]:
     """Interquartile mean of each group's scores with its bootstrap intervals.
 
     Args:
         records: runs of all groups.
         score: column of the score.
-        x: 'env_steps' or 'seconds': what the curves are drawn against. A run's last policy stands after its end, and
-            each curve goes on to the end of its group's longest run.
+        positions: where a run's evaluations lie on the axis. A run's last policy stands after its end, and each curve
+            goes on to the end of its group's longest run.
 
     Returns:
         The bands by group, in the order of the records.
@@ -37,8 +49,8 @@ def make_bands(records: Sequence[RunRecord], score: str, x: str) -> dict[str, Ba
         groups.setdefault(record.group, []).append(record)
     bands = {}
     for name, members in groups.items():
-        points = common_points([run.evaluations[x] for run in members], _MOST_POINTS)
-        values = [step_values(run.evaluations[x], run.evaluations[score], points) for run in members]
+        points = common_points([positions(run) for run in members], _MOST_POINTS)
+        values = [step_values(positions(run), run.evaluations[score], points) for run in members]
         bands[name] = make_band(points, np.array(values))
     return bands
 
@@ -57,9 +69,9 @@ def plot_curves(path: Path, title: str, records: Sequence[RunRecord], score: str
     figure.suptitle(f"{title}\ninterquartile mean over seeds, 95% bootstrap intervals", fontsize=13)
     left, right = figure.subplots(1, 2, sharey=True)
     decorate(left, "Against environment steps", "environment steps", _LABELS[score])
-    decorate(right, "Against wall time", "seconds, compilation included", "")
-    for axes, x in ((left, "env_steps"), (right, "seconds")):
-        _plot_bands(axes, make_bands(records, score, x))
+    decorate(right, "Against wall time", "seconds of training, after the first chunk", "")
+    for axes, positions in ((left, training_steps), (right, training_seconds)):
+        _plot_bands(axes, make_bands(records, score, positions))
     if score == "optimality":
         left.yaxis.set_major_formatter(PercentFormatter(1.0))
     handles, labels = left.get_legend_handles_labels()

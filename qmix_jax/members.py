@@ -12,6 +12,7 @@ from typing import IO, Any, NamedTuple, Self
 
 from qmix_jax.signals import StopSignal
 
+_PROGRAM = ("-P", "-m", "qmix_jax.cli")  # not from the working directory, but from where this process has it
 _WAIT = 0.2  # seconds between looks
 _LONGEST_ERROR = 10_000  # bytes of stderr's end that are read
 
@@ -102,7 +103,7 @@ class Members:
         slot = min(set(range(len(self._shares))) - {running.slot for running in self._running})
         errors = tempfile.TemporaryFile()  # a pipe that nobody reads would fill and stop its writer
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "qmix_jax.cli", *job.words],
+            [sys.executable, *_PROGRAM, *job.words],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=errors,

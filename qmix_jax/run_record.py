@@ -21,6 +21,7 @@ class RunRecord(NamedTuple):
     group: str  # what it shares with other seeds, such as the algorithm's name
     seed: int
     evaluations: Mapping[str, np.ndarray]  # columns of evaluation_log.csv and 'seconds', float64[M]
+    started: float  # seconds by the end of its first chunk, nearly all of them compilation
     steps_per_second: float  # median over its chunks after the first, NaN without any
     diverged: bool
 
@@ -52,9 +53,10 @@ def read_record(group: str, seed: int, directory: RunDirectory) -> RunRecord:
     evaluations, timing = read_log(directory.evaluation_log), read_log(directory.timing)
     at = np.searchsorted(timing["env_steps"], evaluations["env_steps"])  # evaluations are made at ends of chunks
     seconds = np.append(timing["seconds"], np.nan)[at]
+    started = float(timing["seconds"][0]) if len(timing["seconds"]) else 0.0
     rates = np.diff(timing["env_steps"]) / np.diff(timing["seconds"])  # compilation falls into the first chunk
     speed = float(np.median(rates)) if len(rates) else float("nan")
-    return RunRecord(group, seed, {**evaluations, "seconds": seconds}, speed, has_diverged(directory))
+    return RunRecord(group, seed, {**evaluations, "seconds": seconds}, started, speed, has_diverged(directory))
 
 
 def score_name(records: Sequence[RunRecord]) -> str:

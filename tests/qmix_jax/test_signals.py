@@ -83,14 +83,15 @@ def test_the_second_signal_may_be_another(start):
 @pytest.mark.parametrize(("seconds_between", "statuses"), [(0.05, []), (0.2, [143])])
 def test_signals_that_come_together_are_one_request(monkeypatch, seconds_between, statuses):
     """GNU timeout sends its signal twice."""
-    clock, left = iter([100.0, 100.0 + seconds_between]), []
+    clock, left, acts = iter([100.0, 100.0 + seconds_between]), [], []
     monkeypatch.setattr(signals, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     monkeypatch.setattr(os, "_exit", left.append)
-    with StopRequest() as stop:
+    with StopRequest(last_act=lambda: acts.append("last act")) as stop:
         signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGTERM)
     assert stop.signal_number == signal.SIGTERM
     assert left == statuses
+    assert acts == ["last act"] * len(statuses)
 
 
 @pytest.mark.parametrize("lost", ["sys.stderr.close()", "sys.stderr = None"])

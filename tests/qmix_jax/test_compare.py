@@ -1,0 +1,351 @@
+"""`python -m qmix_jax.compare`: what it accepts, how its runs end, and one small comparison for real."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from saved_run import listing
+from test_summary import save_run
+
+from qmix_jax import compare, comparison_run
+from qmix_jax.comparison import Comparison, ComparisonSettings, read_comparison, read_flags, write_comparison
+from qmix_jax.config import Config, ConfigError
+from qmix_jax.environments import make_environment
+from qmix_jax.flags import FlagParser, flag_words, make_config
+from qmix_jax.hparams import describe_run, write_hparams
+from qmix_jax.members import Outcome
+from qmix_jax.progress import GroupProgress
+from qmix_jax.run_directory import RunDirectory
+
+ROOT = Path(__file__).parents[2]
+TINY = (
+    "--num_envs 4 --total_steps 80 --max_steps_per_ep 10 --min_buffer_size 16 --batch_size 4 --hidden_sizes 4 "
+    "--eval_interval 40 --eval_episodes 1 --buffer_capacity 100"
+).split()
+
+FLAGS = [
+    ("--algorithms qmix dqn", "--algorithms dqn: must be one of qmix, vdn, iql, madqn"),
+    ("--algorithms vdn qmix vdn", "--algorithms vdn qmix vdn: must name vdn only once"),
+    ("--algorithms", "--algorithms: expected at least one argument"),
+    ("--num_seeds 0", "--num_seeds 0: must be a whole number, at least 1"),
+    ("--num_seeds many", "--num_seeds many: must be a whole number"),
+    ("--workers 0", "--workers 0: must be a whole number, at least 1"),
+    ("--workers 100000", "--workers 100000: must be at most "),
+    ("--algorithm qmix", "--algorithm qmix: cannot be given here, see --algorithms"),
+    ("--seed 3", "--seed 3: cannot be given here, see --num_seeds"),
+    ("--lr 0", "--lr 0: must be a number, above 0"),
+    ("--batch_size 200000", "--batch_size 200000: must be at most 99968"),
+    ("--preset fast", "--preset fast: must be one of default"),
+    ("--total_steps 9 --total_episodes 9", "--total_steps 9 and --total_episodes 9: give only one of them"),
+    ("--run_directory x", "--run_directory: unknown flag"),
+    ("--num_sed 2", "--num_sed: unknown flag; did you mean --num_seeds?"),
+    ("--results_dir taken", "--results_dir taken: must be a folder"),
+    ("--resume nothing", "--resume nothing: must be the folder of a comparison, with configs/compare.json"),
+    ("--resume nothing --lr 0.1", "--lr 0.1: cannot be given with --resume"),
+    ("--resume nothing --algorithms qmix vdn", "--algorithms qmix vdn: cannot be given with --resume"),
+]
+EDITS = [
+    ({"format": 2}, "format must be 1"),
+    ({"algorithms": "qmix"}, "--algorithms qmix: must be a tuple"),
+    ({"algorithms": ["dqn"]}, "--algorithms dqn: must be one of"),
+    ({"num_seeds": True}, "--num_seeds True: must be a whole number"),
+    ({"workers": ...}, "must hold algorithms, num_seeds, workers and flags"),
+    ({"more": 1}, "must hold algorithms, num_seeds, workers and flags"),
+    ({"flags": ...}, "flags must be texts by name"),
+    ({"flags": {"nothing": "1"}}, "--nothing: is no flag with its text"),
+    ({"flags": {"seed": "1"}}, "--seed: is no flag with its text"),
+    ({"flags": {"lr": 0.1}}, "--lr: is no flag with its text"),
+    ({"flags": {"hidden_sizes": "4"}}, "--hidden_sizes: is no flag with its text"),
+    ({"flags": {"lr": "0"}}, "--lr 0: must be a number"),
+]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").write_text("")
+    return tmp_path
+
+
+@pytest.fixture
+def refusal(folder, capsys):
+    def refuse(*arguments):
+        before = listing(folder)
+        assert compare.main(arguments) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.count("\n") == 1
+        assert listing(folder) == before
+        return err.partition("python -m qmix_jax.compare: error: ")[2]
+
+    return refuse
+
+
+@pytest.mark.parametrize(("line", "expected"), FLAGS, ids=[line for line, _ in FLAGS])
+def test_bad_flags_are_refused_before_anything_is_written(refusal, line, expected):
+    assert expected in refusal(*line.split())
+
+
+@pytest.mark.parametrize(("changes", "expected"), EDITS, ids=[str(changes) for changes, _ in EDITS])
+def test_edited_settings_are_refused(folder, refusal, changes, expected):
+    write_comparison(folder, Comparison(ComparisonSettings(), {}))
+    path = folder / "configs" / "compare.json"
+    content = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({name: value for name, value in content.items() if value is not ...}))
+    message = refusal("--resume", ".")
+    assert message.startswith("--resume .: ")
+    assert expected in message
+
+
+def test_a_link_is_not_followed(folder, refusal):
+    write_comparison(folder, Comparison(ComparisonSettings(), {}))
+    (folder / "qmix").symlink_to("/")
+    assert "'qmix' is no plain file or folder" in refusal("--resume", ".")
+
+
+def test_settings_come_back(tmp_path):
+    given = read_flags({"algorithms": ["vdn", "iql"], "num_seeds": " 2", "preset": "random", "hidden_sizes": [" 8"]})
+    write_comparison(tmp_path, given)
+    assert read_comparison(tmp_path) == given
+    assert given.settings == ComparisonSettings(("vdn", "iql"), 2, 1)
+
+
+def test_every_run_has_its_folder_and_its_words():
+    comparison = read_flags({"algorithms": ["vdn", "iql"], "num_seeds": "2", "results_dir": "-x", "lr": " 1e-4"})
+    members = comparison.members(Path("-x/compare_1"))
+    assert [member.name for member in members] == ["vdn/seed_0", "iql/seed_0", "vdn/seed_1", "iql/seed_1"]
+    parser = FlagParser("", [])
+    parser.add_flag("run_directory", "", "")
+    parser.add_settings(Config)
+    for member in members:
+        read = parser.parse_flags(comparison.train_words(member))
+        assert read.pop("run_directory") == f"-x/compare_1/{member.name}"
+        assert not read.pop("help")
+        assert make_config(read) == member.config
+        assert (member.config.lr, member.config.results_dir) == (1e-4, "-x")
+
+
+def test_words_are_read_as_the_texts_they_were():
+    texts = {"results_dir": "--a b", "lr": "1e-3", "hidden_sizes": ["8", "4"]}
+    assert flag_words(texts) == ["--results_dir=--a b", "--lr", "1e-3", "--hidden_sizes", "8", "4"]
+
+
+def test_help_is_short_and_points_to_train(capsys):
+    assert compare.main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert "--num_seeds N" in out
+    assert "python train.py --help" in out
+    assert "--batch_size" not in out
+
+
+def test_refusing_a_flag_does_not_wait_for_jax():
+    code = "import qmix_jax.compare, sys; sys.exit('jax' in sys.modules or 'numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+class Processes:
+    """Stands for Members: what becomes of each run is told beforehand, 0 where nothing is."""
+
+    def __init__(self, statuses):
+        self.statuses = statuses
+        self.trained = []
+        self.asked = None
+
+    def __call__(self, workers):
+        return self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        return None
+
+    def kill(self):
+        return None
+
+    def ask_to_stop(self, number):
+        self.asked = number
+
+    def train(self, jobs, stop_signal, meanwhile):
+        for job in jobs:
+            if self.asked:
+                return
+            status = self.statuses.get(job.name, 0)
+            self.trained.append((job.name, job.words[0].partition("=")[0]))
+            save(Path("results/compare_1") / job.name, job.name, status)
+            meanwhile()
+            yield Outcome(job, status, f"cli.py: error: reason {status}" if status > 0 else "")
+
+
+def save(path, name, status):
+    """Leave what a run leaves that ended so."""
+    if status == 2:
+        return
+    model = {0: "final_model", 3: "diverged_ep5"}.get(status, "checkpoint_ep0")
+    if path.exists():
+        shutil.rmtree(path)
+    run = save_run(path, [0.1, 0.9], model)
+    algorithm, _, seed = name.partition("/seed_")
+    config = Config(algorithm=algorithm, seed=int(seed))
+    write_hparams(run.hparams, describe_run(config, make_environment(config).spec))
+
+
+@pytest.fixture
+def outcome(folder, monkeypatch, capsys):
+    """Compare vdn and iql over two seeds, runs ending as told. Returns status, stdout, stderr and what was trained."""
+    monkeypatch.setattr("qmix_jax.findings.count_parameters", lambda config: 7)
+
+    def run(statuses, *arguments):
+        processes = Processes(statuses)
+        monkeypatch.setattr(comparison_run, "Members", processes)
+        status = compare.main(arguments or "--algorithms vdn iql --num_seeds 2".split())
+        return status, *capsys.readouterr(), processes.trained
+
+    return run
+
+
+NAMES = ["vdn/seed_0", "iql/seed_0", "vdn/seed_1", "iql/seed_1"]
+RESUME = ("--resume", "results/compare_1")
+
+
+def test_all_runs_end_well(outcome, folder):
+    status, out, err, trained = outcome({})
+    assert (status, err) == (0, "")
+    assert trained == [(name, "--algorithm") for name in NAMES]
+    lines = out.splitlines()
+    assert lines[0] == "vdn/seed_0: optimality 0.900, return 1.800, solved 90%, 18 s"
+    assert lines[-1] == "comparison directory: results/compare_1"
+    found = {path.name for path in (folder / "results" / "compare_1").iterdir()}
+    assert found == {"configs", "vdn", "iql", "evaluations.csv", "summary.csv", "comparison.md", "curves.png"}
+    page = (folder / "results" / "compare_1" / "comparison.md").read_text()
+    assert "`python -m qmix_jax.compare --algorithms vdn iql --num_seeds 2` on GridWorld25v0 (fixed)" in page
+    assert "| vdn | 2 | 1.800 [1.800, 1.800] | 0.900 [0.900, 0.900] |" in page
+    assert "| value decomposition | final score, minus that of iql | 0.000 [0.000, 0.000] | - |" in page
+
+
+def test_a_diverged_run_is_marked_and_the_others_go_on(outcome, folder):
+    status, out, err, trained = outcome({"iql/seed_0": 3})
+    assert status == 3
+    assert err.endswith(": error: 1 of 4 runs diverged: iql/seed_0\n")
+    assert len(trained) == 4
+    assert "iql/seed_0: diverged, reason 3, optimality 0.900" in out
+    assert "| iql | 2 (1 diverged) |" in (folder / "results" / "compare_1" / "comparison.md").read_text()
+    status, _, _, trained = outcome({}, *RESUME)
+    assert (status, trained) == (3, [])
+
+
+def test_failed_runs_are_left_out_and_resumed(outcome, folder):
+    status, out, err, trained = outcome({"iql/seed_0": -9, "vdn/seed_1": 1})
+    assert status == 1
+    assert len(trained) == 4
+    assert "iql/seed_0: failed, ended by SIGKILL" in out
+    assert "2 of 4 runs failed: iql/seed_0 ended by SIGKILL; vdn/seed_1 reason 1; to go on: --resume" in err
+    page = folder / "results" / "compare_1" / "comparison.md"
+    assert "**2 runs are missing**" in page.read_text()
+    shutil.rmtree(folder / "results" / "compare_1" / "vdn" / "seed_0")
+    status, _, err, trained = outcome({}, *RESUME)
+    assert (status, err) == (0, "")
+    assert trained == [("vdn/seed_0", "--algorithm"), ("iql/seed_0", "--resume"), ("vdn/seed_1", "--resume")]
+    assert "missing" not in page.read_text()
+
+
+def test_what_the_first_run_refuses_leaves_nothing(outcome, folder):
+    status, out, err, trained = outcome({"vdn/seed_0": 2})
+    assert (status, out, len(trained)) == (2, "", 1)
+    assert err.endswith(": error: vdn/seed_0: reason 2\n")
+    assert list((folder / "results").iterdir()) == []
+
+
+def test_what_a_later_run_refuses_leaves_those_before(outcome, folder):
+    status, _, err, trained = outcome({"iql/seed_0": 2})
+    assert (status, len(trained)) == (2, 2)
+    assert err.endswith(": error: iql/seed_0: reason 2\n")
+    assert (folder / "results" / "compare_1" / "vdn" / "seed_0" / "models" / "final_model").is_dir()
+
+
+def test_a_full_disk_ends_it(outcome, folder):
+    status, _, err, trained = outcome({"iql/seed_0": 4})
+    assert (status, len(trained)) == (4, 2)
+    assert err.endswith(": error: iql/seed_0: reason 4\n")
+    assert outcome({}, *RESUME)[0] == 0
+
+
+def test_ctrl_c_says_how_to_go_on(outcome, monkeypatch):
+    def interrupted(processes, jobs, stop_signal, meanwhile):
+        signal.raise_signal(signal.SIGINT)
+        while stop_signal() is None:  # a thread reads which signal came
+            time.sleep(0.01)
+        return iter([Outcome(jobs[0], 130, "stopped at 8 of 80 environment steps")])
+
+    monkeypatch.setattr(Processes, "train", interrupted)
+    status, _, err, _ = outcome({})
+    assert status == 130
+    assert err.endswith("stopped at 0 of 4 runs; to go on: python -m qmix_jax.compare --resume results/compare_1\n")
+
+
+def test_runs_of_other_settings_are_refused(outcome, folder):
+    outcome({})
+    hparams = folder / "results" / "compare_1" / "iql" / "seed_1" / "configs" / "hparams.json"
+    hparams.write_text(json.dumps(json.loads(hparams.read_text()) | {"lr": 0.5, "save_interval": 7}))
+    status, _, err, trained = outcome({}, *RESUME)
+    assert (status, trained) == (2, [])
+    assert "--resume results/compare_1: iql/seed_1 was trained with --lr 0.5; must be 0.001" in err
+
+
+def test_steps_are_read_from_a_file_that_grows(tmp_path):
+    run = RunDirectory(tmp_path)
+    assert comparison_run._steps_made(run) == 0
+    for text, steps in (("", 0), ("env_steps,seconds\n", 0), ("env_steps,seconds\n80,1.5\n160,2.5\n24", 160)):
+        run.timing.write_text(text)
+        assert comparison_run._steps_made(run) == steps
+
+
+def test_the_bar_counts_runs_and_lines_stay(capsys):
+    with GroupProgress(1_000, 4, visible=True) as progress:
+        progress.update(500, 1)
+        progress.say("vdn/seed_0: done")
+    out, err = capsys.readouterr()
+    assert out == "vdn/seed_0: done\n"
+    assert "50%" in err
+    assert "500/1.00k steps" in err
+    assert "1 of 4 runs" in err
+
+
+def test_a_small_comparison_for_real(folder, monkeypatch, capsys):
+    """Two algorithms; then one run is deleted, and only that one is trained again."""
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(folder / "cache"))
+    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
+    monkeypatch.setenv("PYTHONWARNINGS", "error")
+    assert compare.main(["--algorithms", "vdn", "iql", "--num_seeds", "1", *TINY]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in out] == ["vdn/seed_0", "iql/seed_0", "comparison directory"]
+    path = folder / "results" / "compare_1"
+    merged = (path / "evaluations.csv").read_text().splitlines()
+    assert [line.split(",")[:3] for line in merged[1:]] == [
+        [algorithm, "0", steps] for algorithm in ("vdn", "iql") for steps in ("40", "80")
+    ]
+    for algorithm in ("vdn", "iql"):
+        assert (path / algorithm / "seed_0" / "models" / "final_model").is_dir()
+        assert (path / algorithm / "seed_0" / "training_plots.png").is_file()
+    kept = listing(path / "iql")
+    log = path / "vdn" / "seed_0" / "evaluation_log.csv"
+    evaluated = log.read_bytes()
+    shutil.rmtree(path / "vdn")
+    assert compare.main(RESUME) == 0
+    assert [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()] == [
+        "vdn/seed_0",
+        "comparison directory",
+    ]
+    assert listing(path / "iql") == kept
+    assert log.read_bytes() == evaluated
+
+
+def test_two_comparisons_of_one_folder_are_refused(outcome):
+    outcome({})
+    with comparison_run.RunLock(Path("results/compare_1")), pytest.raises(ConfigError, match="must not be in use"):
+        comparison_run.run_comparison(Path("results/compare_1"), read_comparison(Path("results/compare_1")))

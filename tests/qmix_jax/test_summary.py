@@ -1,0 +1,193 @@
+"""Figures, tables, merged CSV and curves of runs that were never trained: their logs are written here."""
+
+import csv
+import struct
+
+import numpy as np
+import pytest
+
+from qmix_jax.curves import make_bands, plot_curves, training_seconds, training_steps
+from qmix_jax.run_directory import make_run_directory
+from qmix_jax.run_record import has_diverged, has_finished, read_record, score_name, write_evaluations
+from qmix_jax.stats import Estimate
+from qmix_jax.summary import Summary, summarise, write_summary
+from qmix_jax.tables import figures_table, questions_table
+
+NAN = float("nan")
+EVALUATIONS = "env_steps,episode,mean_return,optimality,solved,mean_length,foods_collected\n"
+TIMING = "env_steps,updates,episodes,seconds\n"
+
+
+def save_run(path, optimality, model="final_model", seconds_per_chunk=2.0):
+    """Write a run of chunks of 100 steps, evaluated at the end of every second one."""
+    run = make_run_directory(path, "--run_directory")
+    rows = [f"{200 * i},{i},{2 * x},{x},{max(x, 0)},{50 - i},{4 * x}\n" for i, x in enumerate(optimality, start=1)]
+    run.evaluation_log.write_text(EVALUATIONS + "".join(rows).replace("nan", ""))
+    chunks = range(1, 2 * len(optimality) + 1)
+    run.timing.write_text(TIMING + "".join(f"{100 * i},{i},{i},{10 + seconds_per_chunk * i}\n" for i in chunks))
+    (run.models / model).mkdir()
+    return run
+
+
+@pytest.fixture
+def records(tmp_path):
+    """Two seeds of 'a', and three of 'b', one of which diverged after its second evaluation."""
+    runs = {
+        ("a", 0): save_run(tmp_path / "a0", [0.0, 0.5, 1.0]),
+        ("a", 1): save_run(tmp_path / "a1", [0.0, 1.0, 0.9]),
+        ("b", 0): save_run(tmp_path / "b0", [0.1, 0.2, 0.2], seconds_per_chunk=4.0),
+        ("b", 1): save_run(tmp_path / "b1", [0.1, 0.5], model="diverged_ep7"),
+        ("b", 2): save_run(tmp_path / "b2", [0.1, 0.3, 0.2]),
+    }
+    return [read_record(*name, run) for name, run in runs.items()]
+
+
+def of(records, group):
+    return [record for record in records if record.group == group]
+
+
+def test_what_has_ended_and_how(tmp_path):
+    run = make_run_directory(tmp_path, "--run_directory")
+    assert not has_finished(run)
+    assert not has_diverged(run)
+    (run.models / "diverged_ep9").mkdir()
+    assert has_diverged(run)
+    (run.models / "final_model").mkdir()  # resumed with more patience
+    assert has_finished(run)
+    assert not has_diverged(run)
+
+
+def test_a_record_knows_when_evaluations_were_made_and_how_fast(records):
+    first = records[0]
+    np.testing.assert_array_equal(first.evaluations["env_steps"], [200, 400, 600])
+    np.testing.assert_array_equal(first.evaluations["seconds"], [14, 18, 22])
+    assert (first.started, first.steps_per_second, first.diverged) == (12.0, 50.0, False)
+    np.testing.assert_array_equal(training_seconds(first), [2, 6, 10])
+    assert records[2].steps_per_second == 25.0
+    assert records[3].diverged
+
+
+def test_a_run_that_had_to_end_before_its_first_evaluation(tmp_path):
+    empty = read_record("a", 0, save_run(tmp_path / "empty", [], model="diverged_ep0"))
+    assert np.isnan(empty.steps_per_second)
+    row = summarise([empty], "optimality", 10)
+    assert (row.runs, row.diverged, row.kept) == (1, 1, 0.0)
+    assert np.isnan([row.final_return.value, row.mean_score.value, row.steps_to_near_best.value]).all()
+
+
+def test_the_merged_table_has_a_row_for_each_evaluation(tmp_path, records):
+    write_evaluations(tmp_path / "merged.csv", "algorithm", records)
+    with (tmp_path / "merged.csv").open() as file:
+        rows = list(csv.reader(file))
+    names = ["env_steps", "seconds", "mean_return", "optimality", "solved", "mean_length"]
+    assert rows[0] == ["algorithm", "seed", *names, "foods_collected"]
+    assert rows[1] == ["a", "0", "200", "14", "0", "0", "0", "49", "0"]
+    assert rows[2] == ["a", "0", "400", "18", "1", "0.5", "0.5", "48", "2"]
+    assert [row[:3] for row in rows[10:12]] == [["b", "1", "200"], ["b", "1", "400"]]
+    assert len(rows) == 1 + 14
+
+
+def test_figures_of_two_seeds(records):
+    row = summarise(of(records, "a"), "optimality", 1234)
+    assert (row.group, row.runs, row.diverged, row.parameters) == ("a", 2, 0, 1234)
+    assert row.final_return == pytest.approx((1.9, 1.8, 2.0))  # 2.0 and 1.8
+    assert row.optimality == pytest.approx((0.95, 0.9, 1.0))
+    assert row.solved.value == pytest.approx(0.95)
+    assert row.mean_length == (47.0, 47.0, 47.0)
+    assert row.mean_score == pytest.approx(((0.5 + 1.9 / 3) / 2, 0.5, 1.9 / 3))
+    assert row.steps_to_near_best == (500.0, 400.0, 600.0)  # 600 and 400
+    assert row.score_range == pytest.approx(0.05)  # half of their distance
+    assert row.kept == 0.5  # 0.9 is 10 % below 1.0
+    assert row.steps_per_second == (50.0, 50.0, 50.0)
+    assert np.isnan(row.advantage.value)
+
+
+def test_a_diverged_run_counts_with_what_it_left(records):
+    row = summarise(of(records, "b"), "optimality", 10, reference=of(records, "a"))
+    assert (row.runs, row.diverged) == (3, 1)
+    assert row.optimality.value == pytest.approx(0.3)  # of 0.2, 0.5, 0.2
+    assert row.advantage.value == pytest.approx(0.3 - 0.95)
+    assert row.mean_score.value == pytest.approx((0.5 + 1.1 + 0.6) / 9)  # 0.5 stands for its third evaluation
+    assert row.kept == pytest.approx(1 / 3)  # b0; b2 lost a third, b1 diverged
+    assert np.isnan(summarise(of(records, "a"), "optimality", 10, reference=of(records, "a")).advantage.value)
+
+
+def test_negative_returns_have_a_best_too(tmp_path):
+    record = read_record("a", 0, save_run(tmp_path / "run", [-3.0, -1.06, -1.0, -1.04]))
+    row = summarise([record], "mean_return", 10)  # -6, -2.12, -2, -2.08
+    assert row.steps_to_near_best.value == 400.0
+    assert row.kept == 1.0
+
+
+def test_the_return_is_the_score_where_optimality_is_unknown(tmp_path, records):
+    blind = read_record("c", 0, save_run(tmp_path / "c0", [NAN, NAN]))
+    assert score_name(records) == "optimality"
+    assert score_name([*records, blind]) == "mean_return"
+    assert np.isnan(summarise([blind], "mean_return", 10).optimality.value)
+
+
+def test_summaries_as_csv(tmp_path, records):
+    write_summary(tmp_path / "s.csv", "algorithm", [summarise(of(records, group), "optimality", 10) for group in "ab"])
+    with (tmp_path / "s.csv").open() as file:
+        first, second = csv.DictReader(file)
+    assert (first["algorithm"], first["runs"], first["parameters"]) == ("a", "2", "10")
+    assert (first["optimality"], first["optimality_low"], first["optimality_high"]) == ("0.95", "0.9", "1")
+    assert (second["diverged"], second["kept"], second["advantage"]) == ("1", "0.3333333", "")
+
+
+def summary(**figures):
+    nothing = Estimate(NAN, NAN, NAN)
+    return Summary(**dict.fromkeys(Summary._fields, nothing) | figures)
+
+
+def test_tables_say_what_is_unknown():
+    row = summary(
+        group="vdn",
+        runs=5,
+        diverged=1,
+        final_return=Estimate(-0.0001, NAN, NAN),
+        optimality=Estimate(0.95, 0.9, NAN),
+        solved=Estimate(0.5, 0.25, 1.0),
+        steps_to_near_best=Estimate(12345.6, 1000.0, 20000.0),
+        score_range=NAN,
+        kept=0.8,
+        parameters=7629,
+    )
+    table = figures_table("algorithm", [row]).splitlines()
+    assert table[0].count("|") == table[1].count("|") == table[2].count("|") == 11
+    assert table[2] == (
+        "| vdn | 5 (1 diverged) | 0.000 | 0.950 [0.900, -] | 50% [25%, 100%] | 12,346 [1,000, 20,000] | - | 80% | - "
+        "| 7,629 |"
+    )
+    questions = questions_table([row], "iql").splitlines()
+    assert questions[2] == "| value decomposition | final score, minus that of iql | - |"
+    assert questions[3].endswith("| 50% [25%, 100%]; - |")
+    assert [line.split(" | ")[0] for line in questions[4:]] == ["| stability", "| sample efficiency", "| complexity"]
+    assert questions_table([row], None).splitlines()[2] == "| value decomposition | final return | 0.000 |"
+
+
+def test_curves_stand_on_common_points(records):
+    bands = make_bands(records, "optimality", training_steps)
+    assert list(bands) == ["a", "b"]
+    np.testing.assert_array_equal(bands["b"].x, [200, 400, 600])
+    np.testing.assert_allclose(bands["b"].value, [0.1, 1 / 3, 0.3])  # the diverged run's 0.5 stands
+    by_time = make_bands(records, "optimality", training_seconds)["b"]
+    np.testing.assert_array_equal(by_time.x, [2, 4, 6, 10, 12, 20])
+    assert np.isnan(by_time.value[0])  # b0 has no policy yet, and of three seeds none is left out
+    np.testing.assert_allclose(by_time.value[-1], 0.3)
+
+
+@pytest.mark.parametrize("groups", [1, 9])
+def test_a_readable_picture(tmp_path, records, groups):
+    many = [record._replace(group=f"group {number}") for number in range(groups) for record in of(records, "b")]
+    plot_curves(tmp_path / "curves.png", "title", many, "optimality")
+    content = (tmp_path / "curves.png").read_bytes()
+    width, height = struct.unpack(">II", content[16:24])
+    assert (width, height) == (1300, 560)
+    assert 10_000 < len(content) < 1_000_000
+
+
+def test_a_picture_of_runs_without_evaluations(tmp_path):
+    empty = read_record("a", 0, save_run(tmp_path / "empty", []))
+    plot_curves(tmp_path / "curves.png", "title", [empty], "mean_return")
+    assert (tmp_path / "curves.png").stat().st_size > 10_000
