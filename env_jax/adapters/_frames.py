@@ -18,7 +18,7 @@ _MARGIN = 24  # pixels left of and above the grid, for the axes
 _SIZE = _MARGIN + GRID_SIZE * _CELL + 1
 _LINKS = ((0, 1), (0, 2), (1, 3), (2, 3))  # agents that exchange what they know
 # Okabe and Ito's colours, which colour-blind readers tell apart.
-_AGENT_COLOURS = ("#0072B2", "#E69F00", "#CC79A7", "#56B4E9")
+_AGENT_COLOURS = ("#56B4E9", "#E69F00", "#CC79A7", "#F0E442")  # light: their numbers are black
 _FOOD_COLOUR, _LINK_COLOUR, _GRID_COLOUR = "#D55E00", "#009E73", "#DDDDDD"
 
 

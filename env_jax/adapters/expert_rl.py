@@ -129,7 +129,7 @@ class GridWorld25v0(gymnasium.Env):
         """
         world = self._world
         if len(actions) != len(world.agents):
-            raise ValueError(f"step needs {NUM_AGENTS} actions after reset() or setup(), not {len(actions)}")
+            raise ValueError(f"step needs {NUM_AGENTS} actions, not {len(actions)}, and an episode that reset() began")
         rewards, terminated, truncated = world.step(map(int, actions))
         self._record()
         return world.observe(), rewards, terminated, truncated, {}

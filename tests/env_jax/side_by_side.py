@@ -1,9 +1,22 @@
 """An adapter and `env_jax` played side by side: what the adapters' tests share."""
 
+from functools import cache, partial
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from env_jax import State
+from env_jax import GridWorld25, State
+
+# These programs run for milliseconds and compile for seconds: half of that without the compiler's optimisations.
+quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+@cache
+def make_step(max_steps):
+    """Return `env_jax`'s step, compiled, as a function of state and joint action."""
+    step = quick_jit(GridWorld25(max_steps=max_steps).step)
+    return lambda state, actions: step(jax.random.key(0), state, np.asarray(actions, np.int32))
 
 
 def state_of(agents, foods):

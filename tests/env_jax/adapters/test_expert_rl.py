@@ -3,19 +3,18 @@
 from pathlib import Path
 
 import gymnasium
-import jax
 import numpy as np
 import pytest
+from gymnasium.utils.env_checker import check_reset_options, check_reset_return_type, check_reset_seed_determinism
 from PIL import Image
-from side_by_side import crowded_start, state_of
+from side_by_side import crowded_start, make_step, state_of
 
-from env_jax import GridWorld25
 from env_jax.adapters.expert_rl import GridWorld25v0
 
 DATA = Path(__file__).resolve().parents[2] / "data"
 EPISODES = dict(np.load(DATA / "episodes.npz"))
 RANDOM, FIXED = 0, 1  # kinds of recorded episodes; the others start where no reset does
-STEP = jax.jit(GridWorld25(max_steps=40).step)
+MAX_STEPS = 40
 
 
 @pytest.mark.parametrize("index", range(len(EPISODES["episodes"])))
@@ -49,8 +48,8 @@ def test_layouts_are_the_references_seed_for_seed():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_plays_like_env_jax(seed):
-    generator = np.random.default_rng(seed)
-    env = GridWorld25v0(max_steps=40)
+    generator, step = np.random.default_rng(seed), make_step(MAX_STEPS)
+    env = GridWorld25v0(max_steps=MAX_STEPS)
     env.reset()
     cells = crowded_start(generator)
     env.agent_positions, env.food_positions = cells[:4], [(*cell, 1) for cell in cells[4:]]
@@ -58,7 +57,7 @@ def test_plays_like_env_jax(seed):
     ended = False
     while not ended:
         actions = generator.integers(0, 6, 4)
-        state, time_step = STEP(jax.random.key(0), state, actions.astype(np.int32))
+        state, time_step = step(state, actions)
         observations, rewards, terminated, truncated, _ = env.step(actions.tolist())
         np.testing.assert_array_equal(observations, time_step.observations)
         np.testing.assert_array_equal(rewards, time_step.rewards)
@@ -101,6 +100,13 @@ def test_returns_what_scripts_expect():
     assert all(type(x) is int for cell in env.agent_positions + env.food_positions for x in cell)
 
 
+@pytest.mark.parametrize("mode", ["mode_1", "mode_2"])
+def test_resets_as_gymnasium_wants_it(mode):
+    env = GridWorld25v0(mode=mode)
+    for check in (check_reset_options, check_reset_return_type, check_reset_seed_determinism):
+        check(env)
+
+
 def test_agents_moved_in_place_are_there_in_the_next_step():
     env = GridWorld25v0()
     env.reset()
@@ -126,12 +132,12 @@ def test_refuses_what_this_world_has_not(arguments, message):
 
 def test_refuses_wrong_steps_and_positions(tmp_path):
     env = GridWorld25v0()
-    with pytest.raises(ValueError, match=r"step needs 4 actions after reset\(\) or setup\(\), not 4"):
+    with pytest.raises(ValueError, match=r"an episode that reset\(\) began"):
         env.step([0] * 4)
     with pytest.raises(ValueError, match="no episode to save"):
         env.save_animation(tmp_path / "nothing.gif")
     env.reset()
-    with pytest.raises(ValueError, match="step needs 4 actions .* not 3"):
+    with pytest.raises(ValueError, match="step needs 4 actions, not 3"):
         env.step([0] * 3)
     with pytest.raises(ValueError, match="agent_positions must be 4 cells"):
         env.agent_positions = [(0, 0)] * 3
@@ -147,7 +153,7 @@ def test_draws_the_state_and_saves_the_episode(tmp_path):
     picture = env.render()
     assert (picture.shape, picture.dtype) == ((525, 525, 3), np.uint8)
     # Centres of cells: agent 0 at (11, 12), food 0 at (6, 7), and (0, 0), which is empty.
-    blue, vermilion, white = (0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00), (255, 255, 255)
+    blue, vermilion, white = (0x56, 0xB4, 0xE9), (0xD5, 0x5E, 0x00), (255, 255, 255)
     agent, food, empty = ((24 + 20 * x + 10, 24 + 20 * y + 10) for x, y in ((11, 12), (6, 7), (0, 0)))
     assert tuple(picture[agent[1] - 6, agent[0]]) == blue  # above its number
     assert tuple(picture[food[1], food[0]]) == vermilion

@@ -1,18 +1,15 @@
 """The vector environment beside `env_jax`, environment by environment, in each of gymnasium's ways to reset."""
 
 import gymnasium
-import jax
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
-from side_by_side import start_from_observation
+from side_by_side import make_step, start_from_observation
 
-from env_jax import GridWorld25
 from env_jax.adapters.gymnasium_vector import GridWorldVectorEnv
 
 NUM_ENVS, MAX_STEPS = 3, 4
-STEP = jax.jit(GridWorld25(max_steps=MAX_STEPS).step)
 
 
 def make(autoreset_mode):
@@ -32,8 +29,8 @@ class Shadow:
     def step(self, actions):
         """Return last observations, team rewards, terminations, truncations."""
         shown = []
-        for i, action in enumerate(actions.astype(np.int32)):
-            self.states[i], time_step = STEP(jax.random.key(0), self.states[i], action)
+        for i, action in enumerate(actions):
+            self.states[i], time_step = make_step(MAX_STEPS)(self.states[i], action)
             shown.append([time_step.state, time_step.rewards.sum(), time_step.terminated, time_step.truncated])
         return [np.array(numbers) for numbers in zip(*shown, strict=True)]
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from jaxmarl.environments.spaces import Discrete
 from jaxmarl.wrappers.baselines import CTRolloutManager, LogWrapper
+from side_by_side import make_step, quick_jit
 
 from env_jax import GridWorld25
 from env_jax.adapters.jaxmarl import JaxMARLGridWorld
@@ -14,7 +15,6 @@ NUM_ENVS, MAX_STEPS, LENGTH = 3, 5, 12
 ENV = JaxMARLGridWorld("random", max_steps=MAX_STEPS)
 AGENTS = [f"agent_{i}" for i in range(4)]
 DIRECT = GridWorld25("random", max_steps=MAX_STEPS)
-STEP = jax.jit(DIRECT.step)
 
 
 def play(reset, step):
@@ -33,7 +33,7 @@ def play(reset, step):
 def over_environments(function):
     """Vmap over environments and jit; a key is split into one for each environment."""
     vmapped = jax.vmap(function)
-    return jax.jit(lambda key, *rest: vmapped(jax.random.split(key, NUM_ENVS), *rest))
+    return quick_jit(lambda key, *rest: vmapped(jax.random.split(key, NUM_ENVS), *rest))
 
 
 def of(tree, env):
@@ -50,10 +50,12 @@ def test_plays_like_env_jax_and_resets_by_itself(played):
     for env in range(NUM_ENVS):
         state = of(states, env)
         for t, (shown, next_states, rewards, dones, info) in enumerate(trace):
-            state, time_step = STEP(jax.random.key(0), state, actions[t, :, env])
+            state, time_step = make_step(MAX_STEPS)(state, actions[t, :, env])
             assert [float(rewards[agent][env]) for agent in AGENTS] == time_step.rewards.tolist()
             done = (t + 1) % MAX_STEPS == 0
-            assert {name: bool(value[env]) for name, value in dones.items()} == dict.fromkeys([*AGENTS, "__all__"], done)
+            assert {name: bool(value[env]) for name, value in dones.items()} == dict.fromkeys(
+                [*AGENTS, "__all__"], done
+            )
             assert info == {}
             if done:
                 assert (of(next_states, env).agent_positions != state.agent_positions).any()
@@ -75,7 +77,8 @@ def test_observations_are_parts_of_the_world_state(played):
 def test_resets_to_the_state_that_is_asked_for():
     there = DIRECT.reset(jax.random.key(5))[0]
     state = DIRECT.reset(jax.random.key(6))[0].replace(step_count=jnp.int32(MAX_STEPS - 1))
-    shown, state, _, dones, _ = ENV.step(jax.random.key(0), state, dict.fromkeys(AGENTS, jnp.int32(0)), there)
+    stay = dict.fromkeys(AGENTS, jnp.int32(0))
+    shown, state, _, dones, _ = quick_jit(ENV.step)(jax.random.key(0), state, stay, there)
     assert dones["__all__"]
     np.testing.assert_array_equal(state.food_positions, there.food_positions)
     np.testing.assert_array_equal(shown["world_state"], ENV.get_obs(there)["world_state"])
@@ -98,25 +101,22 @@ def lenient():
         yield
 
 
-def test_the_log_wrapper_sums_up_episodes(played, lenient):
-    env = LogWrapper(ENV)
-    _, trace, _ = play(over_environments(env.reset), over_environments(env.step))
-    rewards = np.array([[step[2][agent] for agent in AGENTS] for step in played[1]])  # [step, agent, environment]
-    for episode in range(LENGTH // MAX_STEPS):
-        steps = slice(episode * MAX_STEPS, (episode + 1) * MAX_STEPS)
-        info = trace[steps.stop - 1][4]
-        np.testing.assert_array_equal(info["returned_episode_returns"], rewards[steps].sum(axis=0).T)
-        assert (np.asarray(info["returned_episode_lengths"]) == MAX_STEPS).all()
-        assert np.asarray(info["returned_episode"]).all()
-
-
-def test_the_rollout_manager_adds_state_team_reward_and_agent(played, lenient):
-    env = CTRolloutManager(ENV, NUM_ENVS)
+def test_plays_under_jaxmarls_wrappers(played, lenient):
+    """As its value-based trainers stack them: sums of episodes, global state, team reward, agents' numbers."""
+    env = CTRolloutManager(LogWrapper(ENV), NUM_ENVS)
     assert (env.max_obs_length, env.max_action_space) == (18, 6)
-    _, trace, _ = play(env.batch_reset, env.batch_step)
-    for (observations, _, rewards, dones, _), (shown, _, their_rewards, _, _) in zip(trace, played[1], strict=True):
+    _, trace, _ = play(quick_jit(env.batch_reset), quick_jit(env.batch_step))
+    returns = np.zeros((NUM_ENVS, 4))
+    for (observations, _, rewards, dones, info), (shown, _, own_rewards, _, _) in zip(trace, played[1], strict=True):
         np.testing.assert_array_equal(observations["__all__"], shown["world_state"])
-        np.testing.assert_array_equal(rewards["__all__"], sum(their_rewards[agent] for agent in AGENTS))
+        np.testing.assert_array_equal(rewards["__all__"], sum(own_rewards[agent] for agent in AGENTS))
         for i, agent in enumerate(AGENTS):
             expected = np.concatenate([shown[agent], np.tile(np.eye(4)[i], (NUM_ENVS, 1))], axis=1)
             np.testing.assert_array_equal(observations[agent], np.where(dones[agent][:, None], 0, expected))
+        returns += np.stack([own_rewards[agent] for agent in AGENTS], axis=1)
+        assert (info["returned_episode"] == dones["__all__"][:, None]).all()
+        if dones["__all__"].all():
+            np.testing.assert_array_equal(info["returned_episode_returns"], returns)
+            assert (np.asarray(info["returned_episode_lengths"]) == MAX_STEPS).all()
+            returns[:] = 0
+    assert dones["__all__"].sum() == 0  # two episodes ended, the third goes on

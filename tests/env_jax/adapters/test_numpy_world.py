@@ -1,4 +1,4 @@
-"""The world that adapters step without JAX, beside the tests' slow one, in the situations that `env_jax` is tried in."""
+"""The world that adapters step without JAX beside the tests' slow one, in situations of all kinds."""
 
 import numpy as np
 from hypothesis import given, settings

@@ -1,12 +1,10 @@
 """PettingZoo's own tests, and every number beside `env_jax`."""
 
-import jax
 import numpy as np
 import pytest
 from pettingzoo.test import parallel_api_test, parallel_seed_test
-from side_by_side import start_from_observation
+from side_by_side import make_step, start_from_observation
 
-from env_jax import GridWorld25
 from env_jax.adapters.pettingzoo import parallel_env
 from env_jax.layouts import fixed_start
 
@@ -22,8 +20,7 @@ def test_passes_pettingzoos_tests(mode):
 @pytest.mark.parametrize("mode", MODES)
 def test_plays_like_env_jax(mode):
     env = parallel_env(mode, max_steps=40)
-    step = jax.jit(GridWorld25(max_steps=40).step)
-    generator = np.random.default_rng(0)
+    generator, step = np.random.default_rng(0), make_step(40)
     observations, infos = env.reset(seed=0)
     assert infos == {agent: {} for agent in env.agents}
     state = start_from_observation(env.state())
@@ -31,7 +28,7 @@ def test_plays_like_env_jax(mode):
         np.testing.assert_array_equal(state.agent_positions, fixed_start(1)[0])
     for t in range(40):
         actions = generator.integers(0, 6, 4)
-        state, time_step = step(jax.random.key(0), state, actions.astype(np.int32))
+        state, time_step = step(state, actions)
         observations, rewards, terminations, truncations, _ = env.step(dict(zip(env.agents, actions, strict=True)))
         np.testing.assert_array_equal(env.state(), time_step.state)
         assert env.state() in env.state_space
@@ -85,5 +82,5 @@ def test_refuses_bad_input():
     with pytest.raises(ValueError, match="there is no episode"):
         env.step({})
     env.reset()
-    with pytest.raises(ValueError, match="actions must be given for agent_0, .* not for agent_7"):
+    with pytest.raises(ValueError, match=r"actions must be given for agent_0, .* not for agent_7"):
         env.step({"agent_7": 0})
