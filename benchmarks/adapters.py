@@ -4,9 +4,10 @@ Random starts, uniformly random joint actions, a reset at every end. Single envi
 loop; the bar for the drop-in is what the reference does there.
 """
 
+import os
 import sys
-from collections.abc import Callable
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -97,9 +98,20 @@ def gymnasium_vector(num_envs: int, length: int) -> Work:
     return work
 
 
+@contextmanager
+def stdout_to_stderr() -> Iterator[None]:
+    """JaxMARL prints while it is imported, and sets `sys.stdout` back if that is changed; what we print is Markdown."""
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    yield
+    sys.stdout.flush()
+    os.dup2(kept, 1)
+    os.close(kept)
+
+
 def jaxmarl(num_envs: int, length: int) -> Work:
     """`length` steps of many environments in one compiled scan, as JaxMARL's trainers make them."""
-    with redirect_stdout(sys.stderr):  # JaxMARL talks while it is imported; what we print is Markdown
+    with stdout_to_stderr():
         from env_jax.adapters.jaxmarl import JaxMARLGridWorld
     env = JaxMARLGridWorld("random")
 
