@@ -108,6 +108,9 @@ def test_seeds():
     np.testing.assert_array_equal(env.reset(seed=[2**32 - 1, 0, 1])[0], first)
     np.testing.assert_array_equal(env.reset()[0], second)
     np.testing.assert_array_equal(GridWorldVectorEnv(1, "random", max_steps=MAX_STEPS).reset(seed=1)[0], first[2:])
+    only_first, _ = env.reset(seed=7, options={"reset_mask": np.array([True, False, False])})
+    np.testing.assert_array_equal(only_first[1:], second[1:])
+    np.testing.assert_array_equal(only_first[0], env.reset(seed=7)[0][0])
     unseeded = [make(AutoresetMode.NEXT_STEP).reset()[0] for _ in range(2)]
     assert (unseeded[0] != unseeded[1]).any()
 
