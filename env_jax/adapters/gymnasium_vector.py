@@ -76,7 +76,9 @@ class GridWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             self._ended = np.zeros(self.num_envs, bool)
         else:
             mask = np.asarray(mask, bool)
-            keys = keys if seed is None else _merge(mask, keys, before[0])
+            if seed is not None:
+                data = np.where(mask[:, None], jax.random.key_data(keys), jax.random.key_data(before[0]))
+                keys = jax.random.wrap_key_data(data)
             keys, *begun = _reset(self._environment, keys)
             self._carry = (keys, *_merge(mask, tuple(begun), before[1:]))
             self._ended &= ~mask
