@@ -78,7 +78,7 @@ class GridWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             mask = np.asarray(mask, bool)
             if seed is not None:
                 data = np.where(mask[:, None], jax.random.key_data(keys), jax.random.key_data(before[0]))
-                keys = jax.random.wrap_key_data(data)
+                keys = jax.random.wrap_key_data(jnp.asarray(data))
             keys, *begun = _reset(self._environment, keys)
             self._carry = (keys, *_merge(mask, tuple(begun), before[1:]))
             self._ended &= ~mask
