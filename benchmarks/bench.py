@@ -22,6 +22,7 @@ PARTS = {
     "devices": ["devices.py"],
     "memory": ["memory.py"],
     "checkpoints": ["checkpoints.py"],
+    "adapters": ["adapters.py"],
     "growth": ["growth.py", "--plot", "docs/growth.png"],
 }
 

@@ -41,7 +41,12 @@ def fixed_start(layout_seed: int) -> tuple[np.ndarray, np.ndarray]:
 
     Returns (agent_positions int32[4, 2], food_positions int32[4, 2]), cells as (x, y).
     """
-    generator = np.random.default_rng(layout_seed)
+    positions = np.array(draw_start(np.random.default_rng(layout_seed)), dtype=np.int32)
+    return positions[:NUM_AGENTS], positions[NUM_AGENTS:]
+
+
+def draw_start(generator: np.random.Generator) -> list[tuple[int, int]]:
+    """Draw 8 different cells (x, y) as the reference does, 4 for agents, then 4 for foods, on the host."""
     cells: list[tuple[int, int]] = []
     while len(cells) < NUM_OBJECTS:
         # x before y, one scalar draw each: the order and form of the draws are part of the layout's definition.
@@ -49,5 +54,4 @@ def fixed_start(layout_seed: int) -> tuple[np.ndarray, np.ndarray]:
         y = int(generator.integers(0, GRID_SIZE))
         if (x, y) not in cells:
             cells.append((x, y))
-    positions = np.array(cells, dtype=np.int32)
-    return positions[:NUM_AGENTS], positions[NUM_AGENTS:]
+    return cells

@@ -6,7 +6,7 @@ import numpy as np
 
 from env_jax.constants import NUM_AGENTS, NUM_FOOD_SLOTS, NUM_FOODS, OBSERVATION_SIZE
 
-_NEIGHBOUR = (1, 0, 0, 1)  # the one agent that agent i sees, at any distance
+NEIGHBOUR = (1, 0, 0, 1)  # the one agent that agent i sees, at any distance
 
 # Each observed number is one field of one word: the four x of the agents make a word, their four y another, and so on.
 # "The x of the third food" is then a shift, and all 72 numbers come from one vectorised elementwise pass, seven times
@@ -43,15 +43,15 @@ def observe(agent_positions: jax.Array, food_positions: jax.Array, food_present:
     return numbers.reshape(NUM_AGENTS, OBSERVATION_SIZE)
 
 
-def _food_in_slot(remaining: int, agent: int, slot: int) -> int:
-    """Return which of the `remaining` foods, numbered 0.., the agent sees in this slot; `_EMPTY` for none."""
+def food_in_slot(remaining: int, agent: int, slot: int) -> int | None:
+    """Return which of the `remaining` foods, numbered 0.., the agent sees in this slot; None for none."""
     used: list[int] = []
     for k in range(min(slot + 1, remaining)):
         number = (agent + k) % NUM_FOODS % remaining
         while number in used:
             number = (number + 1) % remaining
         used.append(number)
-    return used[slot] if slot < remaining else _EMPTY
+    return used[slot] if slot < remaining else None
 
 
 def _layout() -> tuple[np.ndarray, np.ndarray]:
@@ -64,8 +64,9 @@ def _layout() -> tuple[np.ndarray, np.ndarray]:
     for agent in range(NUM_AGENTS):
         source[agent] = [_AGENT_X, _AGENT_Y, _ONE] * 2 + [_FOOD_X, _FOOD_Y, _FOOD_ON] * NUM_FOOD_SLOTS + [_ONE] * 3
         for remaining in range(NUM_FOODS + 1):
-            foods = [_food_in_slot(remaining, agent, slot) for slot in range(NUM_FOOD_SLOTS)]
-            field = [agent, agent, 0, _NEIGHBOUR[agent], _NEIGHBOUR[agent], 0, *np.repeat([*foods, _EMPTY], 3)]
+            foods = [food_in_slot(remaining, agent, slot) for slot in range(NUM_FOOD_SLOTS)]
+            foods = [_EMPTY if food is None else food for food in foods]
+            field = [agent, agent, 0, NEIGHBOUR[agent], NEIGHBOUR[agent], 0, *np.repeat([*foods, _EMPTY], 3)]
             shift[agent] |= (np.array(field, np.int32) * _FIELD_BITS) << (remaining * _FIELD_BITS)
     return source.reshape(-1), shift.reshape(-1)  # flat, because long rows vectorise
 

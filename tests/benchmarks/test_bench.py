@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[2]
         ("environment.py", "numpy_steps_per_second"),
         ("learner.py", "operations_per_update"),
         pytest.param("devices.py", "cases", marks=pytest.mark.slow),
+        pytest.param("adapters.py", "adapters", marks=pytest.mark.slow),
         pytest.param("growth.py", "sweeps", marks=pytest.mark.slow),
         pytest.param("checkpoints.py", "checkpoints", marks=pytest.mark.slow),
         pytest.param("memory.py", "runs", marks=pytest.mark.slow),
