@@ -40,7 +40,7 @@ def _train(arguments: dict[str, Any]) -> None:
 
 
 def _run(arguments: dict[str, Any], stop: StopRequest) -> None:
-    directory = arguments.pop("run_directory").strip() if "run_directory" in arguments else None
+    directory = arguments.pop("run_directory", None)
     config = make_config(arguments)
     if directory is None:
         check_results_dir(config.results_dir)
