@@ -37,7 +37,7 @@ def updates():
     for central_value in (False, True):
         learner = make_learner(_config(n_step=1, algorithm="madqn", central_value=central_value), SPEC)
         update = jax.jit(learner.update)
-        history = [(jax.jit(learner.init)(jax.random.key(0)), None, None)]
+        history = [(quick_jit(learner.init)(jax.random.key(0)), None, None)]
         for seed in range(4):
             history.append(update(history[-1][0], _sample(seed)))
         histories.append(history)
