@@ -69,7 +69,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             },
         ),
         "madqn": Preset(
-            "independent double dueling DQN as its script has it: each agent from its own reward, 300 episodes",
+            "independent learners as their script has them, but with the feature map: raw observations do not learn it",
             {
                 "algorithm": "madqn",
                 "total_episodes": 300,
@@ -93,7 +93,6 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
                 "greedy_envs": 0.0,
                 "explore_repeat": 1,
                 "hidden_sizes": (128, 128),
-                "encoding": "raw",
             },
         ),
     }

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import SPEC, quick_jit, random_batch, small_config, uniform
+from helpers import SPEC, quick_jit, random_batch, randomize, small_config, uniform
 
 from qmix_jax.learner import make_learner
 from qmix_jax.loss import make_loss, make_networks
@@ -65,7 +65,9 @@ def test_the_loss_is_that_of_rewards_standardised_by_all_drawn_so_far(settings):
     """With NumPy's statistics; the loss itself has its own test. A batch that cannot be learnt from is not counted."""
     config = small_config(encoding="raw", hidden_sizes=(4,), standardise_rewards=True, **settings)
     learner, plain = make_learner(config, SPEC), quick_jit(make_loss(config, make_networks(config, SPEC)))
-    update, state = quick_jit(learner.update), quick_jit(learner.init)(jax.random.key(0))
+    update, shapes = quick_jit(learner.update), jax.eval_shape(learner.init, jax.random.key(0))
+    state = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    state = state.replace(params=randomize(state.params, 1), target_params=randomize(state.params, 2))
     seen = []
     for seed in range(3):
         batch = random_batch(np.random.default_rng(seed), 8, config.sample_length)
