@@ -6,7 +6,7 @@ target copy of its own, and a bad update of its own is skipped without a word to
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -40,7 +40,7 @@ class CentralLearner(NamedTuple):
 
     init: Callable[[Array], CentralValue]  # key -> state
     # (state, schedule, updates before this one int32[], whether the agents' may be made bool[], sequences,
-    # weights float32[B] or None) -> state, mean squared TD error float32[], NaN where it was not usable
+    # weights float32[B] or None) -> state, mean squared TD error float32[], NaN where it was not finite
     update: Callable[[CentralValue, Schedule, Array, Array, Transition, Array | None], tuple[CentralValue, Array]]
 
 
@@ -109,7 +109,8 @@ def central_loss(
         observations = batch.observations[:, steps]
         features = jnp.swapaxes(views.agents(flat(observations)), 0, 1)
         rows, length = observations.shape[:2]
-        return network.apply(params, features.reshape(rows * length, -1)).reshape(rows, length, 1)  # type: ignore[union-attr]
+        value: Any = network.apply(params, features.reshape(rows * length, -1))
+        return value.reshape(rows, length, 1)
 
     done = batch.done[:, config.learnt_steps.start : -1]
     rewards = learnt_rewards(config, batch, team_reward)
