@@ -111,6 +111,13 @@ class Config:
         1e-5, "L2 coefficient, added to the gradient (adamw: to the step)", at_least=0.0, at_most=1.0
     )
     reward_scale: float = setting(1.0, "what rewards are multiplied by before they are learnt", above=0.0)
+    standardise_rewards: bool = setting(
+        False,
+        "learn rewards less their running mean, over their running standard deviation (q_bound then says nothing)",
+    )
+    central_value: bool = setting(
+        False, "train a value network of all observations beside the agents, who never read it: central_loss in the log"
+    )
 
     epsilon_start: float = setting(
         1.0, "share of random actions at the start", at_least=0.0, at_most=1.0, group="Exploration"
@@ -146,7 +153,7 @@ class Config:
     hypernet_size: int = setting(64, "width of the hypernetworks' hidden layers", at_least=1, at_most=65_536)
     num_heads: int = setting(4, "qplex: heads of the advantages' weights", at_least=1, at_most=1_024)
     central_sizes: tuple[int, ...] = setting(
-        (256, 256, 128), "widths of the central network (cw_qmix, ow_qmix)", at_least=1, at_most=65_536
+        (256, 256, 128), "widths of the central network (cw_qmix, ow_qmix, --central_value)", at_least=1, at_most=65_536
     )
     share_parameters: bool = setting(False, "one network for all agents, told apart by a one-hot id")
     encoding: str = setting(

@@ -16,7 +16,7 @@ from qmix_jax.integrity import read_json
 from qmix_jax.replay import replay_bytes, transition_bytes
 from qmix_jax.settings import ConfigError, is_tuple
 
-FORMAT = 2  # of the run directory; raised whenever an older one can no longer be resumed
+FORMAT = 3  # of the run directory; raised whenever an older one can no longer be resumed
 _SECTIONS = ("format", "derived", "notices", "versions", "device")
 
 _PACKAGES = ("qmix-jax", "jax", "jaxlib", "flax", "optax", "flashbax", "orbax-checkpoint", "chex", "numpy")

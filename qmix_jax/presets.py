@@ -68,6 +68,33 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
                 "state_clock": False,
             },
         ),
+        "madqn": Preset(
+            "independent learners as their script has them, but with the feature map: raw observations do not learn it",
+            {
+                "algorithm": "madqn",
+                "total_episodes": 300,
+                "num_envs": 1,
+                "n_step": 1,
+                "batch_size": 128,
+                "min_buffer_size": 1_000,
+                "replay": "prioritised",
+                "train_frequency": 3,
+                "lr": 5e-4,
+                "lr_schedule": "exponential",
+                "lr_end_fraction": 0.86,  # 0.995 every 10 of 300 episodes: 0.995^30; the script's 1e-5 is far below
+                "gamma": 0.97,
+                "target_update_interval": 1,
+                "target_tau": 0.005,
+                "optimizer_epsilon": 1e-8,
+                "standardise_rewards": True,
+                "central_value": True,
+                "epsilon_end": 0.01,
+                "epsilon_spread": 0.0,
+                "greedy_envs": 0.0,
+                "explore_repeat": 1,
+                "hidden_sizes": (128, 128),
+            },
+        ),
     }
 )
 
