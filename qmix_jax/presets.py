@@ -68,6 +68,42 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
                 "state_clock": False,
             },
         ),
+        "mpe_spread": Preset(
+            "three particles cover three landmarks (JaxMARL)",
+            {
+                "env": "jaxmarl:MPE_simple_spread_v3",
+                "max_steps_per_ep": 25,
+                "total_steps": 400_000,
+                "batch_size": 128,
+                "train_frequency": 16,
+                "reward_scale": 0.1,
+                "optimizer_epsilon": 1e-5,
+                "epsilon_decay_steps": 200_000,
+                "explore_repeat": 4,
+                "share_parameters": True,
+                "eval_interval": 20_000,
+                "eval_episodes": 256,
+                "save_interval": 20_000,
+            },
+        ),
+        "lbf": Preset(
+            "two agents lift two foods that neither can lift alone (Jumanji's level-based foraging)",
+            {
+                "env": "jumanji:LevelBasedForaging-v0",
+                "max_steps_per_ep": 100,
+                "total_steps": 500_000,
+                "batch_size": 128,
+                "train_frequency": 16,
+                "n_step": 5,
+                "optimizer_epsilon": 1e-5,
+                "epsilon_decay_steps": 200_000,
+                "explore_repeat": 4,
+                "share_parameters": True,
+                "eval_interval": 25_000,
+                "eval_episodes": 256,
+                "save_interval": 20_000,
+            },
+        ),
     }
 )
 

@@ -46,12 +46,12 @@ def make(name: str, max_steps: int) -> "FromJaxMARL":
 class FromJaxMARL:
     """A cooperative `world` of JaxMARL whose agents have the same sizes. Hashable: a static argument of `jax.jit`.
 
-    Rewards are each agent's own, as the library pays them, and the team's reward is their sum (so it is in JaxMARL's own
+    Rewards are each agent's own, as the library pays them, and the team's reward is their sum (as in JaxMARL's own
     Q-learning). Where all are paid a shared reward, the team gets it N times: a scale, the same for every policy.
 
-    An episode lasts `max_steps` steps, or the world's own limit where that is shorter. The library does not tell a limit
-    from an end: an episode that is over before the limit has terminated, one that reaches it is truncated. (The particle
-    worlds, MPE, would go on for one step more than the limit they state; here they do not.)
+    An episode lasts `max_steps` steps, or the world's own limit where that is shorter. The library does not tell a
+    limit from an end: an episode that is over before the limit has terminated, one that reaches it is truncated. (The
+    particle worlds, MPE, would go on for one step more than the limit they state; here they do not.)
 
     Raises:
         UnfitError: agents of several kinds, of different sizes, or with actions that are not numbered.
