@@ -1,8 +1,8 @@
 """Learning curves in other libraries' worlds: `python benchmarks/other_environments.py [seed ...]`.
 
-Trains the presets `mpe_spread` and `lbf` with each seed, prints a Markdown table of all their runs in `results/mpe_spread` and
-`results/lbf` (without a seed: of those that are there), and draws `docs/other_environments.png`. Each run's greedy policy is
-compared with uniformly random allowed actions from the same starts.
+Trains the presets `mpe_spread` and `lbf` with each seed, prints a Markdown table of all their finished runs in
+`results/mpe_spread` and `results/lbf`, and draws them as `docs/other_environments.png`. Each run's greedy policy stands
+beside uniformly random allowed actions from the same starts.
 """
 
 import subprocess
@@ -33,7 +33,7 @@ def train(preset: str, seed: int, results: Path) -> None:
 
 
 def random_return(directory: RunDirectory) -> tuple[float, float]:
-    """Undiscounted team return and share of solved episodes of random actions, from the starts of the run's evaluations."""
+    """Undiscounted team return and share solved of random actions, from the starts of the run's evaluations."""
     config = read_config(directory.hparams)
     play = jax.jit(evaluate_baseline, static_argnums=(0, 2))
     key = evaluation_key(jax.random.key(config.seed))
@@ -43,7 +43,7 @@ def random_return(directory: RunDirectory) -> tuple[float, float]:
 
 def draw(axes: Axes, preset: str, curves: list[dict[str, np.ndarray]], random: float) -> None:
     for number, curve in enumerate(curves):
-        label = f"QMIX, {len(curves)} seeds" if number == 0 else None
+        label = f"QMIX, seeds: {len(curves)}" if number == 0 else None
         axes.plot(curve["env_steps"], curve["undiscounted_return"], color=_BLUE, alpha=0.8, label=label)
     axes.axhline(random, color=_GREY, linestyle=":", label=f"random actions, {random:.2f}")
     axes.set_title(preset, loc="left", fontweight="bold")
@@ -52,7 +52,7 @@ def draw(axes: Axes, preset: str, curves: list[dict[str, np.ndarray]], random: f
     axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
     axes.grid(alpha=0.3, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(frameon=False, loc="center right")
 
 
 def main(arguments: list[str]) -> None:
@@ -69,8 +69,8 @@ def main(arguments: list[str]) -> None:
         for run, curve, (returned, solved) in zip(finished, curves, randoms, strict=True):
             last = {name: column[-1] for name, column in curve.items()}
             print(
-                f"| {preset} | {read_config(run.hparams).seed} | {last['undiscounted_return']:.2f} | {last['solved']:.0%} "
-                f"| {last['mean_length']:.1f} | {returned:.2f} | {solved:.0%} |",
+                f"| {preset} | {read_config(run.hparams).seed} | {last['undiscounted_return']:.2f} "
+                f"| {last['solved']:.0%} | {last['mean_length']:.1f} | {returned:.2f} | {solved:.0%} |",
                 flush=True,
             )
         draw(axes, preset, curves, float(np.mean([returned for returned, _ in randoms])))

@@ -1,7 +1,7 @@
 """JaxMARL's worlds (Rutherford et al. 2024) in our contract: dictionaries of agents become rows of arrays."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -116,7 +116,7 @@ def _spec(world: MultiAgentEnv, name: str, max_steps: int) -> EnvSpec:
         shapes = [seen[agent].shape for agent in world.agents]
     except Exception as error:  # whatever a stranger's reset may raise
         raise UnfitError(f"it shows no observation for each agent: {error}") from error
-    actions = [int(world.action_space(agent).n) for agent in world.agents]
+    actions = [int(cast(Discrete, world.action_space(agent)).n) for agent in world.agents]
     for what, sizes in (("actions", actions), ("observations", shapes)):
         if len(set(sizes)) > 1:
             of_each = ", ".join(f"{agent} {size}" for agent, size in zip(world.agents, sizes, strict=True))

@@ -1,7 +1,7 @@
 """Jumanji's worlds of several agents (Bonnet et al. 2024) in our contract: dm_env's time steps become ours."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -96,7 +96,7 @@ class FromJumanji:
 
 
 def _spec(world: World, name: str, max_steps: int) -> EnvSpec:
-    actions, seen = world.action_spec, world.observation_spec
+    actions, seen = world.action_spec, cast(Any, world.observation_spec)
     if not isinstance(actions, specs.MultiDiscreteArray) or len(set(actions.num_values.reshape(-1).tolist())) > 1:
         raise UnfitError(
             f"its actions are {type(actions).__name__}{actions.shape}; must be alike numbers, an agent each"
