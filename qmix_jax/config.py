@@ -28,6 +28,7 @@ class Config:
     max_steps_per_ep: int = setting(200, "time limit of an episode, in steps", at_least=1, at_most=65_535)
     num_envs: int = setting(64, "environments stepped at once", at_least=1, at_most=65_536)
     seed: int = setting(0, "seed of everything random in the run", at_least=0, at_most=2**32 - 1)
+    env: str = setting("gridworld25", "world to train in; also jaxmarl:NAME and jumanji:NAME, by extras of those names")
     env_mode: str = setting(
         "fixed", "starts: one layout restored at every reset, or a new one", choices=("fixed", "random")
     )
@@ -309,6 +310,10 @@ def _check_combinations(config: Config) -> None:
         raise ConfigError(
             f"--total_steps {config.total_steps} and --total_episodes {config.total_episodes}: give only one of them"
         )
+    for name in ("env_mode", "layout_seed"):
+        default = getattr(Config, name)
+        if config.env != Config.env and getattr(config, name) != default:
+            raise ConfigError(f"--{name} {getattr(config, name)}: must be {default} with --env {config.env[:100]}")
     for name in ("num_envs", "batch_size"):
         if getattr(config, name) % config.num_devices:
             raise ConfigError(

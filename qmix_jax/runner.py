@@ -19,7 +19,7 @@ from qmix_jax.compilation import Programs, compile_programs
 from qmix_jax.config import Config, ConfigError
 from qmix_jax.environments import make_environment
 from qmix_jax.errors import CannotWriteError, DivergedError, RunError, StoppedError
-from qmix_jax.evaluation import evaluate_baseline, evaluation_key, extra_names
+from qmix_jax.evaluation import baseline_name, evaluate_baseline, evaluation_key, extra_names
 from qmix_jax.faults import QUANTITIES
 from qmix_jax.hparams import describe_run, start_lines, write_hparams
 from qmix_jax.lock import RunLock
@@ -107,7 +107,8 @@ def _train(
     point: ResumePoint | None,
     stop_signal: StopSignal,
 ) -> RunResult:
-    title = f"QMIX on {environment.spec.name} ({config.env_mode}), {config.num_envs} environments, seed {config.seed}"
+    spec, mode = environment.spec, f" ({config.env_mode})" if config.env == Config.env else ""
+    title = f"QMIX on {spec.name}{mode}, {config.num_envs} environments, seed {config.seed}"
     trainer = make_trainer(config, environment)
     with ExitStack() as stack:
         recorder = stack.enter_context(Recorder(config, directory, extra_names(environment), point))
@@ -140,7 +141,8 @@ def _train(
         if evaluation is None:  # resumed at its end
             evaluation = jax.device_get(programs.evaluate(params, evaluation_key(jax.random.key(config.seed))))
         recorder.finish(params, evaluation)
-        recorder.plot(title, _evaluate_baseline(config, environment) if baseline is None else baseline.result())
+        played = _evaluate_baseline(config, environment) if baseline is None else baseline.result()
+        recorder.plot(title, played, baseline_name(spec))
     print(_summary(evaluation))
     return RunResult(directory.path, evaluation, params)
 
@@ -227,9 +229,7 @@ def _summary(evaluation: Evaluation) -> str:
     return f"final policy: return {evaluation.mean_return:z.3f}{optimality}, solved {evaluation.solved:.0%}"
 
 
-def _evaluate_baseline(config: Config, environment: Environment) -> Evaluation | None:
-    if environment.spec.baseline_policy is None:
-        return None
+def _evaluate_baseline(config: Config, environment: Environment) -> Evaluation:
     evaluate = jax.jit(evaluate_baseline, static_argnums=(0, 2))
     return jax.device_get(evaluate(environment, evaluation_key(jax.random.key(config.seed)), config.eval_episodes))
 
