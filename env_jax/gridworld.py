@@ -51,6 +51,7 @@ class GridWorld25:
             encode_state=encoding.encode_state,
             best_return=best_return,
             baseline_policy=greedy_nearest,
+            baseline_name="greedy-nearest",
             episode_metrics=episode_metrics,
         )
 

@@ -56,6 +56,7 @@ class EnvSpec:
     encode_state: Callable[[Array], Array] | None = None  # float32[S] -> float32[G]
     best_return: Callable[[Any, Array], Array] | None = None  # (environment state, discount) -> float32[]
     baseline_policy: Callable[[Array, Array], Array] | None = None  # (key, float32[N, O]) -> int32[N]
+    baseline_name: str = "baseline"  # what plots call it
     episode_metrics: Callable[[Any], dict[str, Array]] | None = None  # final state -> named scalars
 
 

@@ -30,6 +30,7 @@ class Config:
     max_steps_per_ep: int = setting(200, "time limit of an episode, in steps", at_least=1, at_most=65_535)
     num_envs: int = setting(64, "environments stepped at once", at_least=1, at_most=65_536)
     seed: int = setting(0, "seed of everything random in the run", at_least=0, at_most=2**32 - 1)
+    env: str = setting("gridworld25", "world to train in; also jaxmarl:NAME and jumanji:NAME, by extras of those names")
     env_mode: str = setting(
         "fixed", "starts: one layout restored at every reset, or a new one", choices=("fixed", "random")
     )
@@ -125,6 +126,13 @@ class Config:
     reward_scale: float = setting(
         1.0, "what rewards are multiplied by before they are learnt", above=0.0, traceable=True
     )
+    standardise_rewards: bool = setting(
+        False,
+        "learn rewards less their running mean, over their running standard deviation (q_bound then says nothing)",
+    )
+    central_value: bool = setting(
+        False, "train a value network of all observations beside the agents, who never read it: central_loss in the log"
+    )
 
     epsilon_start: float = setting(
         1.0, "share of random actions at the start", at_least=0.0, at_most=1.0, group="Exploration", traceable=True
@@ -163,7 +171,7 @@ class Config:
     hypernet_size: int = setting(64, "width of the hypernetworks' hidden layers", at_least=1, at_most=65_536)
     num_heads: int = setting(4, "qplex: heads of the advantages' weights", at_least=1, at_most=1_024)
     central_sizes: tuple[int, ...] = setting(
-        (256, 256, 128), "widths of the central network (cw_qmix, ow_qmix)", at_least=1, at_most=65_536
+        (256, 256, 128), "widths of the central network (cw_qmix, ow_qmix, --central_value)", at_least=1, at_most=65_536
     )
     share_parameters: bool = setting(False, "one network for all agents, told apart by a one-hot id")
     encoding: str = setting(
@@ -340,6 +348,10 @@ def _check_combinations(config: Config) -> None:
         raise ConfigError(
             f"--total_steps {config.total_steps} and --total_episodes {config.total_episodes}: give only one of them"
         )
+    for name in ("env_mode", "layout_seed"):
+        default = getattr(Config, name)
+        if config.env != Config.env and getattr(config, name) != default:
+            raise ConfigError(f"--{name} {getattr(config, name)}: must be {default} with --env {config.env[:100]}")
     for name in ("num_envs", "batch_size"):
         if getattr(config, name) % config.num_devices:
             raise ConfigError(

@@ -6,7 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from env_jax.types import Environment, TimeStep
+from env_jax.types import Environment, EnvSpec, TimeStep
+from qmix_jax.exploration import random_action
 from qmix_jax.selection import select
 from qmix_jax.types import Array, Evaluation
 
@@ -78,19 +79,24 @@ def evaluate(
 
 
 def evaluate_baseline(environment: Environment, key: Array, num_episodes: int) -> Evaluation:
-    """Play the environment's own baseline (`spec.baseline_policy`), from the starts that `evaluate` has for this key.
+    """Play a policy that learnt nothing, from the starts that `evaluate` has for this key.
 
-    Raises:
-        ValueError: the environment has no baseline.
+    The environment's own (`spec.baseline_policy`), or where it has none, uniformly random allowed actions.
     """
     baseline = environment.spec.baseline_policy
-    if baseline is None:
-        raise ValueError(f"{environment.spec.name} has no baseline policy")
 
     def policy(key: Array, time_step: TimeStep, memory: Any) -> tuple[Array, Any]:
-        return jax.vmap(baseline)(jax.random.split(key, num_episodes), time_step.observations), memory
+        if baseline is not None:
+            return jax.vmap(baseline)(jax.random.split(key, num_episodes), time_step.observations), memory
+        uniforms = jax.random.uniform(key, time_step.action_mask.shape[:-1])
+        return jax.vmap(jax.vmap(random_action))(uniforms, time_step.action_mask), memory
 
     return evaluate(environment, policy, key, num_episodes)
+
+
+def baseline_name(spec: EnvSpec) -> str:
+    """What the policy of `evaluate_baseline` is called."""
+    return "random actions" if spec.baseline_policy is None else spec.baseline_name
 
 
 def extra_names(environment: Environment) -> tuple[str, ...]:

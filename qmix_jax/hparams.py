@@ -16,7 +16,7 @@ from qmix_jax.integrity import read_json
 from qmix_jax.replay import replay_bytes, transition_bytes
 from qmix_jax.settings import ConfigError, is_tuple
 
-FORMAT = 2  # of the run directory; raised whenever an older one can no longer be resumed
+FORMAT = 3  # of the run directory; raised whenever an older one can no longer be resumed
 _SECTIONS = ("format", "derived", "notices", "versions", "device")
 
 _PACKAGES = ("qmix-jax", "jax", "jaxlib", "flax", "optax", "flashbax", "orbax-checkpoint", "chex", "numpy")
@@ -45,7 +45,7 @@ def describe_run(config: Config, spec: EnvSpec) -> dict[str, Any]:
             "replay_bytes_per_transition": per_transition,
             "replay_bytes": replay_bytes(config, spec),
         },
-        "notices": config.notices(),
+        "notices": [*config.notices(), *_limit_notices(config, spec)],
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
         "device": {
             "backend": jax.default_backend(),
@@ -55,6 +55,13 @@ def describe_run(config: Config, spec: EnvSpec) -> dict[str, Any]:
             "platform": platform.platform(),
         },
     }
+
+
+def _limit_notices(config: Config, spec: EnvSpec) -> list[str]:
+    if spec.max_steps == config.max_steps_per_ep:
+        return []
+    counted = "" if config.total_steps is not None else ", while --total_episodes counts the flag's"
+    return [f"--max_steps_per_ep {config.max_steps_per_ep}: episodes end after {spec.max_steps} steps{counted}"]
 
 
 def write_hparams(path: Path, hparams: dict[str, Any]) -> None:

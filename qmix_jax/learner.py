@@ -5,18 +5,24 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax.flatten_util import ravel_pytree
 
 from env_jax.types import EnvSpec
+from qmix_jax.algorithms import ALGORITHMS
+from qmix_jax.central_value import make_central_learner
 from qmix_jax.config import Config
 from qmix_jax.faults import judge_update, no_faults
 from qmix_jax.loss import BatchValues, init_params, make_loss, make_networks
+from qmix_jax.optimizer import copy_targets, make_optimizer, step_parameters
 from qmix_jax.priorities import LEAST_PRIORITY, importance_weights, sequence_priorities
-from qmix_jax.schedule import initial_schedule, learning_rate, share_left
+from qmix_jax.rewards import add_batch, learnt_rewards, no_statistics
+from qmix_jax.schedule import initial_schedule, share_left
 from qmix_jax.selection import select
 from qmix_jax.sharding import mean_over_devices
 from qmix_jax.types import Array, LearnerState, Params, Sample, UpdateMetrics
+
+# Folded into the learner's key; far from the small numbers that `split` uses.
+_CENTRAL_STREAM = 0x63656E74
 
 
 class Learner(NamedTuple):
@@ -34,19 +40,25 @@ def make_learner(config: Config, spec: EnvSpec) -> Learner:
     """Agents, mixer and optimiser of `config` for an environment of `spec`."""
     networks = make_networks(config, spec)
     views, agents = networks.views, networks.agents
-    optimizer = make_optimizer(config)
     loss = make_loss(config, networks)
+    reward_view = ALGORITHMS[config.algorithm].rewards
+    central = make_central_learner(config, views, spec.num_agents) if config.central_value else None
 
     def init(key: Array) -> LearnerState:
         params = init_params(networks, key)
+        # A stream of its own: the agents begin alike with a central value network and without one.
+        central_key = jax.random.fold_in(jax.random.clone(key), _CENTRAL_STREAM)
+        num_values = reward_view(jnp.zeros(spec.num_agents)).shape[-1]
         return LearnerState(
             params=params,
             # A copy, not an alias: the whole state is donated, and no buffer can be donated twice.
             target_params=jax.tree.map(jnp.copy, params),
-            optimizer_state=optimizer.init(ravel_pytree(params)[0]),
+            optimizer_state=make_optimizer(config).init(ravel_pytree(params)[0]),
             updates=jnp.zeros((), jnp.int32),
             schedule=initial_schedule(config),
             faults=no_faults(),
+            rewards=no_statistics(num_values) if config.standardise_rewards else None,
+            central=central.init(central_key) if central is not None else None,
         )
 
     def update(state: LearnerState, sample: Sample) -> tuple[LearnerState, UpdateMetrics, Array]:
@@ -55,34 +67,35 @@ def make_learner(config: Config, spec: EnvSpec) -> Learner:
         if probabilities is not None:
             exponent = 1.0 - (1.0 - config.importance_exponent) * share_left(state.schedule, state.updates)
             weights = importance_weights(probabilities, exponent)
-        gradient, values = jax.grad(loss, has_aux=True)(state.params, state.target_params, sequences, weights)
+        statistics = state.rewards
+        if statistics is not None:
+            statistics = add_batch(statistics, learnt_rewards(config, sequences, reward_view), config.num_devices)
+        gradient, values = jax.grad(loss, has_aux=True)(
+            state.params, state.target_params, sequences, weights, statistics
+        )
         vector, _ = ravel_pytree(gradient)
         vector, moments = average_over_devices(vector, batch_moments(values), config.num_devices)
         metrics = update_metrics(moments, vector, config.max_grad_norm)
         usable, faults = judge_update(
             state.faults, state.updates, metrics.loss, metrics.grad_norm, config.max_bad_updates
         )
-        flat, unravel = ravel_pytree(state.params)
-        with jax.numpy_dtype_promotion("standard"):  # optax raises floats to its int32 step count
-            direction, optimizer_state = optimizer.update(vector, state.optimizer_state, flat)
-        stepped = flat - learning_rate(config, state.schedule, state.updates) * direction
-        # One flat vector, read and written in any case: to choose costs nothing.
-        flat, optimizer_state, metrics = select(
-            usable,
-            (stepped, optimizer_state, metrics),
-            (flat, state.optimizer_state, jax.tree.map(jnp.zeros_like, metrics)),
+        params, optimizer_state = step_parameters(
+            config, state.schedule, state.updates, usable, vector, state.optimizer_state, state.params
         )
-        params = unravel(flat)
         updates = state.updates + 1
-        # A loop of one turn, or none: a select would read and write all parameters in every update.
-        copies = (updates % config.target_update_interval == 0).astype(jnp.int32)
-        target_params = jax.lax.fori_loop(
-            0,
-            copies,
-            lambda _, old: select(usable, move_towards(params, old, config.target_tau), old),
-            state.target_params,
+        target_params = copy_targets(config, updates, usable, params, state.target_params)
+        if statistics is not None:
+            statistics = select(usable, statistics, state.rewards)
+        central_state = state.central
+        if central is not None and central_state is not None:
+            central_state, central_loss = central.update(
+                central_state, state.schedule, state.updates, usable, sequences, weights
+            )
+            metrics = metrics._replace(central_loss=central_loss)
+        metrics = select(usable, metrics, jax.tree.map(jnp.zeros_like, metrics))
+        state = LearnerState(
+            params, target_params, optimizer_state, updates, state.schedule, faults, statistics, central_state
         )
-        state = LearnerState(params, target_params, optimizer_state, updates, state.schedule, faults)
         # Sequences whose update could not be made are put off.
         return state, metrics, jnp.where(usable, sequence_priorities(values.td_error), LEAST_PRIORITY)
 
@@ -92,24 +105,6 @@ def make_learner(config: Config, spec: EnvSpec) -> Learner:
         q_values=lambda params, observations, memory: agents.step(params["agents"], views.agents(observations), memory),
         update=update,
     )
-
-
-def make_optimizer(config: Config) -> optax.GradientTransformation:
-    """Global-norm clipping, weight decay and the optimiser's direction; not the learning rate.
-
-    Weight decay is L2 in the gradient, as PyTorch's optimisers have it, but for AdamW (Loshchilov & Hutter 2019,
-    algorithm 2). Elementwise all of it, so it works on one flat vector of all parameters: a few large operations.
-    """
-    directions = {
-        "adam": optax.scale_by_adam(eps=config.optimizer_epsilon),
-        "adamw": optax.scale_by_adam(eps=config.optimizer_epsilon),
-        "radam": optax.scale_by_radam(eps=config.optimizer_epsilon),
-        "rmsprop": optax.scale_by_rms(decay=0.99, eps=config.optimizer_epsilon, eps_in_sqrt=False),
-    }
-    steps = [optax.add_decayed_weights(config.weight_decay), directions[config.optimizer]]
-    if config.optimizer == "adamw":
-        steps.reverse()
-    return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), *steps)
 
 
 class BatchMoments(NamedTuple):
@@ -152,11 +147,5 @@ def update_metrics(moments: BatchMoments, gradient: Array, max_grad_norm: float)
         target_lag=moments.target_lag,
         grad_norm=grad_norm,
         clipped=(grad_norm > max_grad_norm).astype(jnp.float32),
+        central_loss=jnp.full((), jnp.nan),
     )
-
-
-def move_towards(params: Params, target_params: Params, tau: float | Array) -> Params:
-    """The target parameters, moved by the share `tau` of their distance to `params`; at 1 a copy."""
-    if isinstance(tau, float) and tau == 1.0:
-        return params
-    return optax.incremental_update(params, target_params, tau)

@@ -12,8 +12,9 @@ from qmix_jax.agents import Agents, make_agents
 from qmix_jax.algorithms import ALGORITHMS, make_central_mixer
 from qmix_jax.config import Config
 from qmix_jax.mixers import Mixer, allowed_values, value_actions
+from qmix_jax.rewards import learnt_rewards, standardise
 from qmix_jax.targets import lambda_returns, n_step_targets
-from qmix_jax.types import Array, Params, Transition
+from qmix_jax.types import Array, Params, RewardStatistics, Transition
 from qmix_jax.views import Views, make_views
 
 
@@ -34,8 +35,8 @@ class Networks(NamedTuple):
     central_mixer: Mixer | None  # of Q*, which has agents of the same kind; None where nothing is weighted
 
 
-# (params, target_params, sequences, weights float32[B] or None) -> loss, values
-Loss = Callable[[Params, Params, Transition, Array | None], tuple[Array, BatchValues]]
+# (params, target_params, sequences, weights float32[B] or None, statistics or None) -> loss, values
+Loss = Callable[[Params, Params, Transition, Array | None, RewardStatistics | None], tuple[Array, BatchValues]]
 
 
 def make_networks(config: Config, spec: EnvSpec) -> Networks:
@@ -76,6 +77,8 @@ def central_networks(networks: Networks) -> Networks | None:
 def make_loss(config: Config, networks: Networks) -> Loss:
     """Mean squared TD error of q_tot (Rashid et al. 2018, eq. 6), summed over mixed values, weighted by sequence.
 
+    With statistics of the rewards they are standardised before targets are made of them.
+
     The target lag is |q_tot(online agents) - q_tot(target agents)| of the bootstrap's actions, both by the target
     mixer: how much of each target is due to the copy's age, in units of return. Double Q-learning has both agents'
     values anyway, and the mixer's weights serve twice. The mixer's own lag would need another pass, and so would
@@ -86,7 +89,11 @@ def make_loss(config: Config, networks: Networks) -> Loss:
     critic = networks if central is None else central  # whose target network gives the targets
 
     def loss(
-        params: Params, target_params: Params, batch: Transition, weights: Array | None = None
+        params: Params,
+        target_params: Params,
+        batch: Transition,
+        weights: Array | None = None,
+        statistics: RewardStatistics | None = None,
     ) -> tuple[Array, BatchValues]:
         chex.assert_shape(batch.done, (None, config.sample_length))
         online, selector = online_values(config, networks, params, batch)
@@ -108,8 +115,10 @@ def make_loss(config: Config, networks: Networks) -> Loss:
         if selector is not None and central is None:
             target_lag = jnp.abs(mix_steps(networks, target_params, selector, later, actions) - bootstrap_values)
 
-        rewards = config.reward_scale * algorithm.rewards(batch.rewards[:, learnt.start : -1])
-        target = _targets(config, rewards, batch.done[:, learnt.start : -1], bootstrap_values)
+        rewards = learnt_rewards(config, batch, algorithm.rewards)
+        if statistics is not None:
+            rewards = standardise(rewards, statistics)
+        target = learnt_targets(config, rewards, batch.done[:, learnt.start : -1], bootstrap_values)
         td_error = q_tot - jax.lax.stop_gradient(target)
         squares = jnp.square(td_error)
         if central is not None and algorithm.weighting is not None:
@@ -184,7 +193,7 @@ def flat(x: Array) -> Array:
     return x.reshape(-1, *x.shape[2:])
 
 
-def _targets(config: Config, rewards: Array, done: Array, bootstrap_values: Array) -> Array:
+def learnt_targets(config: Config, rewards: Array, done: Array, bootstrap_values: Array) -> Array:
     """Targets float32[B, K, V] from rewards float32[B, S, V], ends bool[B, S] and values float32[B, K, V]."""
     if config.target == "n_step":
 

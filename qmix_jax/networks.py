@@ -1,4 +1,4 @@
-"""One agent's Q-network: a dueling MLP, with or without a memory."""
+"""One agent's Q-network, a dueling MLP with or without a memory; and the plain layers of central networks."""
 
 import chex
 import jax
@@ -48,6 +48,14 @@ def hidden_layers(features: Array, sizes: tuple[int, ...]) -> Array:
         hidden = nn.Dense(size, kernel_init=orthogonal(2**0.5))(hidden)
         hidden = LayerNorm()(hidden)
     return hidden
+
+
+def plain_layers(inputs: Array, sizes: tuple[int, ...]) -> Array:
+    """Linear and ReLU for each size, then one output that starts near 0, in a module: float32[R, F] -> float32[R]."""
+    hidden = inputs
+    for size in sizes:
+        hidden = nn.relu(nn.Dense(size, kernel_init=orthogonal(2**0.5))(hidden))
+    return nn.Dense(1, kernel_init=orthogonal(0.01))(hidden)[:, 0]
 
 
 def dueling_heads(hidden: Array, num_actions: int, init_scale: float) -> Array:

@@ -24,6 +24,7 @@ def plot_training(
     evaluations: Mapping[str, np.ndarray],
     best_return: float = math.nan,
     baseline_return: float = math.nan,
+    baseline_name: str = "baseline",
 ) -> None:
     """Draw a run's learning curves.
 
@@ -34,9 +35,10 @@ def plot_training(
         evaluations: columns of evaluation_log.csv.
         best_return: mean best possible return of the evaluation's starts, NaN where unknown.
         baseline_return: mean return of the environment's baseline from the same starts, NaN where unknown.
+        baseline_name: what that baseline is called.
     """
     figure, panels = _make_panels(title, rows=3)
-    _plot_evaluation(panels[0, 0], evaluations, best_return, baseline_return)
+    _plot_evaluation(panels[0, 0], evaluations, best_return, baseline_return, baseline_name)
     _plot_success(panels[0, 1], evaluations)
     _plot_episodes(panels[1, 0], "Episode returns while exploring", "discounted team return", episodes.episode_return)
     _plot_episodes(panels[1, 1], "Training loss", "mean squared TD error (log scale)", episodes.loss, log=True)
@@ -83,13 +85,13 @@ def _make_panels(title: str, rows: int) -> tuple[Figure, np.ndarray]:
 
 
 def _plot_evaluation(
-    axes: Axes, evaluations: Mapping[str, np.ndarray], best_return: float, baseline_return: float
+    axes: Axes, evaluations: Mapping[str, np.ndarray], best_return: float, baseline_return: float, baseline_name: str
 ) -> None:
     decorate(axes, "Greedy evaluation", "environment steps", "discounted team return (0.95)")
     if not math.isnan(best_return):
         axes.axhline(best_return, color=_GREEN, linestyle="--", label=f"best possible, {best_return:.2f}")
     if not math.isnan(baseline_return):
-        axes.axhline(baseline_return, color=_GREY, linestyle=":", label=f"greedy-nearest, {baseline_return:.2f}")
+        axes.axhline(baseline_return, color=_GREY, linestyle=":", label=f"{baseline_name}, {baseline_return:.2f}")
     _plot_column(axes, evaluations, "mean_return", "QMIX", _BLUE, "{:.2f}")
     low, high = axes.get_ylim()
     axes.set_ylim(min(0.0, low), high + 0.03 * abs(high))

@@ -23,8 +23,12 @@ def importance_weights(probabilities: Array, exponent: Array) -> Array:
     """Weights (N P(i))^-exponent over their maximum in the batch (Schaul et al. 2016, section 3.4): at exponent 1 the
     expected gradient is that of a uniform draw.
 
-    float32[B], float32[] -> float32[B] in (0, 1].
+    The buffer's sums of priorities are rounded, so that now and then a draw ends where nothing is stored. Its
+    probability is 0, and so is its weight.
+
+    float32[B], float32[] -> float32[B] in [0, 1].
     """
     chex.assert_rank([probabilities, exponent], [1, 0])
-    least = jnp.min(probabilities)
-    return (probabilities / least) ** -exponent
+    stored = probabilities > 0.0
+    least = jnp.min(probabilities, where=stored, initial=1.0)
+    return jnp.where(stored, (jnp.where(stored, probabilities, least) / least) ** -exponent, 0.0)

@@ -128,7 +128,7 @@ class Recorder:
         self.evaluation = evaluation
         self._checkpoints.save(FINAL, params)
 
-    def plot(self, title: str, baseline: Evaluation | None) -> None:
+    def plot(self, title: str, baseline: Evaluation | None, baseline_name: str = "baseline") -> None:
         """Draw what was recorded; nothing before the first chunk."""
         # matplotlib's import should not delay the first progress
         from qmix_jax.plots import plot_diagnostics, plot_training
@@ -143,6 +143,7 @@ class Recorder:
             evaluations,
             math.nan if self.evaluation is None else float(self.evaluation.best_return),
             math.nan if baseline is None else float(baseline.mean_return),
+            baseline_name,
         )
         plot_diagnostics(self._directory.diagnostics_plots, title, diagnostics, self._config.max_grad_norm)
 

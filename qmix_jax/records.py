@@ -24,6 +24,7 @@ DIAGNOSTIC_COLUMNS = (
     "grad_norm",
     "clipped",
     "td_error_std",
+    "central_loss",
     "skipped",
 )
 EVALUATION_COLUMNS = ("env_steps", "episode", "mean_return", "optimality", "solved", "mean_length")
@@ -64,7 +65,7 @@ def diagnostic_row(env_steps: int, updates: int, skipped: int, log: EpisodeLog, 
         updates: gradient updates by then, skipped ones too.
         skipped: updates by then that were not made, because they were not finite.
         log: the chunk's log, arrays [C, E]; metrics are means over its vector steps with updates, NaN without any.
-        q_bound: mean best possible return of the evaluation's starts at --gamma, NaN where unknown.
+        q_bound: mean best possible return of the evaluation's starts at --gamma, NaN where none is known.
     """
     row: dict[str, float] = {"env_steps": env_steps, "updates": updates, "skipped": skipped, "q_bound": q_bound}
     for name, values in log.step_updates._asdict().items():

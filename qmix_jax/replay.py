@@ -62,6 +62,8 @@ def make_replay(config: Config, spec: EnvSpec, num_devices: int = 1) -> Replay:
     def reprioritise(state: Any, sample: Sample, priorities: Array) -> Any:
         if config.replay == "uniform":
             return state
+        assert sample.probabilities is not None
+        priorities = jnp.where(sample.probabilities > 0.0, priorities, 0.0)  # nothing is stored there
         with _flashbax_style():
             return buffer.set_priorities(state, sample.indices, priorities**config.priority_exponent)
 

@@ -18,7 +18,7 @@ from qmix_jax.compilation import Programs, compile_programs, device_memory
 from qmix_jax.config import Config, ConfigError
 from qmix_jax.environments import make_environment
 from qmix_jax.errors import DivergedError, StoppedError, reporting
-from qmix_jax.evaluation import evaluate_baseline, evaluation_key, extra_names
+from qmix_jax.evaluation import baseline_name, evaluate_baseline, evaluation_key, extra_names
 from qmix_jax.faults import QUANTITIES
 from qmix_jax.hparams import describe_run, start_lines, write_hparams
 from qmix_jax.lock import RunLock
@@ -138,7 +138,8 @@ def _train(
         if evaluation is None:  # resumed at its end
             evaluation = jax.device_get(programs.evaluate(params, evaluation_key(jax.random.key(config.seed))))
         recorder.finish(params, evaluation)
-        recorder.plot(title, evaluate_own_baseline(config, environment) if baseline is None else baseline.result())
+        played = evaluate_own_baseline(config, environment) if baseline is None else baseline.result()
+        recorder.plot(title, played, baseline_name(environment.spec))
     print(_summary(evaluation))
     return RunResult(directory.path, evaluation, params)
 
@@ -209,13 +210,12 @@ def _summary(evaluation: Evaluation) -> str:
 
 def run_title(config: Config, spec: EnvSpec) -> str:
     """What a run's plots are headed by."""
-    return f"QMIX on {spec.name} ({config.env_mode}), {config.num_envs} environments, seed {config.seed}"
+    mode = f" ({config.env_mode})" if config.env == Config.env else ""
+    return f"{config.algorithm.upper()} on {spec.name}{mode}, {config.num_envs} environments, seed {config.seed}"
 
 
-def evaluate_own_baseline(config: Config, environment: Environment) -> Evaluation | None:
-    """The environment's own policy on the run's evaluation starts, None where it has none."""
-    if environment.spec.baseline_policy is None:
-        return None
+def evaluate_own_baseline(config: Config, environment: Environment) -> Evaluation:
+    """The environment's baseline on the run's evaluation starts."""
     evaluate = jax.jit(evaluate_baseline, static_argnums=(0, 2))
     return jax.device_get(evaluate(environment, evaluation_key(jax.random.key(config.seed)), config.eval_episodes))
 

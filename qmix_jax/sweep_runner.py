@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from qmix_jax.environments import make_environment
-from qmix_jax.evaluation import extra_names
+from qmix_jax.evaluation import baseline_name, extra_names
 from qmix_jax.hparams import describe_run, write_hparams
 from qmix_jax.lock import RunLock
 from qmix_jax.loop import state_arrays
@@ -89,7 +89,9 @@ def train_group(
         for i, (member, recorder) in enumerate(zip(group.members, recorders, strict=True)):
             if snapshot.faults.streak[i] < config.max_bad_updates:
                 recorder.finish(_row(params, i), _row(evaluation, i))
-            recorder.plot(run_title(member.config, environment.spec), baseline.result())
+            recorder.plot(
+                run_title(member.config, environment.spec), baseline.result(), baseline_name(environment.spec)
+            )
     return None
 
 

@@ -3,6 +3,7 @@
 Read `vector_step` first: it is the algorithm.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -74,7 +75,9 @@ def make_trainer(config: Config, environment: Environment) -> Trainer:
 
         memory = learner.init_memory(config.eval_episodes)
         evaluation = evaluate(environment, policy, key, config.eval_episodes, config.gamma, memory)
-        return evaluation._replace(q_bound=config.reward_scale * evaluation.q_bound)
+        # Returns of standardised rewards are in no unit that a bound could be known in.
+        scale = math.nan if config.standardise_rewards else config.reward_scale
+        return evaluation._replace(q_bound=scale * evaluation.q_bound)
 
     return Trainer(init, over_devices(train_chunk, config.num_devices), evaluate_greedy)
 

@@ -57,6 +57,24 @@ class Faults:
 
 
 @struct.dataclass
+class RewardStatistics:
+    """What is known of the V rewards that are learnt, see `rewards.add_batch`."""
+
+    batches: Array  # int32[], how many of replay's batches were counted
+    mean: Array  # float32[V], reward per step
+    variance: Array  # float32[V], of one reward, not of the mean
+
+
+@struct.dataclass
+class CentralValue:
+    """The value network of all observations, which nothing but its own update reads."""
+
+    params: Params
+    target_params: Params
+    optimizer_state: Any
+
+
+@struct.dataclass
 class LearnerState:
     """What gradient updates change. `params` is {'agents': ..., 'mixer': ...}."""
 
@@ -66,6 +84,8 @@ class LearnerState:
     updates: Array  # int32[], gradient updates, skipped ones too: the clock of schedules, shared by vmapped seeds
     schedule: Schedule
     faults: Faults
+    rewards: RewardStatistics | None = None  # with --standardise_rewards
+    central: CentralValue | None = None  # with --central_value
 
 
 @struct.dataclass
@@ -88,6 +108,7 @@ class UpdateMetrics(NamedTuple):
     target_lag: Array  # float32[], what the target agents' lag changes in the bootstrap's q_tot; NaN without double Q
     grad_norm: Array  # float32[], global norm of the gradient before clipping
     clipped: Array  # float32[], 1 where that norm was above `max_grad_norm`, else 0; its mean is a share
+    central_loss: Array  # float32[], mean squared TD error of the central value network; NaN without it
 
 
 class EpisodeMetrics(NamedTuple):
@@ -149,7 +170,9 @@ class Evaluation(NamedTuple):
 
     mean_return: Array  # float32[], discounted team return at evaluation.SCORE_DISCOUNT
     best_return: Array  # float32[], mean best possible return of the same starts; NaN where unknown
-    q_bound: Array  # float32[], as best_return, but at the discount that q_tot is trained with
+    q_bound: (
+        Array  # float32[], as best_return, but at the discount that q_tot is trained with; NaN for standardised rewards
+    )
     optimality: Array  # float32[], mean_return over best_return; NaN where unknown
     solved: Array  # float32[], share of episodes that terminated before the time limit
     mean_length: Array  # float32[], steps

@@ -11,7 +11,7 @@ import chex
 import jax.numpy as jnp
 from flax import linen as nn
 
-from qmix_jax.initializers import orthogonal
+from qmix_jax.networks import plain_layers
 from qmix_jax.types import Array
 
 # (q_tot, target, Q* of the greedy joint action, whether that was the one taken, alpha), [B, K, 1] each -> weights
@@ -39,7 +39,4 @@ class CentralMixer(nn.Module):
     def __call__(self, agent_qs: Array, states: Array) -> Array:
         """Mix float32[R, N] chosen values by float32[R, G] states into float32[R]."""
         chex.assert_rank([agent_qs, states], 2)
-        hidden = jnp.concatenate([agent_qs, states], axis=-1)
-        for size in self.hidden_sizes:
-            hidden = nn.relu(nn.Dense(size, kernel_init=orthogonal(2**0.5))(hidden))
-        return nn.Dense(1, kernel_init=orthogonal(0.01))(hidden)[:, 0]
+        return plain_layers(jnp.concatenate([agent_qs, states], axis=-1), self.hidden_sizes)

@@ -1,1 +1,1 @@
-"""GridWorld25 in the forms that other libraries expect; each module needs the library it is named after."""
+"""Worlds of other libraries in our contract, and ours in theirs; each module needs the library it names."""

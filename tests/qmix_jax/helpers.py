@@ -50,6 +50,7 @@ def train(environment, config, seed=0):
         return state
 
     shapes = ("algorithm", "agent", "hypernet_size", "mixing_size", "central_sizes", "state_clock", "share_parameters")
+    shapes += ("standardise_rewards", "central_value")
     networks = small_config(**{name: getattr(config, name) for name in shapes})
     learner = _initial_learner(networks, replace(environment.spec, name="any", max_steps=1), seed)
     return quick_jit(run)(jax.random.key(seed), learner)

@@ -131,10 +131,10 @@ CHANGES = [
 
 # What hparams.json holds instead; an ellipsis takes the setting out.
 EDITS = [
-    ({"format": 0}, "format 0: must be 2, as this version writes it"),
-    ({"format": 1}, "format 1: must be 2, as this version writes it"),
-    ({"format": "2"}, "format '2': must be 2"),
-    ({"format": ...}, "format None: must be 2"),
+    ({"format": 0}, "format 0: must be 3, as this version writes it"),
+    ({"format": 2}, "format 2: must be 3, as this version writes it"),
+    ({"format": "3"}, "format '3': must be 3"),
+    ({"format": ...}, "format None: must be 3"),
     ({"gamma": ...}, "'gamma' is missing"),
     ({"results_dir": ...}, "'results_dir' is missing"),
     ({"learning_rate": 0.1}, "'learning_rate': unknown setting"),

@@ -1,15 +1,17 @@
 """The environment's own baseline, from the starts that a policy is evaluated on."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import quick_jit
+from probes import Probe
 
 from env_jax import GridWorld25
-from qmix_jax.evaluation import evaluate, evaluate_baseline, extra_names
+from qmix_jax.evaluation import baseline_name, evaluate, evaluate_baseline, extra_names
 
 ENVIRONMENT = GridWorld25("random", max_steps=60)
 
@@ -30,9 +32,25 @@ def test_the_baseline_plays_the_same_starts():
     assert idle.solved == 0.0
 
 
-def test_an_environment_without_a_baseline_is_refused():
-    with pytest.raises(ValueError, match="GridWorld25v0 has no baseline policy"):
-        evaluate_baseline(without_baseline(), jax.random.key(0), 2)
+@dataclass(frozen=True)
+class Lever(Probe):
+    """One step; agent 0 is paid 1 for action 0 of the allowed 0 and 1, agent 1 for action 2 of all three."""
+
+    def action_mask(self, state):
+        return jnp.array([[True, True, False], [True, True, True]])
+
+    def rewards(self, state, actions):
+        return (actions == jnp.array([0, 2])).astype(jnp.float32)
+
+
+def test_an_environment_without_a_baseline_is_measured_against_random_allowed_actions():
+    play = quick_jit(lambda key: evaluate_baseline(Lever(), key, 20_000))
+    assert play(jax.random.key(0)).mean_return == pytest.approx(1 / 2 + 1 / 3, abs=0.02)  # its deviation is 0.005
+
+
+def test_what_plots_call_the_baseline():
+    assert baseline_name(ENVIRONMENT.spec) == "greedy-nearest"
+    assert baseline_name(without_baseline().spec) == "random actions"
 
 
 def test_names_of_the_environments_own_figures():

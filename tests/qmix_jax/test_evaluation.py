@@ -51,9 +51,9 @@ def test_lengths_returns_and_shares_are_exact():
     assert result.optimality == pytest.approx(float(result.mean_return) / (100 * SCORE_DISCOUNT), rel=1e-5)
 
 
-def _trained(env, gamma, favourite):
+def _trained(env, gamma, favourite, **settings):
     """Return evaluation of a team whose networks prefer one action by far."""
-    config = small_config(gamma=gamma, eval_episodes=EPISODES, buffer_capacity=640, min_buffer_size=0)
+    config = small_config(gamma=gamma, eval_episodes=EPISODES, buffer_capacity=640, min_buffer_size=0, **settings)
     trainer = make_trainer(config, env)
     params = jax.eval_shape(trainer.init, jax.random.key(0)).learner.params
     params = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), params)
@@ -70,6 +70,12 @@ def test_the_score_has_a_discount_of_its_own():
     assert result.optimality == pytest.approx(expected / 95, rel=1e-5)
     assert result.best_return == pytest.approx(95)
     assert result.q_bound == pytest.approx(50)  # at the discount that trained
+
+
+def test_standardised_rewards_have_no_bound():
+    result = _trained(ScoredCorridor(max_steps=LIMIT), 0.5, favourite=1, standardise_rewards=True)
+    assert np.isnan(result.q_bound)
+    assert result.best_return == pytest.approx(95)
 
 
 def test_the_greedy_team_does_as_it_prefers_and_only_what_is_allowed():

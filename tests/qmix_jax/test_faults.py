@@ -62,8 +62,8 @@ def make_breakable_learner(**settings):
     def make_breakable_loss(config, networks):
         loss = make_loss(config, networks)
 
-        def breakable(params, target_params, batch, weights):
-            value, values = loss(params, target_params, batch, weights)
+        def breakable(params, target_params, batch, *others):
+            value, values = loss(params, target_params, batch, *others)
             return break_gradient(value, batch.elapsed[0, 0] == BROKEN), values
 
         return breakable

@@ -17,9 +17,10 @@ from helpers import (
     uniform,
 )
 
-from qmix_jax.learner import make_learner, make_optimizer
+from qmix_jax.learner import make_learner
 from qmix_jax.loss import make_loss, make_networks
 from qmix_jax.mixers import select_actions
+from qmix_jax.optimizer import make_optimizer
 from qmix_jax.schedule import initial_schedule, learning_rate
 
 GAMMA, BATCH = 0.9, 12

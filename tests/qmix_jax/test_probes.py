@@ -6,6 +6,7 @@ import pytest
 from helpers import joint_values, small_config, train
 from probes import ActionReward, ConstantReward, CueReward, Deadline, ForbiddenFruit, ProbeState, Remember, TwoSteps
 
+from qmix_jax.central_value import ValueNetwork
 from qmix_jax.learner import make_learner
 from qmix_jax.loss import make_networks
 from qmix_jax.mixers import value_actions
@@ -135,6 +136,18 @@ def test_every_member_of_the_family_learns_a_value(settings):
         return
     for step, value in enumerate(env.values(GAMMA)):
         np.testing.assert_allclose(joint_values(config, env, trained, _state(step)), value, atol=0.15)
+
+
+def test_standardised_rewards_and_beside_them_a_central_value_in_plain_ones():
+    """Rewards 0 and 1, as often: standardised -1 and 1."""
+    config = _config(1200, standardise_rewards=True, central_value=True, central_sizes=(16,))
+    env = TwoSteps(last=1.0)
+    trained = train(env, config)
+    central, network = trained.learner.central, ValueNetwork(config.central_sizes)
+    for step, (plain, standardised) in enumerate(((GAMMA, GAMMA - 1.0), (1.0, 1.0))):
+        np.testing.assert_allclose(joint_values(config, env, trained, _state(step)), standardised, atol=0.15)
+        seen = env.observations(_state(step)).reshape(1, -1)
+        np.testing.assert_allclose(network.apply(central.params, seen), plain, atol=0.05)
 
 
 def test_independent_learners_know_the_reward_of_the_team_or_their_own():

@@ -37,6 +37,7 @@ LOG = EpisodeLog(
         target_lag=np.array([NAN, NAN], np.float32),
         grad_norm=np.array([20, 4], np.float32),
         clipped=np.array([0.75, 0], np.float32),
+        central_loss=np.array([3, 1], np.float32),
     ),
 )
 TEXT = """\
@@ -106,9 +107,9 @@ def test_diagnostics_are_means_over_the_vector_steps_with_updates(tmp_path):
         log.write_row(diagnostic_row(100, 7, 1, LOG, 2.5).values())
         log.write_row(diagnostic_row(200, 9, 0, LOG, NAN).values())
     assert (tmp_path / "log.csv").read_text() == (
-        "env_steps,updates,q_value,q_bound,target_lag,grad_norm,clipped,td_error_std,skipped\n"
-        "100,7,1.5,2.5,,12,0.375,0.5,1\n"
-        "200,9,1.5,,,12,0.375,0.5,0\n"
+        "env_steps,updates,q_value,q_bound,target_lag,grad_norm,clipped,td_error_std,central_loss,skipped\n"
+        "100,7,1.5,2.5,,12,0.375,0.5,2,1\n"
+        "200,9,1.5,,,12,0.375,0.5,2,0\n"
     )
 
 

@@ -14,7 +14,7 @@ from env_jax import GridWorld25
 from env_jax.types import TimeStep
 from qmix_jax.priorities import importance_weights, sequence_priorities
 from qmix_jax.replay import action_dtype, empty_transition, make_replay, make_transition, transition_bytes
-from qmix_jax.types import Transition
+from qmix_jax.types import Sample, Transition
 
 ENVS, BATCH = 3, 400
 
@@ -116,6 +116,15 @@ def test_sequences_are_drawn_by_the_power_of_their_priority_and_weights_undo_it(
     # At exponent 1 a weighted mean over the draw is one over all starts, up to the weights' common factor.
     undone = importance_weights(again.probabilities, jnp.float32(1.0))
     assert np.average(numbers, weights=undone) == pytest.approx(starts.mean(), rel=0.02)
+
+
+def test_what_is_not_stored_has_neither_weight_nor_priority():
+    """Rounded sums of priorities lead a draw there once in some ten thousand batches: its probability is 0."""
+    np.testing.assert_allclose(importance_weights(jnp.array([0.4, 0.0, 0.1]), jnp.float32(0.5)), [0.5, 0.0, 1.0])
+    replay = _replay(8, 3, batch=2, replay="prioritised")
+    drawn = Sample(None, indices=jnp.array([0, 6]), probabilities=jnp.array([0.1, 0.0]))
+    state = quick_jit(replay.reprioritise)(quick_jit(replay.init)(), drawn, jnp.full(2, 4.0))
+    np.testing.assert_allclose(state.sum_tree_state.nodes[-32:], 2.0 * np.eye(32)[0])
 
 
 def test_new_steps_have_the_largest_priority():

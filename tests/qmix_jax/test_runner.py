@@ -113,6 +113,7 @@ def test_diagnostics_of_every_chunk(first):
     best_return = float(evaluated["mean_return"]) / float(evaluated["optimality"])
     assert [float(row.pop("q_bound")) for row in rows] == pytest.approx([best_return] * 4, rel=1e-5)
     assert {row.pop("skipped") for row in rows} == {"0"}
+    assert {row.pop("central_loss") for row in rows} == {""}  # no such network here
     assert set(list(rows[0].values())[2:]) == {""}  # no updates yet
     assert all(value for row in rows[1:] for value in row.values())
     assert all(0 <= float(row["clipped"]) <= 1 for row in rows[1:])

@@ -20,7 +20,8 @@ DEVICES, ENVS, STEPS = 2, 8, 30
 @pytest.mark.parametrize("num_devices", [2, 4])
 def test_the_update_of_a_split_batch_is_that_of_the_whole(num_devices):
     def config(devices):
-        return small_config(batch_size=16, n_step=2, max_grad_norm=0.5, num_devices=devices)
+        parts = {"standardise_rewards": True, "central_value": True, "central_sizes": (8,)}
+        return small_config(batch_size=16, n_step=2, max_grad_norm=0.5, num_devices=devices, **parts)
 
     alone, split = (make_learner(config(devices), SPEC) for devices in (1, num_devices))
     state = alone.init(jax.random.key(0))

@@ -1,0 +1,120 @@
+"""A value network of all observations, trained beside the agents: a diagnostic that they never read.
+
+Its TD error says how well one who sees what all agents see predicts the team's reward under the behaviour in replay.
+The agents' updates are the same, bit for bit, with it and without it: it has parameters, optimiser, clipping and
+target copy of its own, and a bad update of its own is skipped without a word to them.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.flatten_util import ravel_pytree
+
+from qmix_jax.algorithms import team_reward
+from qmix_jax.config import Config
+from qmix_jax.loss import flat, learnt_targets
+from qmix_jax.networks import plain_layers
+from qmix_jax.optimizer import copy_targets, make_optimizer, step_parameters
+from qmix_jax.rewards import learnt_rewards
+from qmix_jax.sharding import mean_over_devices
+from qmix_jax.types import Array, CentralValue, Params, Schedule, Transition
+from qmix_jax.views import Views
+
+
+class ValueNetwork(nn.Module):
+    """An ordinary network of all agents' features."""
+
+    hidden_sizes: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, features: Array) -> Array:
+        """float32[R, N * F] -> float32[R]."""
+        return plain_layers(features, self.hidden_sizes)
+
+
+class CentralLearner(NamedTuple):
+    """The value network's learning side as pure functions."""
+
+    init: Callable[[Array], CentralValue]  # key -> state
+    # (state, schedule, updates before this one int32[], whether the agents' may be made bool[], sequences,
+    # weights float32[B] or None) -> state, mean squared TD error float32[], NaN where it was not finite
+    update: Callable[[CentralValue, Schedule, Array, Array, Transition, Array | None], tuple[CentralValue, Array]]
+
+
+def make_central_learner(config: Config, views: Views, num_agents: int) -> CentralLearner:
+    """The value network of `config` for agents that read `views`."""
+    network = ValueNetwork(config.central_sizes)
+
+    def init(key: Array) -> CentralValue:
+        params = dict(network.init(key, jnp.zeros((1, num_agents * views.num_features))))
+        return CentralValue(
+            params=params,
+            target_params=jax.tree.map(jnp.copy, params),  # no buffer can be donated twice
+            optimizer_state=make_optimizer(config).init(ravel_pytree(params)[0]),
+        )
+
+    def update(
+        state: CentralValue, schedule: Schedule, updates: Array, usable: Array, batch: Transition, weights: Array | None
+    ) -> tuple[CentralValue, Array]:
+        def loss(params: Params) -> tuple[Array, Array]:
+            return central_loss(config, network, views, params, state.target_params, batch, weights)
+
+        gradient, squared_error = jax.grad(loss, has_aux=True)(state.params)
+        vector = jnp.append(ravel_pytree(gradient)[0], squared_error)
+        vector = mean_over_devices(vector, config.num_devices)
+        gradient, squared_error = vector[:-1], vector[-1]
+        finite = jnp.isfinite(squared_error) & jnp.isfinite(jnp.linalg.norm(gradient))
+        usable = usable & finite
+        params, optimizer_state = step_parameters(
+            config, schedule, updates, usable, gradient, state.optimizer_state, state.params
+        )
+        target_params = copy_targets(config, updates + 1, usable, params, state.target_params)
+        return CentralValue(params, target_params, optimizer_state), jnp.where(finite, squared_error, jnp.nan)
+
+    return CentralLearner(init, update)
+
+
+def central_loss(
+    config: Config,
+    network: ValueNetwork,
+    views: Views,
+    params: Params,
+    target_params: Params,
+    batch: Transition,
+    weights: Array | None = None,
+) -> tuple[Array, Array]:
+    """Mean squared TD error of V(observations) on the team's reward, weighted by sequence, and without weights.
+
+    With one step: (V(o_t) - (r_t + gamma (1 - done_t) V'(o_t+1)))^2, the value of the behaviour in replay (Sutton &
+    Barto 2018, section 6.1); V' is the target copy. Other targets have V' where the agents' have mixed values. Rewards
+    are scaled but not standardised: one can read V in their units.
+
+    Args:
+        config: names the target.
+        network: V.
+        views: what agents read of their observations.
+        params: V's.
+        target_params: V's.
+        batch: sequences [B, T, ...].
+        weights: float32[B], undoing what prioritised replay prefers, or None.
+
+    Returns:
+        float32[], float32[].
+    """
+
+    def values(params: Params, steps: slice) -> Array:
+        observations = batch.observations[:, steps]
+        features = jnp.swapaxes(views.agents(flat(observations)), 0, 1)
+        rows, length = observations.shape[:2]
+        value: Any = network.apply(params, features.reshape(rows * length, -1))
+        return value.reshape(rows, length, 1)
+
+    done = batch.done[:, config.learnt_steps.start : -1]
+    rewards = learnt_rewards(config, batch, team_reward)
+    target = learnt_targets(config, rewards, done, values(target_params, config.bootstrap_steps))
+    squares = jnp.square(values(params, config.learnt_steps) - jax.lax.stop_gradient(target))
+    weighted = squares if weights is None else weights[:, None, None] * squares
+    return jnp.mean(weighted), jnp.mean(squares)

@@ -1,0 +1,262 @@
+"""Worlds of JaxMARL and Jumanji in our contract: each against its library stepped directly, whole episodes long."""
+
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import jumanji
+import numpy as np
+import pytest
+from jaxmarl.environments.mpe.simple_spread import SimpleSpreadMPE
+from jumanji.environments import LevelBasedForaging
+from jumanji.environments.routing.lbf.generator import RandomGenerator
+
+from env_jax import LastAction
+from env_jax.adapters import from_jaxmarl, from_jumanji
+from env_jax.adapters.foreign import UnfitError, library_style
+
+# These programs run for milliseconds and compile for seconds.
+quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+EPISODES = 6
+# Easy enough that random actions solve some episodes before our limit, which is shorter than the library's.
+EASY = RandomGenerator(grid_size=5, fov=5, num_agents=2, num_food=1, force_coop=False)
+FORAGING, FORAGING_LIMIT = LevelBasedForaging(EASY, time_limit=30), 25
+
+
+class Episode(NamedTuple):
+    """What the adapter showed, with a leading axis of episodes and one of steps; the first step is the reset."""
+
+    observations: np.ndarray
+    action_mask: np.ndarray
+    rewards: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    state: np.ndarray
+    team_return: np.ndarray
+
+
+def allowed_actions(key, mask):
+    """One of each agent's allowed actions, int32[N]."""
+    return jnp.argmax(jnp.where(mask, jax.random.uniform(key, mask.shape), -1.0), axis=-1).astype(jnp.int32)
+
+
+def play(environment, library_reset, library_step, length):
+    """Step the adapter and its library side by side, with the same keys and actions, on beyond ends.
+
+    Returns what the adapter showed, and what the library did, the reset left out.
+    """
+
+    def one(key):
+        reset_key, play_key = jax.random.split(key)
+        library_state = library_reset(jax.random.key_data(jax.random.clone(reset_key)))
+        state, first = environment.reset(reset_key)
+
+        def body(carry, _):
+            key, library_state, state, step = carry
+            key, action_key, step_key = jax.random.split(key, 3)
+            actions = allowed_actions(action_key, step.action_mask)
+            with library_style():
+                key_data = jax.random.key_data(jax.random.clone(step_key))
+                library_state, stepped = library_step(key_data, library_state, actions)
+            state, step = environment.step(step_key, state, actions)
+            return (key, strong(library_state), state, step), (shown(state, step), stepped)
+
+        _, (rest, stepped) = jax.lax.scan(body, (play_key, strong(library_state), state, first), length=length)
+        return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), shown(state, first), rest), stepped
+
+    with library_style():
+        played = quick_jit(jax.vmap(one))(jax.random.split(jax.random.key(0), EPISODES))
+    return jax.tree.map(np.asarray, played)
+
+
+def strong(tree):
+    """Without weak types, which a scan would not carry."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype), tree)
+
+
+def shown(state, step):
+    return Episode(*(getattr(step, name) for name in Episode._fields[:-1]), state.team_return)
+
+
+@pytest.fixture(scope="module")
+def spread():
+    return from_jaxmarl.make("MPE_simple_spread_v3", 200)
+
+
+@pytest.fixture(scope="module")
+def spread_played(spread):
+    world = SimpleSpreadMPE()
+
+    def step(key, state, actions):
+        chosen = {"agent_0": actions[0], "agent_1": actions[1], "agent_2": actions[2]}
+        seen, state, rewards, dones, _ = world.step_env(key, state, chosen)
+        return state, (seen, rewards, dones["__all__"])
+
+    return play(spread, lambda key: world.reset(key)[1], step, 25)
+
+
+@pytest.fixture(scope="module")
+def foraging():
+    return from_jumanji.FromJumanji(FORAGING, FORAGING_LIMIT, "foraging")
+
+
+@pytest.fixture(scope="module")
+def foraging_played(foraging):
+    def step(key, state, actions):
+        return FORAGING.step(state, actions)
+
+    return play(foraging, lambda key: FORAGING.reset(key)[0], step, FORAGING.time_limit)
+
+
+def test_spread_is_the_librarys(spread_played):
+    played, (seen, rewards, done) = spread_played
+    assert not done.any()  # it would go on for a 26th step
+    for i, agent in enumerate(("agent_0", "agent_1", "agent_2")):
+        np.testing.assert_array_equal(played.observations[:, 1:, i], seen[agent])
+        np.testing.assert_array_equal(played.rewards[:, 1:, i], rewards[agent])
+    assert len(np.unique(played.rewards)) > EPISODES * 25
+
+
+def test_foraging_is_the_librarys(foraging_played):
+    played, library = foraging_played
+    np.testing.assert_array_equal(played.observations[:, 1:], library.observation.agents_view)
+    np.testing.assert_array_equal(played.action_mask[:, 1:], library.observation.action_mask)
+    np.testing.assert_array_equal(played.rewards[:, 1:], library.reward)
+    ended = (library.step_type == 2) & ~library.discount.any(axis=-1)
+    np.testing.assert_array_equal(played.terminated[:, 1:], ended)
+    late = np.arange(1, FORAGING.time_limit + 1) >= FORAGING_LIMIT
+    np.testing.assert_array_equal(played.truncated[:, 1:], ~ended & late)
+    solved = ended[:, :FORAGING_LIMIT].any(axis=1)
+    assert 0 < solved.sum() < EPISODES  # else one of the ends was not seen
+
+
+def test_spread_ends_at_the_limit_that_it_states(spread_played):
+    played, _ = spread_played
+    assert not played.terminated.any()
+    np.testing.assert_array_equal(played.truncated, np.broadcast_to(np.arange(26) == 25, played.truncated.shape))
+
+
+def test_a_reward_of_spread_by_hand():
+    """Three agents on the three landmarks, of which two touch: each of these pays half of one collision."""
+    world = SimpleSpreadMPE()
+    spread = from_jaxmarl.FromJaxMARL(world, 25, "spread")
+    places = jnp.array([[0.0, 0.0], [0.2, 0.0], [0.0, 0.9]])
+
+    def paid(key):
+        reset_key, step_key = jax.random.split(key)
+        state, _ = spread.reset(reset_key)
+        still = replace(state.world, p_pos=jnp.concatenate([places, places + jnp.array([[0.0, 0.1]])]))
+        return spread.step(step_key, replace(state, world=still), jnp.zeros(3, jnp.int32))[1].rewards
+
+    np.testing.assert_allclose(quick_jit(paid)(jax.random.key(0)), [-0.5 - 0.15, -0.5 - 0.15, -0.15], atol=1e-6)
+
+
+def test_foraging_as_registered():
+    environment = from_jumanji.make("LevelBasedForaging-v0", 1_000)
+    made = jumanji.make("LevelBasedForaging-v0")
+    spec = environment.spec
+    assert (spec.num_agents, spec.num_actions, spec.observation_size) == (2, 6, 12)
+    assert (spec.max_steps, spec.observation_dtype) == (made.time_limit, jnp.int8) == (100, jnp.int8)
+    assert spec.masks_actions
+    assert from_jumanji.make("LevelBasedForaging-v0", 30).spec.max_steps == 30
+
+
+class TeamForaging(LevelBasedForaging):
+    """Foraging that pays the team: 3, whatever it does."""
+
+    def step(self, state, actions):
+        state, shown = super().step(state, actions)
+        return state, shown.replace(reward=jnp.float32(3.0))
+
+
+def test_a_single_reward_is_shared_out():
+    environment = from_jumanji.FromJumanji(TeamForaging(EASY), 50, "team")
+
+    def two_steps(key):
+        reset_key, *step_keys = jax.random.split(key, 3)
+        state, _ = environment.reset(reset_key)
+        for step_key in step_keys:
+            state, step = environment.step(step_key, state, jnp.zeros(2, jnp.int32))
+        return state.team_return, step.rewards
+
+    team_return, rewards = quick_jit(two_steps)(jax.random.key(0))
+    np.testing.assert_array_equal(rewards, [1.5, 1.5])
+    assert team_return == 6.0
+
+
+@pytest.mark.parametrize("name", ["spread", "foraging"])
+def test_the_contract(name, request):
+    environment, (played, _) = (request.getfixturevalue(part) for part in (name, f"{name}_played"))
+    spec = environment.spec
+    assert played.observations.shape[2:] == (spec.num_agents, spec.observation_size)
+    assert played.action_mask.shape[2:] == (spec.num_agents, spec.num_actions)
+    assert played.rewards.shape[2:] == (spec.num_agents,)
+    assert played.state.shape[2:] == (spec.state_size,)
+    dtypes = {part: array.dtype for part, array in played._asdict().items()}
+    bools = dict.fromkeys(("action_mask", "terminated", "truncated"), bool)
+    floats = dict.fromkeys(("observations", "rewards", "state", "team_return"), np.float32)
+    assert dtypes == bools | floats
+    assert played.action_mask.any(axis=-1).all()
+    assert played.action_mask.all() == (not spec.masks_actions)
+    assert not played.rewards[:, 0].any()
+    assert not (played.terminated & played.truncated).any()
+    assert (played.terminated | played.truncated)[:, spec.max_steps].any()
+    stored = played.observations.astype(spec.observation_dtype)
+    np.testing.assert_array_equal(stored.astype(np.float32), played.observations)
+    rebuilt = np.stack([spec.state_from_observations(seen) for seen in played.observations[0]])
+    np.testing.assert_array_equal(rebuilt, played.state[0])
+    np.testing.assert_allclose(played.team_return, played.rewards.sum(axis=-1).cumsum(axis=-1), rtol=1e-4, atol=1e-6)
+    assert environment == type(environment)(environment.world, environment.max_steps, environment.name)
+    assert hash(environment) == hash(type(environment)(environment.world, environment.max_steps, environment.name))
+
+
+@pytest.mark.parametrize("name", ["spread", "foraging"])
+def test_a_step_leaves_a_state_like_a_resets(name, request):
+    environment = LastAction(request.getfixturevalue(name))
+
+    def step(key):
+        reset_key, step_key = jax.random.split(key)
+        state, _ = environment.reset(reset_key)
+        return environment.step(step_key, state, jnp.zeros(environment.spec.num_agents, jnp.int32))
+
+    def kinds(tree):
+        return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype, leaf.weak_type), tree)
+
+    assert kinds(jax.eval_shape(step, jax.random.key(0))) == kinds(jax.eval_shape(environment.reset, jax.random.key(0)))
+
+
+@pytest.mark.parametrize(
+    ("adapter", "name", "reason"),
+    [
+        (from_jaxmarl, "MPE_simple_tag_v3", "its agents are of several kinds, adversary and agent; must be of one"),
+        (from_jaxmarl, "ant_4x2", "JaxMARL cannot make it: ant_4x2 requires brax"),
+        (from_jaxmarl, "storm", "it shows no observation for each agent"),
+        (from_jumanji, "Snake-v1", "its actions are DiscreteArray(); must be alike numbers, an agent each"),
+        (from_jumanji, "MMST-v0", "it shows no agents_view for each of 3 agents"),
+    ],
+)
+def test_what_does_not_fit_is_told_in_one_line(adapter, name, reason):
+    assert name in adapter.names()
+    with pytest.raises(UnfitError) as refusal:
+        adapter.make(name, 100)
+    assert reason in str(refusal.value)
+
+
+def test_agents_of_different_sizes_are_told():
+    world = SimpleSpreadMPE()
+    world.action_spaces = world.action_spaces | {"agent_2": type(world.action_spaces["agent_2"])(7)}
+    with pytest.raises(UnfitError, match=r"actions differ in size \(agent_0 5, agent_1 5, agent_2 7\)"):
+        from_jaxmarl.FromJaxMARL(world, 25, "uneven")
+
+
+def test_a_world_with_masks_and_a_state_of_its_own():
+    environment = from_jaxmarl.make("HeuristicEnemySMAX", 200)
+    spec = environment.spec
+    _, step = jax.eval_shape(environment.reset, jax.random.key(0))
+    assert spec.masks_actions
+    assert spec.state_from_observations is None
+    assert step.state.shape == (spec.state_size,)
+    assert step.action_mask.shape == (5, spec.num_actions)
+    assert spec.max_steps == environment.world.max_steps == 100

@@ -1,0 +1,147 @@
+"""--env: names, refusals, and whole runs in other libraries' worlds, stopped and resumed."""
+
+import csv
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from env_jax import GridWorld25, LastAction
+from env_jax.adapters.from_jaxmarl import FromJaxMARL
+from qmix_jax import cli
+from qmix_jax.config import Config, ConfigError
+from qmix_jax.environments import KNOWN, LIBRARIES, make_environment
+from qmix_jax.errors import StoppedError
+from qmix_jax.hparams import describe_run, read_config
+from qmix_jax.presets import preset_config
+from qmix_jax.runner import resume_run, run
+
+TINY = {
+    "algorithm": "vdn",
+    "num_envs": 4,
+    "buffer_capacity": 400,
+    "min_buffer_size": 40,
+    "batch_size": 4,
+    "hidden_sizes": (4,),
+    "mixing_size": 4,
+    "hypernet_size": 4,
+    "eval_interval": 100,
+    "eval_episodes": 2,
+}
+SPREAD, FORAGING = "jaxmarl:MPE_simple_spread_v3", "jumanji:LevelBasedForaging-v0"
+REFUSED = [
+    ("gridworld", "must be one of gridworld25, jaxmarl:"),
+    ("MPE_simple_spread_v3", f"must be one of {SPREAD}, "),
+    ("jaxmarl:simple_spread_v3", f"must be one of {SPREAD}, "),
+    ("jumanji:LevelBasedForagin", f"must be one of {FORAGING}, "),
+    ("jumanji:", "or another world of these libraries"),
+    ("pettingzoo:simple_spread_v3", "must be one of "),
+    ("jaxmarl:MPE_simple_tag_v3", "its agents are of several kinds, adversary and agent; must be of one"),
+    ("jumanji:Snake-v1", "its actions are DiscreteArray(); must be alike numbers"),
+]
+
+
+def last_row(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))[-1]
+
+
+def refusal(capsys, tmp_path, *arguments):
+    """What `main` says in its one line, having written nothing."""
+    assert cli.main([*arguments, "--results_dir", str(tmp_path / "results")]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+    return err.split(": error: ", 1)[1]
+
+
+@pytest.fixture(autouse=True)
+def _no_compilation_cache(monkeypatch):
+    monkeypatch.setattr("qmix_jax.compilation.enable_compilation_cache", lambda: None)
+
+
+@pytest.mark.parametrize(("name", "expected"), REFUSED, ids=[name for name, _ in REFUSED])
+def test_a_name_that_will_not_do(capsys, tmp_path, name, expected):
+    message = refusal(capsys, tmp_path, "--env", name)
+    assert message.startswith(f"--env {name}: ")
+    assert expected in message
+    assert expected.startswith("its ") or all(known in message for known in KNOWN)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_library_that_is_not_installed(capsys, tmp_path, monkeypatch, library):
+    for name in [name for name in sys.modules if name.split(".")[0] == library or name.endswith(f".from_{library}")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, library, None)
+    message = refusal(capsys, tmp_path, "--env", f"{library}:any")
+    assert message == f"--env {library}:any: needs {library}: pip install 'qmix-jax[{library}]'\n"
+
+
+@pytest.mark.parametrize("flag", ["--layout_seed 2", "--env_mode random"])
+def test_what_belongs_to_the_grid(capsys, tmp_path, flag):
+    message = refusal(capsys, tmp_path, "--env", SPREAD, *flag.split())
+    assert message.startswith(f"{flag}: must be ")
+    assert message.endswith(f" with --env {SPREAD}\n")
+
+
+def test_the_grid_is_the_default():
+    assert make_environment(Config(layout_seed=3)) == GridWorld25(layout_seed=3)
+
+
+def test_the_last_action_wraps_any_world():
+    environment = make_environment(Config(env=SPREAD, last_action=True))
+    assert isinstance(environment, LastAction)
+    assert environment.spec.observation_size == 19
+    assert environment.spec.max_steps == 25
+
+
+def test_the_shorter_limit_counts_and_is_told():
+    for limit, expected in ((200, 25), (25, 25), (10, 10)):
+        config = Config(env=SPREAD, max_steps_per_ep=limit)
+        environment = make_environment(config)
+        assert isinstance(environment, FromJaxMARL)
+        assert environment.spec.max_steps == expected
+        told = [line for line in describe_run(config, environment.spec)["notices"] if "max_steps_per_ep" in line]
+        assert len(told) == (limit > 25)
+    assert (
+        "--max_steps_per_ep 200: episodes end after 25 steps, while --total_episodes counts"
+        in describe_run(Config(env=SPREAD), make_environment(Config(env=SPREAD)).spec)["notices"][-1]
+    )
+
+
+def test_a_run_in_spread_stops_and_goes_on(tmp_path, capsys):
+    config = Config(env=SPREAD, total_steps=400, results_dir=str(tmp_path), **TINY)
+    with pytest.raises(StoppedError) as stopped:
+        run(config, lambda: 15)
+    directory = stopped.value.directory
+    assert read_config(directory / "configs" / "hparams.json") == config
+    assert json.loads((directory / "configs" / "hparams.json").read_text())["derived"]["environment"] == SPREAD
+    result = resume_run(directory)
+    row = last_row(directory / "evaluation_log.csv")
+    assert (row["env_steps"], row["optimality"], row["mean_length"]) == ("400", "", "25")
+    assert float(row["undiscounted_return"]) < float(row["mean_return"]) < 0
+    assert np.isnan(result.evaluation.optimality)
+    assert f"final policy: return {result.evaluation.mean_return:.3f}, solved 0%" in capsys.readouterr().out
+    assert (directory / "training_plots.png").exists()
+    assert (directory / "models" / "best_model").exists()
+
+
+def test_a_run_in_foraging(tmp_path):
+    config = Config(env=FORAGING, max_steps_per_ep=20, total_steps=200, results_dir=str(tmp_path), **TINY)
+    directory = run(config).directory
+    row = last_row(directory / "evaluation_log.csv")
+    assert (row["env_steps"], row["optimality"]) == ("200", "")
+    assert 0 <= float(row["undiscounted_return"]) <= 1
+    assert {int(length) <= 20 for length in _column(directory / "training_log.csv", "episode_length")} == {True}
+
+
+def _column(path, name):
+    with path.open() as file:
+        return [row[name] for row in csv.DictReader(file)]
+
+
+def test_a_preset_of_the_grids_modes_is_refused_elsewhere():
+    with pytest.raises(ConfigError, match=f"--env_mode random: must be fixed with --env {SPREAD}"):
+        preset_config("random", env=SPREAD)
