@@ -54,7 +54,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             },
         ),
         "pymarl2": Preset(
-            "PyMARL2's tricks: agents with a memory (GRU), Q(lambda), one network for all, last actions, 8 environments",
+            "PyMARL2's tricks: GRU agents, Q(lambda), one network for all agents, their last actions, 8 environments",
             {
                 "num_envs": 8,
                 "total_steps": 300_000,
