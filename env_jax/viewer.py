@@ -171,7 +171,7 @@ def _draw_panel(pen: Pen, scene: _Scene, step: int) -> None:
         _draw_agent(pen, (left + 12, y - 5), agent)
         pen.text((left + 34, y), "({}, {})".format(*scene.agents[step, agent]), 16)
         pen.text((left + 112, y), ACTION_NAMES[scene.actions[step, agent]] if step < total else "", 16)
-        collected = sum(agent in _takers(scene, food) for food in np.flatnonzero(~scene.present[step]))
+        collected = sum(agent in _takers(scene, food) for food in range(NUM_FOODS) if not scene.present[step, food])
         pen.text((left + width, y), f"{collected} food{'' if collected == 1 else 's'}", 16, _GREY, "rs")
 
     pen.text((left, 366), "foods", 17)

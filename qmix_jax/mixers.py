@@ -21,6 +21,8 @@ class Mixer(NamedTuple):
     init: Callable[[Array], Params]  # key -> params
     # (params, values of the actions taken float32[R, N], states float32[R, G]) -> float32[R, V]
     apply: Callable[[Params, Array, Array], Array]
+    # (params, states float32[R, G]) -> float32[R], V(s) of a mixer that adds one
+    state_value: Callable[[Params, Array], Array] | None = None
 
 
 def mix_values(module: nn.Module, num_agents: int, state_size: int) -> Mixer:
@@ -34,6 +36,22 @@ def mix_values(module: nn.Module, num_agents: int, state_size: int) -> Mixer:
         return q_tot[:, None]
 
     return Mixer(init, apply)
+
+
+def mix_monotonically(module: "QMixer", num_agents: int, state_size: int) -> Mixer:
+    """QMIX's value for the team, and V(s), its part that no agent's value changes."""
+
+    def state_value(params: Params, states: Array) -> Array:
+        _, outputs = module.apply(
+            params,
+            jnp.zeros((states.shape[0], num_agents)),
+            states,
+            capture_intermediates=lambda layer, _: layer.name == "value",
+        )
+        value: Any = outputs["intermediates"]["value"]["__call__"][0]
+        return value[:, 0]
+
+    return mix_values(module, num_agents, state_size)._replace(state_value=state_value)
 
 
 def sum_values() -> Mixer:

@@ -33,6 +33,7 @@ TRACED = {
     "learner",
     "trainer",
     "evaluation",
+    "inspection",
     "program",
     "schedule",
     "faults",
@@ -40,22 +41,30 @@ TRACED = {
 FACTORIES = {"environments"}  # names the world, so that nothing else has to
 HOST = {
     "__init__",
+    "assessment",
     "checkpoint",
     "cli",
     "compilation",
     "errors",
+    "evaluate",
+    "evaluate_options",
+    "evaluate_run",
     "hparams",
     "integrity",
     "lock",
     "loop",
     "plots",
+    "policy",
     "presets",
     "progress",
     "recorder",
     "records",
+    "replay_data",
+    "replay_page",
     "resume",
     "run_directory",
     "runner",
+    "scores",
     "signals",
     "state_file",
 }
@@ -99,7 +108,8 @@ def test_traced_code_names_no_world(module):
 
 
 def test_refusing_a_flag_does_not_wait_for_jax():
-    code = "import qmix_jax.config, qmix_jax.cli, sys; sys.exit('jax' in sys.modules or 'numpy' in sys.modules)"
+    modules = "qmix_jax.config, qmix_jax.cli, qmix_jax.evaluate"
+    code = f"import {modules}, sys; sys.exit('jax' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
