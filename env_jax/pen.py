@@ -55,7 +55,7 @@ class Pen:
     ) -> None:
         """Text at (x, y), by Pillow's anchors; a halo keeps it readable on lines."""
         self._draw.text(
-            [_FINE * x for x in at],
+            (_FINE * at[0], _FINE * at[1]),
             text,
             color,
             ImageFont.load_default(_FINE * size),

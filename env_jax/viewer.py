@@ -75,7 +75,8 @@ def _draw(scene: _Scene, step: int) -> Image.Image:
     _draw_axes(pen)
     _draw_paths(pen, scene.agents[: step + 1])
     for first, second in COMMUNICATION_PAIRS:
-        pen.dashes(*_centers(scene.agents[step, [first, second]]), _PAIRS, 1.5)
+        start, end = _centers(scene.agents[step, [first, second]])
+        pen.dashes(start, end, _PAIRS, 1.5)
     _draw_objects(pen, scene, step)
     _draw_panel(pen, scene, step)
     return pen.picture()

@@ -39,8 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         run = _run_directory(arguments.pop("run", None))
         options = Options(**{name: _read(name, text) for name, text in arguments.items()})
+        from qmix_jax.compilation import enable_compilation_cache
         from qmix_jax.evaluate_run import evaluate_run
 
+        enable_compilation_cache()
         evaluate_run(run, options)
     except ConfigError as error:
         print(f"{_PROG}: error: {' '.join(str(error).splitlines())}", file=sys.stderr)

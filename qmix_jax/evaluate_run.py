@@ -17,7 +17,6 @@ from env_jax.types import Environment
 from env_jax.viewer import save_gif
 from qmix_jax.assessment import LEARNT, Assessment, assess, replay
 from qmix_jax.checkpoint import BEST, FINAL, checkpoint_name, checkpoints
-from qmix_jax.compilation import enable_compilation_cache
 from qmix_jax.config import Config
 from qmix_jax.environments import make_environment
 from qmix_jax.errors import CannotWriteError, RunError
@@ -38,7 +37,6 @@ def evaluate_run(run: RunDirectory, options: Options) -> None:
         ConfigError: the run, its model or an option cannot be used.
         RunError: the model is damaged, or a file could not be written.
     """
-    enable_compilation_cache()
     policy = _load(run, options.checkpoint)
     changes: dict[str, Any] = {"env_mode": options.env_mode, "layout_seed": options.layout_seed}
     config = replace(policy.config, **{name: value for name, value in changes.items() if value is not None})
