@@ -52,7 +52,8 @@ def assess(policy: TrainedPolicy, environment: Environment, seed: int, num_episo
         return play_episodes(environment, keeping_actions(greedy_policy(learner, params)), key, num_episodes, memory)
 
     learnt = jax.jit(play_learnt)(policy.params, jax.random.clone(key))
-    best = best_returns(environment, learnt.starts, jnp.array([SCORE_DISCOUNT], jnp.float32))[0]
+    discounts = jnp.array([SCORE_DISCOUNT], jnp.float32)
+    (best,) = jax.jit(lambda starts, discounts: best_returns(environment, starts, discounts))(learnt.starts, discounts)
     played = {LEARNT: learnt}
     others: dict[str, Policy] = {RANDOM: random_policy}
     if spec.baseline_policy is not None:

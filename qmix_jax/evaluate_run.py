@@ -42,7 +42,7 @@ def evaluate_run(run: RunDirectory, options: Options) -> None:
     config = replace(policy.config, **{name: value for name, value in changes.items() if value is not None})
     environment = make_environment(config)
     for flag in ("gif", "html"):
-        if getattr(options, flag) is not None and not _is_gridworld(environment):
+        if getattr(options, flag) is not None and not is_gridworld(environment):
             raise ConfigError(f"--{flag} {getattr(options, flag)}: shows GridWorld25, not {environment.spec.name}")
 
     assessment = assess(policy, environment, options.seed, options.episodes)
@@ -59,14 +59,14 @@ def evaluate_run(run: RunDirectory, options: Options) -> None:
     print(table({name.replace("_", " "): columns for name, columns in figures.items()}))
     if options.json is not None:
         episodes = json_episodes(assessment.values[LEARNT])
-        with _writing(options.json) as path:
+        with writing(options.json) as path:
             path.write_text(json.dumps({**document, "per_episode": episodes}, indent=1, allow_nan=False) + "\n")
     if options.gif is not None:
-        with _writing(options.gif) as path:
+        with writing(options.gif) as path:
             _save_gif(path, assessment, options.episode)
     if options.html is not None:
         data = page_data(policy, assessment, options.replays, document)
-        with _writing(options.html) as path:
+        with writing(options.html) as path:
             write_page(path, data)
 
 
@@ -94,7 +94,8 @@ def _listed(run: RunDirectory) -> str:
     return ", ".join([*named, *episodes]) or f"those in {run.models}, but there are none"
 
 
-def _is_gridworld(environment: Environment) -> bool:
+def is_gridworld(environment: Environment) -> bool:
+    """Whether the pictures know this environment."""
     return isinstance(environment.environment if isinstance(environment, LastAction) else environment, GridWorld25)
 
 
@@ -130,7 +131,8 @@ def _save_gif(path: Path, assessment: Assessment, episode: int) -> None:
 
 
 @contextmanager
-def _writing(name: str) -> Iterator[Path]:
+def writing(name: str) -> Iterator[Path]:
+    """Say what was written, or why it could not be."""
     try:
         yield Path(name)
     except OSError as error:

@@ -1,5 +1,6 @@
 """A trained team, read back from its run: call it, jit it, evaluate it."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,7 +71,7 @@ class TrainedPolicy:
         *batch, num_agents, _ = observations.shape
 
         def flat(x: Array) -> Array:
-            return x.reshape(-1, *x.shape[len(batch) :])
+            return x.reshape(math.prod(batch), *x.shape[len(batch) :])
 
         q_values, flat_memory = self.learner.q_values(self.params, flat(observations), flat(memory))
         q_values = jnp.swapaxes(q_values, 0, 1)
@@ -111,4 +112,4 @@ def _checked(params: Params, learner: Learner, spec: EnvSpec) -> Params:
         if is_at[0] != is_at[1]:
             name = jax.tree_util.keystr(path, simple=True, separator="/")
             raise DamagedError(f"parameters {name} are {is_at[0]}, where hparams.json makes {is_at[1]} of {spec.name}")
-    return jax.tree.unflatten(jax.tree.structure(expected), [found[path] for path in wanted])
+    return jax.tree.unflatten(jax.tree.structure(expected), [jnp.asarray(found[path]) for path in wanted])
