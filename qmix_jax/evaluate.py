@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
+from difflib import get_close_matches
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         parser = _make_parser()
-        arguments = vars(parser.parse_args([_normalise(word) for word in (sys.argv[1:] if argv is None else argv)]))
+        arguments = _parse(parser, sys.argv[1:] if argv is None else argv)
         if arguments.pop("help"):
             print(parser.format_help(), end="")
             return 0
@@ -81,6 +82,18 @@ def _make_parser() -> _Parser:
 
 def _one_line_formatter(prog: str) -> argparse.HelpFormatter:
     return argparse.HelpFormatter(prog, max_help_position=40, width=1000)
+
+
+def _parse(parser: _Parser, words: Sequence[str]) -> dict[str, Any]:
+    """What was given, as text by name, and 'help'."""
+    given, unknown = parser.parse_known_args([_normalise(word) for word in words])
+    if unknown and unknown[0].startswith("-"):
+        flag = unknown[0].partition("=")[0]
+        nearest = get_close_matches(flag.strip("-"), [declared.name for declared in fields(Options)], 1, cutoff=0.5)
+        raise ConfigError(f"{flag}: unknown flag; " + (f"did you mean --{nearest[0]}?" if nearest else "see --help"))
+    if unknown:
+        raise ConfigError(f"{unknown[0].strip()}: unexpected value; there is one run, and flags begin with --")
+    return vars(given)
 
 
 def _normalise(word: str) -> str:

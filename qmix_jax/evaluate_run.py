@@ -40,6 +40,8 @@ def evaluate_run(run: RunDirectory, options: Options) -> None:
     policy = _load(run, options.checkpoint)
     changes: dict[str, Any] = {"env_mode": options.env_mode, "layout_seed": options.layout_seed}
     config = replace(policy.config, **{name: value for name, value in changes.items() if value is not None})
+    if options.layout_seed is not None and config.env_mode != "fixed":
+        raise ConfigError(f"--layout_seed {options.layout_seed}: is for fixed starts, see --env_mode")
     environment = make_environment(config)
     for flag in ("gif", "html"):
         if getattr(options, flag) is not None and not is_gridworld(environment):

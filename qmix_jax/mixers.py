@@ -38,22 +38,6 @@ def mix_values(module: nn.Module, num_agents: int, state_size: int) -> Mixer:
     return Mixer(init, apply)
 
 
-def mix_monotonically(module: "QMixer", num_agents: int, state_size: int) -> Mixer:
-    """QMIX's value for the team, and V(s), its part that no agent's value changes."""
-
-    def state_value(params: Params, states: Array) -> Array:
-        _, outputs = module.apply(
-            params,
-            jnp.zeros((states.shape[0], num_agents)),
-            states,
-            capture_intermediates=lambda layer, _: layer.name == "value",
-        )
-        value: Any = outputs["intermediates"]["value"]["__call__"][0]
-        return value[:, 0]
-
-    return mix_values(module, num_agents, state_size)._replace(state_value=state_value)
-
-
 def sum_values() -> Mixer:
     """VDN (Sunehag et al. 2018, eq. 3): q_tot is the sum of the agents' values."""
     return Mixer(init=lambda key: {}, apply=lambda params, agent_qs, states: jnp.sum(agent_qs, axis=1, keepdims=True))
@@ -97,3 +81,19 @@ class QMixer(nn.Module):
 
     def _output(self, size: int, name: str) -> nn.Dense:
         return nn.Dense(size, kernel_init=orthogonal(self.init_scale), name=name)
+
+
+def mix_monotonically(module: QMixer, num_agents: int, state_size: int) -> Mixer:
+    """QMIX's value for the team, and V(s), its part that no agent's value changes."""
+
+    def state_value(params: Params, states: Array) -> Array:
+        _, outputs = module.apply(
+            params,
+            jnp.zeros((states.shape[0], num_agents)),
+            states,
+            capture_intermediates=lambda layer, _: layer.name == "value",
+        )
+        value: Any = outputs["intermediates"]["value"]["__call__"][0]
+        return value[:, 0]
+
+    return mix_values(module, num_agents, state_size)._replace(state_value=state_value)

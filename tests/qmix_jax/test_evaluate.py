@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from helpers import quick_jit
+from helpers import quick_compilation, quick_jit
 from PIL import Image
 from probes import Corridor
 from saved_run import CONFIG, listing, save_run, saved
@@ -40,11 +40,9 @@ def written(run, tmp_path_factory):
     """What the command leaves, and how it ended."""
     names = files_of(tmp_path_factory.mktemp("written"))
     flags = ["--env-mode", "random", "--episodes", str(EPISODES), "--seed=3", "--replays", "5", "--episode", "2"]
-    jax.config.update("jax_disable_most_optimizations", True)  # compiles faster, and plays little
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, quick_compilation():
         patch.setattr("qmix_jax.compilation.enable_compilation_cache", lambda: None)
         status = evaluate.main([str(run), *flags, *(f"--{name}={file}" for name, file in names.items())])
-    jax.config.update("jax_disable_most_optimizations", False)
     return status, names, json.loads(Path(names["json"]).read_text())
 
 
@@ -82,7 +80,18 @@ def test_a_gif_and_a_page_are_written(written):
     assert "{{" not in page
     assert not re.search(r"(src|href)=.(?!data:,)", page)  # nothing is fetched
     data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page)[1])
-    assert len(data["episodes"]) == 5
+    found = written[2]["per_episode"]
+    for episode in data["episodes"]:  # the recording's figures, and the evaluation's
+        number = episode["number"]
+        assert episode["so_far"][-1] == pytest.approx(1000 * found["return"][number], abs=1)
+        assert episode["return"] == found["return"][number]
+        assert episode["present"][-4:].count("0") == found["foods_collected"][number]
+        assert len(episode["actions"]) == 4 * episode["length"] == 4 * found["length"][number]
+        assert sorted(food for route in episode["routes"] for food in route) == [0, 1, 2, 3]
+    regrets = [episode["best"] - episode["return"] for episode in data["episodes"]]
+    assert len(regrets) == 5
+    assert regrets[0] == pytest.approx(max(np.subtract(found["best_return"], found["return"])), abs=1e-5)
+    assert regrets == sorted(regrets, reverse=True)
 
 
 def test_it_repeats_the_evaluations_of_a_run_with_its_seed(written):
@@ -111,9 +120,10 @@ def test_it_repeats_the_evaluations_of_a_run_with_its_seed(written):
         (["{run}", "--json", "{run}"], ": must be a file, but is a folder"),
         (["{run}", "--json", "{run}/none/out.json"], "/none does not"),
         (["{run}", "--html", ""], "--html '': must name a file"),
-        (["{run}", "--nothing", "1"], "--nothing"),
-        (["{run}", "{run}"], "results/run_1"),
+        (["{run}", "--episode_count", "1"], "--episode_count: unknown flag; did you mean --episode?"),
+        (["{run}", "{run}"], "results/run_1: unexpected value; there is one run"),
         (["{run}", "--seed"], "--seed: expected one argument"),
+        (["{run}", "--layout-seed", "2", "--env_mode=random"], "--layout_seed 2: is for fixed starts"),
         (["{run}", "--checkpoint", "ep5"], "--checkpoint ep5: must be one of final, best, ep0, ep4, ep8"),
         (["{run}", "--checkpoint", "../final"], "--checkpoint ../final: must be one of final, best, ep0, ep4, ep8"),
     ],

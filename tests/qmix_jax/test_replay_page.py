@@ -8,6 +8,7 @@ from itertools import pairwise
 import jax
 import numpy as np
 import pytest
+from helpers import quick_compilation
 from saved_run import CONFIG, saved
 from saved_run import EPISODES as SAVED_EPISODES
 from selenium import webdriver
@@ -61,6 +62,11 @@ def played():
         saved(SAVED_EPISODES[-1]).state.learner.params,
     )
     policy = TrainedPolicy(config, environment, params, make_learner(config, environment.spec))
+    with quick_compilation():
+        return _played(policy, environment)
+
+
+def _played(policy, environment):
     assessment = assess(policy, environment, 0, 40)
     figures = {name: json_figures(summarise(values, 0)) for name, values in assessment.values.items()}
     about = {
