@@ -22,6 +22,7 @@ from qmix_jax.evaluation import (
 )
 from qmix_jax.inspection import Thoughts, inspect
 from qmix_jax.policy import TrainedPolicy
+from qmix_jax.replay import action_dtype
 from qmix_jax.scores import EpisodeValues
 from qmix_jax.types import Array, Params
 
@@ -35,7 +36,7 @@ class Assessment(NamedTuple):
     values: dict[str, EpisodeValues]  # by policy, LEARNT first
     starts: Any  # the environment's states after the resets, batched over K
     first: TimeStep  # what the agents saw there, batched over K
-    actions: Array  # int32[T, K, N], the learnt policy's; those after an episode's end mean nothing
+    actions: Array  # int[T, K, N], the learnt policy's; those after an episode's end mean nothing
 
 
 def assess(policy: TrainedPolicy, environment: Environment, seed: int, num_episodes: int) -> Assessment:
@@ -47,7 +48,7 @@ def assess(policy: TrainedPolicy, environment: Environment, seed: int, num_episo
     key = evaluation_key(jax.random.key(seed))
 
     def play_learnt(params: Params, key: Array) -> Episodes:
-        actions = jnp.zeros((spec.max_steps, num_episodes, spec.num_agents), jnp.int32)
+        actions = jnp.zeros((spec.max_steps, num_episodes, spec.num_agents), action_dtype(spec.num_actions))
         memory = learner.init_memory(num_episodes), jnp.zeros((), jnp.int32), actions
         return play_episodes(environment, keeping_actions(greedy_policy(learner, params)), key, num_episodes, memory)
 
@@ -67,18 +68,18 @@ def assess(policy: TrainedPolicy, environment: Environment, seed: int, num_episo
 def keeping_actions(policy: Policy) -> Policy:
     """The same policy, which also writes down what it does.
 
-    Its memory is the policy's own, int32[] steps so far, and int32[T, K, N] actions.
+    Its memory is the policy's own, int32[] steps so far, and int[T, K, N] actions.
     """
 
     def keeping(key: Array, time_step: TimeStep, memory: Any) -> tuple[Array, Any]:
         own, step, kept = memory
         actions, own = policy(key, time_step, own)
-        return actions, (own, step + 1, kept.at[step].set(actions))
+        return actions, (own, step + 1, kept.at[step].set(actions.astype(kept.dtype)))
 
     return keeping
 
 
-def replay(assessment: Assessment, episodes: Sequence[int]) -> Recording:
+def record_episodes(assessment: Assessment, episodes: Sequence[int]) -> Recording:
     """Some of the learnt policy's episodes step by step, [T + 1, R, ...] and actions [T, R, N]: T of the longest."""
     chosen = np.asarray(episodes)
     length = int(np.max(assessment.values[LEARNT].lengths[chosen]))

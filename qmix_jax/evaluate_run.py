@@ -1,6 +1,7 @@
 """What `python -m qmix_jax.evaluate` does once it knows what is wanted."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,7 +16,7 @@ from env_jax.last_action import LastAction
 from env_jax.recording import cut
 from env_jax.types import Environment
 from env_jax.viewer import save_gif
-from qmix_jax.assessment import LEARNT, Assessment, assess, replay
+from qmix_jax.assessment import LEARNT, Assessment, assess, record_episodes
 from qmix_jax.checkpoint import BEST, FINAL, checkpoint_name, checkpoints
 from qmix_jax.config import Config
 from qmix_jax.environments import make_environment
@@ -74,7 +75,7 @@ def evaluate_run(run: RunDirectory, options: Options) -> None:
 
 def _load(run: RunDirectory, checkpoint: str) -> TrainedPolicy:
     names = {"final": FINAL, "best": BEST}
-    if checkpoint.startswith("ep") and checkpoint[2:].isascii() and checkpoint[2:].isdecimal():
+    if re.fullmatch(r"ep[0-9]{1,18}", checkpoint):
         names[checkpoint] = checkpoint_name(int(checkpoint[2:]))
     try:
         if checkpoint not in names:
@@ -128,7 +129,7 @@ def _heading(about: dict[str, Any]) -> str:
 
 def _save_gif(path: Path, assessment: Assessment, episode: int) -> None:
     values = assessment.values[LEARNT]
-    recording = jax.tree.map(lambda x: x[:, 0], jax.device_get(replay(assessment, [episode])))
+    recording = jax.tree.map(lambda x: x[:, 0], jax.device_get(record_episodes(assessment, [episode])))
     save_gif(path, cut(recording, int(values.lengths[episode])), float(values.best_returns[episode]), SCORE_DISCOUNT)
 
 

@@ -56,7 +56,7 @@ class TrainedPolicy:
     @property
     def has_memory(self) -> bool:
         """Whether what an agent does depends on more than what it sees now."""
-        return self.config.agent == "gru"
+        return self.init_memory().size > 0
 
     def init_memory(self, *batch: int) -> Array:
         """What the agents remember at the start of an episode: float32[*batch, N, H], H = 0 without a memory."""

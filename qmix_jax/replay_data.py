@@ -14,7 +14,7 @@ from env_jax.constants import ACTION_NAMES, GRID_SIZE
 from env_jax.oracle import NO_FOOD, best_routes
 from env_jax.recording import Recording, cut
 from env_jax.viewer import COMMUNICATION_PAIRS
-from qmix_jax.assessment import LEARNT, Assessment, replay, thoughts
+from qmix_jax.assessment import LEARNT, Assessment, record_episodes, thoughts
 from qmix_jax.evaluation import SCORE_DISCOUNT
 from qmix_jax.inspection import Thoughts
 from qmix_jax.policy import TrainedPolicy
@@ -35,7 +35,7 @@ def page_data(policy: TrainedPolicy, assessment: Assessment, most: int, about: M
     """
     values = assessment.values[LEARNT]
     chosen, typical = choose_episodes(values.best_returns - values.returns, _fingerprints(assessment), most)
-    recording = replay(assessment, chosen)
+    recording = record_episodes(assessment, chosen)
     inner = thoughts(policy, recording)
     starts = jax.tree.map(lambda x: x[0], recording.states)
     routes = jax.jit(jax.vmap(lambda state: best_routes(state, SCORE_DISCOUNT)))(starts)
