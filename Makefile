@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install train test test-slow bench soak lint format types clean
+.PHONY: install train test test-slow test-browser bench soak lint format types clean
 
 # One stamp per set of extras, renewed when the dependencies change.
 install: .venv/installed-base
@@ -30,6 +30,9 @@ test: .venv/installed-dev
 
 test-slow: .venv/installed-dev .venv/installed-bench
 	$(BIN)/python -m pytest -m slow
+
+test-browser: .venv/installed-dev
+	$(BIN)/python -m pytest -m browser
 
 bench: .venv/installed-bench
 	$(BIN)/python benchmarks/bench.py

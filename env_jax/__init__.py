@@ -2,8 +2,9 @@
 
 from env_jax.gridworld import GridWorld25
 from env_jax.last_action import LastAction
-from env_jax.oracle import best_return
+from env_jax.oracle import best_return, best_routes
 from env_jax.policies import greedy_nearest, random_policy
+from env_jax.recording import Recording, record
 from env_jax.types import Environment, EnvSpec, State, TimeStep
 
 __all__ = [
@@ -11,9 +12,12 @@ __all__ = [
     "Environment",
     "GridWorld25",
     "LastAction",
+    "Recording",
     "State",
     "TimeStep",
     "best_return",
+    "best_routes",
     "greedy_nearest",
     "random_policy",
+    "record",
 ]

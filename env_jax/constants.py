@@ -9,3 +9,4 @@ OBSERVATION_SIZE = 18
 
 STAY, UP, DOWN, LEFT, RIGHT, COLLECT = range(6)
 NUM_ACTIONS = 6
+ACTION_NAMES = ("stay", "up", "down", "left", "right", "collect")

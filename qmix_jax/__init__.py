@@ -8,6 +8,7 @@ from qmix_jax.presets import preset_config
 
 if TYPE_CHECKING:
     from qmix_jax.checkpoint import load_params
+    from qmix_jax.policy import TrainedPolicy, load_policy
     from qmix_jax.program import RunMetrics, make_train
     from qmix_jax.runner import RunResult, resume_run, run
     from qmix_jax.trainer import Trainer, make_trainer
@@ -17,8 +18,10 @@ __all__ = [
     "ConfigError",
     "RunMetrics",
     "RunResult",
+    "TrainedPolicy",
     "Trainer",
     "load_params",
+    "load_policy",
     "make_train",
     "make_trainer",
     "preset_config",
@@ -29,8 +32,10 @@ __all__ = [
 _HOMES = {
     "RunMetrics": "qmix_jax.program",
     "RunResult": "qmix_jax.runner",
+    "TrainedPolicy": "qmix_jax.policy",
     "Trainer": "qmix_jax.trainer",
     "load_params": "qmix_jax.checkpoint",
+    "load_policy": "qmix_jax.policy",
     "make_train": "qmix_jax.program",
     "make_trainer": "qmix_jax.trainer",
     "resume_run": "qmix_jax.runner",

@@ -8,7 +8,15 @@ import jax.numpy as jnp
 
 from env_jax.types import EnvSpec
 from qmix_jax.config import Config
-from qmix_jax.mixers import Mixer, QMixer, keep_apart, mix_advantages, mix_values, sum_values
+from qmix_jax.mixers import (
+    Mixer,
+    QMixer,
+    keep_apart,
+    mix_advantages,
+    mix_monotonically,
+    mix_values,
+    sum_values,
+)
 from qmix_jax.qplex import QPlexMixer
 from qmix_jax.types import Array
 from qmix_jax.weighting import CentralMixer, Weighting, central_weights, optimistic_weights
@@ -42,7 +50,7 @@ def own_reward(rewards: Array) -> Array:
 
 def _qmixer(config: Config, spec: EnvSpec, state_size: int) -> Mixer:
     module = QMixer(config.mixing_size, config.hypernet_size, config.hypernet_init_scale)
-    return mix_values(module, spec.num_agents, state_size)
+    return mix_monotonically(module, spec.num_agents, state_size)
 
 
 def _qplex(config: Config, spec: EnvSpec, state_size: int) -> Mixer:

@@ -33,6 +33,7 @@ RESUME_NOTES = "resume.json"
 # Folders under other names: one being written, one whose successor is about to take its name, one being deleted.
 WRITING, REPLACED, DELETING = ".writing", ".replaced", ".deleting"
 
+_READABLE = ("np.ndarray", "Dict")  # orbax's names: an array, and nothing in the place of arrays, as VDN's mixer
 _MOST_EXPANSION = 100  # parameters may take so many times their size on disk; noise does not compress
 
 
@@ -212,7 +213,7 @@ def _check_names(path: Path) -> None:
     """Refuse what orbax would not read as an array in this folder: it takes names for paths, absolute ones too."""
     for entry in json.loads(read_text(path / "_METADATA"))["tree_metadata"].values():
         names = [key["key"] for key in entry["key_metadata"]]
-        if entry["value_metadata"]["value_type"] != "np.ndarray" or not all(name.isidentifier() for name in names):
+        if entry["value_metadata"]["value_type"] not in _READABLE or not all(name.isidentifier() for name in names):
             raise DamagedError(f"{names} does not name an array")
 
 

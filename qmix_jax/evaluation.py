@@ -1,15 +1,16 @@
-"""Greedy evaluation on environments of its own, measured against the best possible return of the same starts."""
+"""Episodes played on environments of their own, and what they say of a policy: each by itself, or their means."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from env_jax.types import Environment, EnvSpec, TimeStep
-from qmix_jax.exploration import random_action
+from qmix_jax.exploration import greedy_action, random_action
+from qmix_jax.learner import Learner
 from qmix_jax.selection import select
-from qmix_jax.types import Array, Evaluation
+from qmix_jax.types import Array, Evaluation, Params
 
 SCORE_DISCOUNT = 0.95  # whatever gamma trains, so that runs compare
 
@@ -18,6 +19,18 @@ _EVALUATION_STREAM = 0x6576616C
 
 # (key, TimeStep batched over K, memory) -> int32[K, N], new memory
 Policy = Callable[[Array, TimeStep, Any], tuple[Array, Any]]
+
+
+class Episodes(NamedTuple):
+    """K whole episodes."""
+
+    starts: Any  # the environment's states after the resets, batched over K
+    first: TimeStep  # what the agents saw there, batched over K
+    memory: Any  # the policy's, after the last step of the longest episode
+    returns: Array  # float32[K], discounted team return at SCORE_DISCOUNT
+    lengths: Array  # float32[K], steps
+    solved: Array  # float32[K], 1 where the episode terminated before the time limit, else 0
+    extra: dict[str, Array]  # float32[K] each, the environment's own figures by name
 
 
 def evaluation_key(run_key: Array) -> Array:
@@ -33,9 +46,32 @@ def evaluate(
     gamma: float = SCORE_DISCOUNT,
     memory: Any = (),
 ) -> Evaluation:
+    """Means over `num_episodes` episodes, as `play_episodes` plays them.
+
+    `gamma` is the discount that trained the policy; only `q_bound` reads it.
+    """
+    played = play_episodes(environment, policy, key, num_episodes, memory)
+    # Both discounts by one vmap: the planner is a large program.
+    discounts = jnp.array([SCORE_DISCOUNT, gamma], jnp.float32)
+    best_return, q_bound = jnp.mean(best_returns(environment, played.starts, discounts), axis=-1)
+    mean_return = jnp.mean(played.returns)
+    return Evaluation(
+        mean_return=mean_return,
+        best_return=best_return,
+        q_bound=q_bound,
+        optimality=mean_return / best_return,
+        solved=jnp.mean(played.solved),
+        mean_length=jnp.mean(played.lengths),
+        extra={name: jnp.mean(values) for name, values in played.extra.items()},
+    )
+
+
+def play_episodes(
+    environment: Environment, policy: Policy, key: Array, num_episodes: int, memory: Any = ()
+) -> Episodes:
     """Play `num_episodes` episodes at once, from one reset each until all have ended.
 
-    `gamma` is the discount that trained the policy; only `q_bound` reads it. `memory` is what the policy begins with.
+    `memory` is what the policy begins with.
     """
     spec = environment.spec
     reset_key, play_key = jax.random.split(key)
@@ -59,39 +95,58 @@ def evaluate(
         ended = time_steps.terminated | time_steps.truncated
         return key, step + 1, states, time_steps, memory, returns, lengths, ended
 
-    _, _, final_states, final_steps, _, returns, lengths, _ = jax.lax.while_loop(unfinished, play, carry)
-    mean_return = jnp.mean(returns)
-    best_return = q_bound = jnp.full((), jnp.nan)
-    if spec.best_return is not None:
-        # Both discounts by one vmap: the planner is a large program.
-        of_starts = jax.vmap(jax.vmap(spec.best_return, in_axes=(0, None)), in_axes=(None, 0))
-        best_return, q_bound = jnp.mean(of_starts(starts, jnp.array([SCORE_DISCOUNT, gamma], jnp.float32)), axis=-1)
-    extra = jax.vmap(spec.episode_metrics)(final_states) if spec.episode_metrics is not None else {}
-    return Evaluation(
-        mean_return=mean_return,
-        best_return=best_return,
-        q_bound=q_bound,
-        optimality=mean_return / best_return,
-        solved=jnp.mean(final_steps.terminated.astype(jnp.float32)),
-        mean_length=jnp.mean(lengths),
-        extra={name: jnp.mean(values) for name, values in extra.items()},
+    _, _, final_states, final_steps, memory, returns, lengths, _ = jax.lax.while_loop(unfinished, play, carry)
+    return Episodes(
+        starts=starts,
+        first=first,
+        memory=memory,
+        returns=returns,
+        lengths=lengths,
+        solved=final_steps.terminated.astype(jnp.float32),
+        extra=jax.vmap(spec.episode_metrics)(final_states) if spec.episode_metrics is not None else {},
     )
 
 
-def evaluate_baseline(environment: Environment, key: Array, num_episodes: int) -> Evaluation:
-    """Play a policy that learnt nothing, from the starts that `evaluate` has for this key.
+def best_returns(environment: Environment, starts: Any, discounts: Array) -> Array:
+    """Best possible returns from K states at discounts float32[D]. float32[D, K], NaN where unknown."""
+    best_return = environment.spec.best_return
+    if best_return is None:
+        return jnp.full((discounts.shape[0], jax.tree.leaves(starts)[0].shape[0]), jnp.nan)
+    return jax.vmap(jax.vmap(best_return, in_axes=(0, None)), in_axes=(None, 0))(starts, discounts)
 
-    The environment's own (`spec.baseline_policy`), or where it has none, uniformly random allowed actions.
-    """
+
+def greedy_policy(learner: Learner, params: Params) -> Policy:
+    """Every agent's allowed action of largest value; it begins with `learner.init_memory(K)`."""
+
+    def policy(_: Array, time_step: TimeStep, memory: Array) -> tuple[Array, Array]:
+        q_values, memory = learner.q_values(params, time_step.observations, memory)
+        return jax.vmap(jax.vmap(greedy_action))(jnp.swapaxes(q_values, 0, 1), time_step.action_mask), memory
+
+    return policy
+
+
+def random_policy(key: Array, time_step: TimeStep, memory: Any) -> tuple[Array, Any]:
+    """A uniformly random allowed action for every agent."""
+    uniforms = jax.random.uniform(key, time_step.action_mask.shape[:2])
+    return jax.vmap(jax.vmap(random_action))(uniforms, time_step.action_mask), memory
+
+
+def baseline_policy(environment: Environment) -> Policy:
+    """The environment's own baseline (`spec.baseline_policy`), or where it has none, `random_policy`."""
     baseline = environment.spec.baseline_policy
+    if baseline is None:
+        return random_policy
 
     def policy(key: Array, time_step: TimeStep, memory: Any) -> tuple[Array, Any]:
-        if baseline is not None:
-            return jax.vmap(baseline)(jax.random.split(key, num_episodes), time_step.observations), memory
-        uniforms = jax.random.uniform(key, time_step.action_mask.shape[:-1])
-        return jax.vmap(jax.vmap(random_action))(uniforms, time_step.action_mask), memory
+        observations = time_step.observations
+        return jax.vmap(baseline)(jax.random.split(key, observations.shape[0]), observations), memory
 
-    return evaluate(environment, policy, key, num_episodes)
+    return policy
+
+
+def evaluate_baseline(environment: Environment, key: Array, num_episodes: int) -> Evaluation:
+    """Play the environment's baseline, from the starts that `evaluate` has for this key."""
+    return evaluate(environment, baseline_policy(environment), key, num_episodes)
 
 
 def baseline_name(spec: EnvSpec) -> str:

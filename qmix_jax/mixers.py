@@ -29,6 +29,8 @@ class Mixer(NamedTuple):
     init: Callable[[Array], Params]  # key -> params
     # (params, joint actions, states float32[R, G]) -> float32[R, V]
     apply: Callable[[Params, ActionValues, Array], Array]
+    # (params, states float32[R, G]) -> float32[R], V(s) of a mixer that adds one
+    state_value: Callable[[Params, Array], Array] | None = None
 
 
 def mix_values(module: nn.Module, num_agents: int, state_size: int) -> Mixer:
@@ -126,3 +128,19 @@ class QMixer(nn.Module):
 
     def _output(self, size: int, name: str) -> nn.Dense:
         return nn.Dense(size, kernel_init=orthogonal(self.init_scale), name=name)
+
+
+def mix_monotonically(module: QMixer, num_agents: int, state_size: int) -> Mixer:
+    """QMIX's value for the team, and V(s), its part that no agent's value changes."""
+
+    def state_value(params: Params, states: Array) -> Array:
+        _, outputs = module.apply(
+            params,
+            jnp.zeros((states.shape[0], num_agents)),
+            states,
+            capture_intermediates=lambda layer, _: layer.name == "value",
+        )
+        value: Any = outputs["intermediates"]["value"]["__call__"][0]
+        return value[:, 0]
+
+    return mix_values(module, num_agents, state_size)._replace(state_value=state_value)

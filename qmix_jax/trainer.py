@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from env_jax.types import Environment, TimeStep
+from env_jax.types import Environment
 from qmix_jax.config import Config
 from qmix_jax.episodes import advance_episodes, empty_log, init_episodes
-from qmix_jax.evaluation import evaluate
-from qmix_jax.exploration import decay_shares, final_epsilons, free_exploration, greedy_action, linear_epsilon
+from qmix_jax.evaluation import evaluate, greedy_policy
+from qmix_jax.exploration import decay_shares, final_epsilons, free_exploration, linear_epsilon
 from qmix_jax.learner import Learner, make_learner
 from qmix_jax.replay import Replay, make_replay, make_transition
 from qmix_jax.rollout import choose_actions, step_environments
@@ -69,11 +69,7 @@ def make_trainer(config: Config, environment: Environment) -> Trainer:
         return jax.lax.scan(body, state, length=config.chunk_length)
 
     def evaluate_greedy(params: Params, key: Array) -> Evaluation:
-        def policy(_: Array, time_step: TimeStep, memory: Array) -> tuple[Array, Array]:
-            q_values, memory = learner.q_values(params, time_step.observations, memory)
-            return jax.vmap(jax.vmap(greedy_action))(jnp.swapaxes(q_values, 0, 1), time_step.action_mask), memory
-
-        memory = learner.init_memory(config.eval_episodes)
+        policy, memory = greedy_policy(learner, params), learner.init_memory(config.eval_episodes)
         evaluation = evaluate(environment, policy, key, config.eval_episodes, config.gamma, memory)
         # Returns of standardised rewards are in no unit that a bound could be known in.
         scale = math.nan if config.standardise_rewards else config.reward_scale

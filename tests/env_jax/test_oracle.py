@@ -9,8 +9,10 @@ import pytest
 from pictures import parse
 
 from env_jax import GridWorld25, State, best_return
+from env_jax.oracle import best_routes
 
 jit_best_return = jax.jit(best_return)
+jit_best_routes = jax.jit(best_routes)
 best_returns = jax.jit(jax.vmap(best_return, in_axes=(0, None)))
 
 
@@ -79,3 +81,30 @@ def test_the_references_figures_of_random_starts():
     # The reference averages 2,000 starts: standard errors 0.0078 of its mean and 0.0055 of its deviation.
     assert values.mean() == pytest.approx(2.676, abs=3.5 * 0.0082)
     assert values.std() == pytest.approx(0.348, abs=3.5 * 0.0058)
+
+
+def test_the_routes_reach_the_best_return_with_some_foods_gone():
+    rng = np.random.default_rng(0)
+    agents, foods = rng.integers(0, 6, (2, 40, 4, 2), dtype=np.int32)  # crowded: foods lie on the way to others
+    present = rng.random((40, 4)) < 0.75
+    states = State(jnp.asarray(agents), jnp.asarray(foods), jnp.asarray(present), jnp.zeros(40, jnp.int32))
+    routes = np.asarray(jax.jit(jax.vmap(best_routes, in_axes=(0, None)))(states, 0.9))
+    for k, best in enumerate(best_returns(states, 0.9)):
+        visited = [[food for food in route if food >= 0] for route in routes[k].tolist()]
+        assert sorted(itertools.chain(*visited)) == np.flatnonzero(present[k]).tolist()
+        assert all(route[: len(kept)] == kept for route, kept in zip(routes[k].tolist(), visited, strict=True))
+        values = [_route_value(agents[k, a], [foods[k, food] for food in visited[a]], 0.9) for a in range(4)]
+        assert sum(values) == pytest.approx(float(best), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("drawing", "routes"),
+    [
+        ("A 1 2 . 3", [[0, 1, 2, -1], [-1] * 4]),
+        ("2 . A 1 B", [[1, -1, -1, -1], [0, -1, -1, -1]]),
+        ("A . . . B 2 1", [[-1] * 4, [1, 0, -1, -1]]),
+    ],
+)
+def test_routes_by_hand(drawing, routes):
+    found = np.asarray(jit_best_routes(parse(drawing), 0.5))
+    np.testing.assert_array_equal(found, [*routes, [-1] * 4, [-1] * 4])

@@ -1,5 +1,6 @@
 """What several tests share: small settings, batches of random numbers, and the networks again in slow NumPy."""
 
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, partial
 from itertools import product
@@ -19,6 +20,17 @@ from qmix_jax.types import Sample, Transition
 
 # These programs run for milliseconds and compile for seconds: half of that without the compiler's optimisations.
 quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+@contextmanager
+def quick_compilation():
+    """Compile in the same way what code under test jits by itself."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", False)
+
 
 SMALL = {"hidden_sizes": (16,), "mixing_size": 8, "hypernet_size": 8, "weight_decay": 0.0, "optimizer_epsilon": 1e-8}
 

@@ -38,6 +38,7 @@ TRACED = {
     "learner",
     "trainer",
     "evaluation",
+    "inspection",
     "program",
     "schedule",
     "faults",
@@ -45,6 +46,7 @@ TRACED = {
 FACTORIES = {"environments"}  # names the world, so that nothing else has to
 HOST = {
     "__init__",
+    "assessment",
     "checkpoint",
     "cli",
     "command",
@@ -54,6 +56,9 @@ HOST = {
     "compilation",
     "curves",
     "errors",
+    "evaluate",
+    "evaluate_options",
+    "evaluate_run",
     "findings",
     "flags",
     "hparams",
@@ -62,14 +67,18 @@ HOST = {
     "loop",
     "members",
     "plots",
+    "policy",
     "presets",
     "progress",
     "recorder",
     "records",
+    "replay_data",
+    "replay_page",
     "resume",
     "run_directory",
     "run_record",
     "runner",
+    "scores",
     "signals",
     "state_file",
     "stats",
@@ -127,7 +136,8 @@ def test_traced_code_names_no_world(module):
 
 
 def test_refusing_a_flag_does_not_wait_for_jax():
-    code = "import qmix_jax.config, qmix_jax.cli, sys; sys.exit('jax' in sys.modules or 'numpy' in sys.modules)"
+    modules = "qmix_jax.config, qmix_jax.cli, qmix_jax.evaluate"
+    code = f"import {modules}, sys; sys.exit('jax' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 

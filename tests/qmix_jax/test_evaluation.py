@@ -10,7 +10,7 @@ from helpers import quick_jit, small_config
 from probes import Corridor, ForbiddenFruit
 
 from env_jax import GridWorld25, greedy_nearest
-from qmix_jax.evaluation import SCORE_DISCOUNT, evaluate
+from qmix_jax.evaluation import SCORE_DISCOUNT, evaluate, play_episodes, random_policy
 from qmix_jax.trainer import make_trainer
 
 LIMIT, EPISODES = 4, 20
@@ -38,8 +38,12 @@ def end_early_on_positive_cues(_, time_step, memory):
 
 def test_lengths_returns_and_shares_are_exact():
     """The corridor pays on and on, so an episode that were not frozen at its end would show."""
-    play = quick_jit(lambda key: evaluate(ScoredCorridor(max_steps=LIMIT), end_early_on_positive_cues, key, EPISODES))
-    result = play(jax.random.key(0))
+
+    def play(key):
+        team = ScoredCorridor(max_steps=LIMIT), end_early_on_positive_cues
+        return evaluate(*team, jax.random.clone(key), EPISODES), play_episodes(*team, key, EPISODES)
+
+    result, episodes = quick_jit(play)(jax.random.key(0))
     share = (float(result.extra["cue"]) + 1) / 2  # of episodes with cue 1
     assert share * EPISODES == pytest.approx(round(share * EPISODES))
     assert 0 < share < 1
@@ -49,6 +53,23 @@ def test_lengths_returns_and_shares_are_exact():
     assert result.solved == pytest.approx(share)
     assert result.mean_return == pytest.approx(share * early + (1 - share) * late, rel=1e-5)
     assert result.optimality == pytest.approx(float(result.mean_return) / (100 * SCORE_DISCOUNT), rel=1e-5)
+
+    cues = np.asarray(episodes.starts.cue)
+    assert cues.mean() == pytest.approx(float(result.extra["cue"]))
+    np.testing.assert_array_equal(episodes.lengths, np.where(cues > 0, 2, LIMIT))
+    np.testing.assert_array_equal(episodes.solved, cues > 0)
+    np.testing.assert_allclose(episodes.returns, np.where(cues > 0, early, late), rtol=1e-5)
+    np.testing.assert_array_equal(episodes.extra["final_step"], episodes.lengths)
+
+
+def test_the_random_policy_draws_evenly_from_what_is_allowed():
+    mask = np.zeros((2_000, 2, 3), bool)
+    mask[:, 0, [0, 2]] = mask[:, 1, 1] = True
+    shown = ScoredCorridor().reset(jax.random.key(0))[1].replace(action_mask=mask)
+    actions, memory = quick_jit(random_policy)(jax.random.key(1), shown, 7)
+    assert memory == 7
+    assert np.bincount(actions[:, 0], minlength=3) == pytest.approx([1_000, 0, 1_000], abs=100)
+    assert set(actions[:, 1].tolist()) == {1}
 
 
 def _trained(env, gamma, favourite, **settings):

@@ -200,7 +200,7 @@ def run_idle(monkeypatch, tmp_path):
     def run(scores, **settings):
         config = replace(SETTINGS, results_dir=str(tmp_path), save_interval=3, **settings)
         monkeypatch.setattr(runner, "compile_programs", IdlePrograms(config, scores).compile)
-        monkeypatch.setattr(runner, "_evaluate_baseline", lambda config, environment: None)
+        monkeypatch.setattr(runner, "evaluate_own_baseline", lambda config, environment: None)
         return runner.run(config)
 
     return run

@@ -1,0 +1,40 @@
+"""Episodes written down step by step: what a picture or a page of one is made from."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from env_jax.types import Array, Environment, TimeStep
+
+
+class Recording(NamedTuple):
+    """An episode of T steps."""
+
+    states: Any  # the environment's states, [T + 1, ...]: before every step, and after the last one
+    time_steps: TimeStep  # [T + 1, ...], what the agents saw in these states, and how they were paid on the way there
+    actions: Array  # int[T, N]
+
+
+def record(environment: Environment, state: Any, time_step: TimeStep, actions: Array) -> Recording:
+    """Play the joint actions int[T, N] from a state and what the agents see there, of one episode.
+
+    It is for environments that ignore the step's key, such as GridWorld25. Steps after the episode's end are the
+    caller's to cut off, see `cut`.
+    """
+    key = jax.random.key(0)
+
+    def step(state: Any, action: Array) -> tuple[Any, tuple[Any, TimeStep]]:
+        after = environment.step(jax.random.clone(key), state, action.astype(jnp.int32))
+        return after[0], after
+
+    _, (states, time_steps) = jax.lax.scan(step, state, actions)
+    before = (state, time_step)
+    states, time_steps = jax.tree.map(lambda x, xs: jnp.concatenate([x[None], xs]), before, (states, time_steps))
+    return Recording(states, time_steps, actions)
+
+
+def cut(recording: Recording, length: int) -> Recording:
+    """The first `length` steps."""
+    states, time_steps = jax.tree.map(lambda x: x[: length + 1], (recording.states, recording.time_steps))
+    return Recording(states, time_steps, recording.actions[:length])

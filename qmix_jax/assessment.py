@@ -1,0 +1,108 @@
+"""A trained policy's episodes beside those of policies without learning, all from the same starts."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from env_jax.recording import Recording, record
+from env_jax.types import Environment, TimeStep
+from qmix_jax.evaluation import (
+    SCORE_DISCOUNT,
+    Episodes,
+    Policy,
+    baseline_policy,
+    best_returns,
+    evaluation_key,
+    greedy_policy,
+    play_episodes,
+    random_policy,
+)
+from qmix_jax.inspection import Thoughts, inspect
+from qmix_jax.policy import TrainedPolicy
+from qmix_jax.replay import action_dtype
+from qmix_jax.scores import EpisodeValues
+from qmix_jax.types import Array, Params
+
+LEARNT, BASELINE, RANDOM = "policy", "greedy_nearest", "random"
+
+
+class Assessment(NamedTuple):
+    """K episodes of each policy."""
+
+    environment: Environment
+    values: dict[str, EpisodeValues]  # by policy, LEARNT first
+    starts: Any  # the environment's states after the resets, batched over K
+    first: TimeStep  # what the agents saw there, batched over K
+    actions: Array  # int[T, K, N], the learnt policy's; those after an episode's end mean nothing
+
+
+def assess(policy: TrainedPolicy, environment: Environment, seed: int, num_episodes: int) -> Assessment:
+    """Play `num_episodes` episodes with each policy.
+
+    The starts are those of the evaluations in a run with this `seed`, as far as `num_episodes` is the same.
+    """
+    spec, learner = environment.spec, policy.learner
+    key = evaluation_key(jax.random.key(seed))
+
+    def play_learnt(params: Params, key: Array) -> Episodes:
+        actions = jnp.zeros((spec.max_steps, num_episodes, spec.num_agents), action_dtype(spec.num_actions))
+        memory = learner.init_memory(num_episodes), jnp.zeros((), jnp.int32), actions
+        return play_episodes(environment, keeping_actions(greedy_policy(learner, params)), key, num_episodes, memory)
+
+    learnt = jax.jit(play_learnt)(policy.params, jax.random.clone(key))
+    discounts = jnp.array([SCORE_DISCOUNT], jnp.float32)
+    (best,) = jax.jit(lambda starts, discounts: best_returns(environment, starts, discounts))(learnt.starts, discounts)
+    played = {LEARNT: learnt}
+    others: dict[str, Policy] = {RANDOM: random_policy}
+    if spec.baseline_policy is not None:
+        others = {BASELINE: baseline_policy(environment), **others}
+    for name, other in others.items():
+        played[name] = _play(environment, other, jax.random.clone(key), num_episodes)
+    values = {name: _values(episodes, best) for name, episodes in played.items()}
+    return Assessment(environment, values, learnt.starts, learnt.first, learnt.memory[2])
+
+
+def keeping_actions(policy: Policy) -> Policy:
+    """The same policy, which also writes down what it does.
+
+    Its memory is the policy's own, int32[] steps so far, and int[T, K, N] actions.
+    """
+
+    def keeping(key: Array, time_step: TimeStep, memory: Any) -> tuple[Array, Any]:
+        own, step, kept = memory
+        actions, own = policy(key, time_step, own)
+        return actions, (own, step + 1, kept.at[step].set(actions.astype(kept.dtype)))
+
+    return keeping
+
+
+def record_episodes(assessment: Assessment, episodes: Sequence[int]) -> Recording:
+    """Some of the learnt policy's episodes step by step, [T + 1, R, ...] and actions [T, R, N]: T of the longest."""
+    chosen = np.asarray(episodes)
+    length = int(np.max(assessment.values[LEARNT].lengths[chosen]))
+    starts, first = jax.tree.map(lambda x: x[chosen], (assessment.starts, assessment.first))
+    environment = assessment.environment
+    over_episodes = jax.vmap(
+        lambda state, seen, actions: record(environment, state, seen, actions), in_axes=(0, 0, 1), out_axes=1
+    )
+    return jax.jit(over_episodes)(starts, first, assessment.actions[:length, chosen])
+
+
+def thoughts(policy: TrainedPolicy, recording: Recording) -> Thoughts:
+    """What the networks thought in the course of recorded episodes."""
+    spec = policy.environment.spec
+    before = jax.tree.map(lambda x: x[:-1], recording.time_steps)
+    play = jax.jit(lambda params, seen, actions: inspect(policy.config, spec, params, seen, actions))
+    return play(policy.params, before, recording.actions)
+
+
+def _play(environment: Environment, policy: Policy, key: Array, num_episodes: int) -> Episodes:
+    return jax.jit(lambda key: play_episodes(environment, policy, key, num_episodes))(key)
+
+
+def _values(episodes: Episodes, best: Array) -> EpisodeValues:
+    columns = episodes.returns, best, episodes.lengths, episodes.solved, episodes.extra
+    return EpisodeValues(*jax.device_get(columns))

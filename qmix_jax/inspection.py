@@ -1,0 +1,60 @@
+"""What the networks thought in the course of given episodes."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from env_jax.types import EnvSpec, TimeStep
+from qmix_jax.config import Config
+from qmix_jax.loss import make_networks
+from qmix_jax.mixers import value_actions
+from qmix_jax.types import Array, Params
+
+
+class Thoughts(NamedTuple):
+    """Values at T steps of R episodes. What the algorithm does not have is None."""
+
+    q_values: Array  # float32[T, R, N, A]
+    q_tot: Array | None  # float32[T, R], of the actions taken
+    weights: Array | None  # float32[T, R, N], d q_tot / d q_i at the actions taken
+    state_value: Array | None  # float32[T, R], the mixer's V(s)
+
+
+def inspect(config: Config, spec: EnvSpec, params: Params, time_steps: TimeStep, actions: Array) -> Thoughts:
+    """Values of episodes from their first step on.
+
+    Args:
+        config: of the run.
+        spec: of its environment.
+        params: of its networks.
+        time_steps: what the agents saw, [T, R, ...].
+        actions: what they did, int[T, R, N].
+    """
+    networks = make_networks(config, spec)
+
+    def step(memory: Array, seen: tuple[TimeStep, Array, Array]) -> tuple[Array, Thoughts]:
+        time_step, taken, elapsed = seen
+        features = networks.views.agents(time_step.observations)
+        q_values, memory = networks.agents.step(params["agents"], features, memory)
+        values = value_actions(q_values, taken.T, time_step.action_mask if spec.masks_actions else None)
+        states = networks.views.mixer(
+            time_step.observations, time_step.state, jnp.broadcast_to(elapsed, taken.shape[:1])
+        )
+
+        def mix(chosen: Array) -> tuple[Array, Array]:
+            mixed = networks.mixer.apply(params["mixer"], values._replace(chosen=chosen), states)
+            return jnp.sum(mixed), mixed
+
+        weights, mixed = jax.grad(mix, has_aux=True)(values.chosen)
+        q_values = jnp.swapaxes(q_values, 0, 1)
+        if mixed.shape[1] > 1:  # every agent by itself
+            return memory, Thoughts(q_values, None, None, None)
+        state_value = networks.mixer.state_value
+        value = None if state_value is None else state_value(params["mixer"], states)
+        return memory, Thoughts(q_values, mixed[:, 0], weights, value)
+
+    length, num_episodes, num_agents = actions.shape
+    memory = jnp.zeros((num_episodes, num_agents, networks.agents.memory_size))
+    _, thoughts = jax.lax.scan(step, memory, (time_steps, actions, jnp.arange(length)))
+    return thoughts

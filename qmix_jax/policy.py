@@ -1,0 +1,115 @@
+"""A trained team, read back from its run: call it, jit it, evaluate it."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from env_jax.types import Environment, EnvSpec
+from qmix_jax.checkpoint import FINAL, load_params
+from qmix_jax.config import Config, ConfigError
+from qmix_jax.environments import make_environment
+from qmix_jax.exploration import greedy_action
+from qmix_jax.hparams import read_config
+from qmix_jax.learner import Learner, make_learner
+from qmix_jax.run_directory import RunDirectory
+from qmix_jax.settings import DamagedError
+from qmix_jax.types import Array, Params
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedPolicy:
+    """The greedy policy of a run: `policy(key, observations) -> actions`.
+
+    Pure: jit, vmap or scan it. Batches may have any leading dimensions, written `...` here, or none. Observations are
+    those of `environment`, with each agent's last action behind them where the run had `--last_action`.
+
+    Agents with a memory (`--agent gru`) need it from step to step:
+
+        memory = policy.init_memory()  # at every episode's first step
+        actions, memory = policy.step(key, observations, memory)
+    """
+
+    config: Config
+    environment: Environment  # what it was trained on
+    params: Params
+    learner: Learner
+
+    def __call__(self, key: Array, observations: Array, action_mask: Array | None = None) -> Array:
+        """Each agent's best action: [..., N, O] -> int32[..., N].
+
+        Args:
+            key: not used, as the policy is greedy; every policy has one.
+            observations: [..., N, O], any dtype.
+            action_mask: bool[..., N, A], actions that are allowed; None for all.
+
+        Raises:
+            ValueError: the agents have a memory.
+        """
+        if self.has_memory:
+            raise ValueError("agents with a memory act by policy.step(key, observations, memory)")
+        actions, _ = self.step(key, observations, self.init_memory(*observations.shape[:-2]), action_mask)
+        return actions
+
+    @property
+    def has_memory(self) -> bool:
+        """Whether what an agent does depends on more than what it sees now."""
+        return self.init_memory().size > 0
+
+    def init_memory(self, *batch: int) -> Array:
+        """What the agents remember at the start of an episode: float32[*batch, N, H], H = 0 without a memory."""
+        memory = self.learner.init_memory(1)[0]
+        return jnp.broadcast_to(memory, (*batch, *memory.shape))
+
+    def step(
+        self, key: Array, observations: Array, memory: Array, action_mask: Array | None = None
+    ) -> tuple[Array, Array]:
+        """Actions int32[..., N] and the new memory float32[..., N, H]; arguments as when it is called."""
+        del key
+        *batch, num_agents, _ = observations.shape
+
+        def flat(x: Array) -> Array:
+            return x.reshape(math.prod(batch), *x.shape[len(batch) :])
+
+        q_values, flat_memory = self.learner.q_values(self.params, flat(observations), flat(memory))
+        q_values = jnp.swapaxes(q_values, 0, 1)
+        mask = jnp.ones(q_values.shape, bool) if action_mask is None else flat(action_mask)
+        actions = jax.vmap(jax.vmap(greedy_action))(q_values, mask)
+        return actions.reshape(*batch, num_agents), flat_memory.reshape(memory.shape)
+
+
+def load_policy(run_directory: str | Path, which: str = FINAL) -> TrainedPolicy:
+    """The greedy policy of a run's 'final_model', 'best_model' or 'checkpoint_ep<N>'.
+
+    Raises:
+        ConfigError: the directory holds no run.
+        FileNotFoundError: the run has no such model.
+        DamagedError: the model is not what was written, or not one of this run's networks.
+    """
+    directory = RunDirectory(Path(run_directory))
+    if not directory.hparams.is_file():
+        wanted = directory.hparams.relative_to(directory.path)
+        raise ConfigError(f"{directory.path}: must be the folder of a run, with {wanted}")
+    config = read_config(directory.hparams)
+    environment = make_environment(config)
+    learner = make_learner(config, environment.spec)
+    params = load_params(directory.path, which)
+    return TrainedPolicy(config, environment, _checked(params, learner, environment.spec), learner)
+
+
+def _checked(params: Params, learner: Learner, spec: EnvSpec) -> Params:
+    """Refuse parameters of other networks.
+
+    Raises:
+        DamagedError: naming the first difference.
+    """
+    expected = jax.eval_shape(learner.init, jax.random.key(0)).params
+    found, wanted = (dict(jax.tree_util.tree_leaves_with_path(tree)) for tree in (params, expected))
+    for path in [*wanted, *found]:
+        is_at = [(leaves[path].shape, leaves[path].dtype) if path in leaves else None for leaves in (found, wanted)]
+        if is_at[0] != is_at[1]:
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            raise DamagedError(f"parameters {name} are {is_at[0]}, where hparams.json makes {is_at[1]} of {spec.name}")
+    return jax.tree.unflatten(jax.tree.structure(expected), [jnp.asarray(found[path]) for path in wanted])

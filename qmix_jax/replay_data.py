@@ -1,0 +1,146 @@
+"""The replay page's data: a few episodes as compact JSON.
+
+Small numbers are strings, a base-36 digit each; values are whole thousandths. In an episode of T steps there are T + 1
+frames: before every step, and after the last one.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from env_jax.constants import ACTION_NAMES, GRID_SIZE
+from env_jax.oracle import NO_FOOD, best_routes
+from env_jax.recording import Recording, cut
+from env_jax.viewer import COMMUNICATION_PAIRS
+from qmix_jax.assessment import LEARNT, Assessment, record_episodes, thoughts
+from qmix_jax.evaluation import SCORE_DISCOUNT
+from qmix_jax.inspection import Thoughts
+from qmix_jax.policy import TrainedPolicy
+from qmix_jax.scores import EpisodeValues
+
+_WORST = 0.8  # share of the shown episodes that are the worst ones
+_DIGITS = np.array(list("0123456789abcdefghijklmnopqrstuvwxyz"))
+
+
+def page_data(policy: TrainedPolicy, assessment: Assessment, most: int, about: Mapping[str, Any]) -> dict[str, Any]:
+    """All that the page shows.
+
+    Args:
+        policy: who played.
+        assessment: what it played, in GridWorld25.
+        most: how many episodes to show.
+        about: what `--json` says, which the page's head repeats.
+    """
+    values = assessment.values[LEARNT]
+    chosen, typical = choose_episodes(values.best_returns - values.returns, _fingerprints(assessment), most)
+    recording = record_episodes(assessment, chosen)
+    inner = thoughts(policy, recording)
+    starts = jax.tree.map(lambda x: x[0], recording.states)
+    routes = jax.jit(jax.vmap(lambda state: best_routes(state, SCORE_DISCOUNT)))(starts)
+    recording, inner, routes = jax.device_get((recording, inner, routes))
+    episodes = []
+    for row, number in enumerate(chosen):
+        length = int(values.lengths[number])
+        of_episode = cut(_row(recording, row), length)
+        episodes.append(
+            {
+                **_summary(number, values),
+                "typical": typical[row],
+                "routes": [[food for food in route if food != NO_FOOD] for route in routes[row].tolist()],
+                **_course(of_episode),
+                **_values_of(_row(inner, row), length),
+                "to_come": _thousandths(_returns_to_come(policy, np.asarray(of_episode.time_steps.rewards[1:]))),
+            }
+        )
+    return {
+        "about": dict(about),
+        "size": GRID_SIZE,
+        "actions": ACTION_NAMES,
+        "pairs": COMMUNICATION_PAIRS,
+        "gamma": policy.config.gamma,
+        "episodes": episodes,
+    }
+
+
+def choose_episodes(regrets: np.ndarray, fingerprints: Sequence[bytes], most: int) -> tuple[list[int], list[bool]]:
+    """Numbers of the episodes to show, the worst first, and whether each is there as a typical one.
+
+    Args:
+        regrets: float[K], best possible return minus return.
+        fingerprints: K of them; of episodes that are equal the first one is enough.
+        most: how many to show.
+    """
+    first: dict[bytes, int] = {}
+    for number, fingerprint in enumerate(fingerprints):
+        first.setdefault(fingerprint, number)
+    different = np.array(list(first.values()))
+    order = different[np.argsort(-regrets[different], kind="stable")].tolist()
+    worst = order if len(order) <= most else order[: max(1, round(_WORST * most))]
+    rest = order[len(worst) :]
+    count = min(most - len(worst), len(rest))
+    evenly = [rest[(2 * k + 1) * len(rest) // (2 * count)] for k in range(count)]
+    return worst + evenly, [False] * len(worst) + [True] * len(evenly)
+
+
+def _fingerprints(assessment: Assessment) -> list[bytes]:
+    """Equal for episodes that go the same way from the same start."""
+    starts, actions = jax.device_get((assessment.starts, assessment.actions))
+    lengths = assessment.values[LEARNT].lengths.astype(int)
+    cells = np.concatenate([starts.agent_positions, starts.food_positions], axis=1)
+    return [cells[k].tobytes() + actions[: lengths[k], k].tobytes() for k in range(len(lengths))]
+
+
+def _row(tree: Any, row: int) -> Any:
+    return jax.tree.map(lambda x: x[:, row], tree)
+
+
+def _summary(number: int, values: EpisodeValues) -> dict[str, Any]:
+    return {
+        "number": number,
+        "return": round(float(values.returns[number]), 6),
+        "best": round(float(values.best_returns[number]), 6),
+        "length": int(values.lengths[number]),
+        "solved": bool(values.solved[number]),
+    }
+
+
+def _course(recording: Recording) -> dict[str, Any]:
+    """Where everything was, what the agents saw and did, and what they were paid."""
+    states, steps, actions = recording
+    weights = SCORE_DISCOUNT ** np.arange(len(actions))
+    so_far = np.concatenate([[0.0], np.cumsum(weights * steps.rewards[1:].sum(axis=1))])
+    return {
+        "agents": _digits(states.agent_positions),
+        "foods": _digits(states.food_positions[0]),
+        "present": _digits(states.food_present),
+        "actions": _digits(actions),
+        "seen": _digits(steps.observations),
+        "so_far": _thousandths(so_far),
+    }
+
+
+def _values_of(inner: Thoughts, length: int) -> dict[str, Any]:
+    return {
+        name: None if values is None else _thousandths(np.asarray(values[:length]))
+        for name, values in inner._asdict().items()
+    }
+
+
+def _returns_to_come(policy: TrainedPolicy, rewards: np.ndarray) -> np.ndarray:
+    """What q_tot should have been at each step, float[T], from rewards float[T, N]: the discounted ones to come."""
+    config = policy.config
+    to_come, returns = 0.0, np.zeros(len(rewards))
+    for step in reversed(range(len(rewards))):
+        returns[step] = to_come = config.reward_scale * float(rewards[step].sum()) + config.gamma * to_come
+    return returns
+
+
+def _digits(numbers: Any) -> str:
+    return "".join(_DIGITS[np.asarray(numbers).astype(int).reshape(-1)])
+
+
+def _thousandths(values: np.ndarray) -> list[int | None]:
+    """Flat; None for what is no number."""
+    return [round(1000 * value) if np.isfinite(value) else None for value in values.reshape(-1).tolist()]
