@@ -53,6 +53,7 @@ class GridWorld25:
             baseline_policy=greedy_nearest,
             baseline_name="greedy-nearest",
             episode_metrics=episode_metrics,
+            agent_positions=lambda state: state.agent_positions,
         )
 
     def reset(self, key: jax.Array) -> tuple[State, TimeStep]:

@@ -1,4 +1,4 @@
-"""A wrapper: every agent also sees what it did last."""
+"""A wrapper: every agent also sees what it did last, and whether that moved it."""
 
 from dataclasses import dataclass, replace
 
@@ -15,8 +15,9 @@ class LastAction:
     A memory of one step. An agent that cannot see what blocks it sees that the same action failed before, and can
     do something else, where a policy of the observation alone would repeat it for ever.
 
-    The observation holds one more number, 1 + action, or 0 after a reset; so does the global state, for each agent.
-    Feature maps turn it into a one-hot vector (all 0 after a reset).
+    The observation holds one more number: 0 after a reset, else 1 + action, or where the environment tells positions
+    (`EnvSpec.agent_positions`) and the agent stands where it stood, 1 + action + number of actions. So does the global
+    state, for each agent. Feature maps turn it into a one-hot vector (all 0 after a reset).
     """
 
     environment: Environment
@@ -30,14 +31,14 @@ class LastAction:
         """
         spec = self.environment.spec
         size, agents, actions = spec.observation_size, spec.num_agents, spec.num_actions
-        dtype = jnp.dtype(spec.observation_dtype)
-        if jnp.issubdtype(dtype, jnp.integer) and jnp.iinfo(dtype).max < actions:
+        dtype, numbers = jnp.dtype(spec.observation_dtype), actions if spec.agent_positions is None else 2 * actions
+        if jnp.issubdtype(dtype, jnp.integer) and jnp.iinfo(dtype).max < numbers:
             raise ValueError(f"{spec.name} stores observations as {dtype}, which cannot hold {actions} actions")
         encode_observations, encode_state = spec.encode_observations or _same, spec.encode_state or _same
         state_from_observations, baseline = spec.state_from_observations, spec.baseline_policy
 
-        def one_hot(numbers: Array) -> Array:
-            return jax.nn.one_hot(numbers.astype(jnp.int32) - 1, actions)
+        def one_hot(taken: Array) -> Array:
+            return jax.nn.one_hot(taken.astype(jnp.int32) - 1, numbers)
 
         def encode(observations: Array) -> Array:
             features = encode_observations(observations[:, :size])
@@ -71,8 +72,13 @@ class LastAction:
 
     def step(self, key: Array, state: object, actions: Array) -> tuple[object, TimeStep]:
         """Take one step with int32[N] actions, and show them."""
-        state, time_step = self.environment.step(key, state, actions)
-        return state, _append(time_step, 1.0 + actions.astype(jnp.float32))
+        spec = self.environment.spec
+        next_state, time_step = self.environment.step(key, state, actions)
+        numbers = 1 + actions
+        if spec.agent_positions is not None:
+            before, after = (spec.agent_positions(s).reshape(spec.num_agents, -1) for s in (state, next_state))
+            numbers = numbers + spec.num_actions * jnp.all(before == after, axis=-1).astype(actions.dtype)
+        return next_state, _append(time_step, numbers.astype(jnp.float32))
 
 
 def _append(time_step: TimeStep, numbers: Array) -> TimeStep:

@@ -58,6 +58,7 @@ class EnvSpec:
     baseline_policy: Callable[[Array, Array], Array] | None = None  # (key, float32[N, O]) -> int32[N]
     baseline_name: str = "baseline"  # what plots call it
     episode_metrics: Callable[[Any], dict[str, Array]] | None = None  # final state -> named scalars
+    agent_positions: Callable[[Any], Array] | None = None  # environment state -> [N, ...], where each agent is
 
 
 class Environment(Protocol):

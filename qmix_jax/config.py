@@ -177,7 +177,7 @@ class Config:
     encoding: str = setting(
         "env", "network inputs: the environment's feature map, or raw observations", choices=("env", "raw")
     )
-    last_action: bool = setting(False, "agents and mixer also read every agent's last action")
+    last_action: bool = setting(False, "agents and mixer also read every agent's last action, and whether it moved")
     state_clock: bool = setting(True, "append the elapsed fraction of the episode to the mixer's state")
     hypernet_init_scale: float = setting(
         0.01, "orthogonal gain of the hypernetworks' outputs; small starts q_tot near 0", above=0.0, traceable=True

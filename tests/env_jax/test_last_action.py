@@ -39,8 +39,16 @@ def test_the_world_goes_on_as_before(episodes):
         np.testing.assert_array_equal(wrapped.state[:72], bare.state)
 
 
-def test_each_agent_sees_its_own_last_action(episodes):
-    numbers = [np.zeros(4), *(1 + np.asarray(ACTIONS))]
+def numbers_shown(episodes):
+    """What each agent should see of itself: 0 after a reset, else 1 + action, and 6 more where it did not move."""
+    positions = [np.asarray(state.agent_positions) for (state, _), _ in episodes]
+    still = [(before == after).all(axis=1) for before, after in zip(positions, positions[1:], strict=False)]
+    return [np.zeros(4, int), *(1 + np.asarray(ACTIONS) + 6 * np.array(still))]
+
+
+def test_each_agent_sees_its_own_last_action_and_whether_it_moved(episodes):
+    numbers = numbers_shown(episodes)
+    assert {number > 6 for number in numbers[1]} == {True, False}
     for (_, (_, wrapped)), expected in zip(episodes, numbers, strict=True):
         np.testing.assert_array_equal(wrapped.observations[:, 18], expected)
         np.testing.assert_array_equal(wrapped.state[72:], expected)
@@ -60,8 +68,8 @@ def test_the_spec_tells_the_new_sizes(episodes):
 
 def test_feature_maps_make_it_one_hot(episodes):
     bare = world.spec
-    for (_, (_, shown)), actions in zip(episodes, [None, *np.asarray(ACTIONS)], strict=True):
-        one_hot = np.zeros((4, 6)) if actions is None else np.eye(6)[actions]
+    for (_, (_, shown)), numbers in zip(episodes, numbers_shown(episodes), strict=True):
+        one_hot = np.eye(13)[numbers][:, 1:]
         features = env.spec.encode_observations(shown.observations)
         np.testing.assert_array_equal(features[:, 34:], one_hot)
         np.testing.assert_array_equal(features[:, :34], bare.encode_observations(shown.observations[:, :18]))
