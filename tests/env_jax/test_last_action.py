@@ -1,6 +1,7 @@
 """The wrapper that shows agents what they did last: the world below is untouched, the number is exact."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -42,7 +43,7 @@ def test_the_world_goes_on_as_before(episodes):
 def numbers_shown(episodes):
     """What each agent should see of itself: 0 after a reset, else 1 + action, and 6 more where it did not move."""
     positions = [np.asarray(state.agent_positions) for (state, _), _ in episodes]
-    still = [(before == after).all(axis=1) for before, after in zip(positions, positions[1:], strict=False)]
+    still = [(before == after).all(axis=1) for before, after in pairwise(positions)]
     return [np.zeros(4, int), *(1 + np.asarray(ACTIONS) + 6 * np.array(still))]
 
 
