@@ -200,10 +200,17 @@ function drawView(sees, seen) {
   const things = [`agent ${neighbour.number} (${neighbour.at.join(", ")})`];
   for (const food of foods) things.push(`food ${food.number} (${food.at.join(", ")})`);
   if (foods.length === 0) things.push("no food");
-  if (last !== null) things.push(last < 0 ? "no last action" : `last action ${data.actions[last]}`);
+  if (last !== null) things.push(lastActionText(last));
   sees.replaceChildren();
   make(sees, "b", {}, "sees ");
   sees.append(things.join(", "));
+}
+
+// A number from the number of actions on says that the action did not move the agent.
+function lastActionText(last) {
+  if (last < 0) return "no last action";
+  const count = data.actions.length;
+  return `last action ${data.actions[last % count]}${last < count ? "" : ", without moving"}`;
 }
 
 function chooseAgent(agent) {
