@@ -24,6 +24,7 @@ PARTS = {
     "checkpoints": ["checkpoints.py"],
     "adapters": ["adapters.py"],
     "growth": ["growth.py", "--plot", "docs/growth.png"],
+    "sweep": ["sweep.py", "--plot", "docs/sweep.png"],
 }
 
 
