@@ -23,6 +23,12 @@ class LastAction:
     environment: Environment
 
     @property
+    def largest(self) -> int:
+        """Largest number that tells an action: the length of its one-hot vector."""
+        spec = self.environment.spec
+        return spec.num_actions * (1 if spec.agent_positions is None else 2)
+
+    @property
     def spec(self) -> EnvSpec:
         """The environment's spec with longer observations, states and feature maps.
 
@@ -31,14 +37,14 @@ class LastAction:
         """
         spec = self.environment.spec
         size, agents, actions = spec.observation_size, spec.num_agents, spec.num_actions
-        dtype, numbers = jnp.dtype(spec.observation_dtype), actions if spec.agent_positions is None else 2 * actions
-        if jnp.issubdtype(dtype, jnp.integer) and jnp.iinfo(dtype).max < numbers:
+        dtype, largest = jnp.dtype(spec.observation_dtype), self.largest
+        if jnp.issubdtype(dtype, jnp.integer) and jnp.iinfo(dtype).max < largest:
             raise ValueError(f"{spec.name} stores observations as {dtype}, which cannot hold {actions} actions")
         encode_observations, encode_state = spec.encode_observations or _same, spec.encode_state or _same
         state_from_observations, baseline = spec.state_from_observations, spec.baseline_policy
 
         def one_hot(taken: Array) -> Array:
-            return jax.nn.one_hot(taken.astype(jnp.int32) - 1, numbers)
+            return jax.nn.one_hot(taken.astype(jnp.int32) - 1, largest)
 
         def encode(observations: Array) -> Array:
             features = encode_observations(observations[:, :size])
