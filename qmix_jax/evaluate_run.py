@@ -1,9 +1,6 @@
 """What `python -m qmix_jax.evaluate` does once it knows what is wanted."""
 
 import json
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,18 +14,17 @@ from env_jax.recording import cut
 from env_jax.types import Environment
 from env_jax.viewer import save_gif
 from qmix_jax.assessment import LEARNT, Assessment, assess, record_episodes
-from qmix_jax.checkpoint import BEST, FINAL, checkpoint_name, checkpoints
+from qmix_jax.checkpoint_choice import load_chosen
 from qmix_jax.config import Config
 from qmix_jax.environments import make_environment
-from qmix_jax.errors import CannotWriteError, RunError
 from qmix_jax.evaluate_options import Options
 from qmix_jax.evaluation import SCORE_DISCOUNT
-from qmix_jax.policy import TrainedPolicy, load_policy
+from qmix_jax.output_file import writing
 from qmix_jax.replay_data import page_data
 from qmix_jax.replay_page import write_page
 from qmix_jax.run_directory import RunDirectory
 from qmix_jax.scores import json_episodes, json_figures, summarise, table
-from qmix_jax.settings import ConfigError, DamagedError
+from qmix_jax.settings import ConfigError
 
 
 def evaluate_run(run: RunDirectory, options: Options) -> None:
@@ -38,7 +34,7 @@ def evaluate_run(run: RunDirectory, options: Options) -> None:
         ConfigError: the run, its model or an option cannot be used.
         RunError: the model is damaged, or a file could not be written.
     """
-    policy = _load(run, options.checkpoint)
+    policy = load_chosen(run, options.checkpoint)
     changes: dict[str, Any] = {"env_mode": options.env_mode, "layout_seed": options.layout_seed}
     config = replace(policy.config, **{name: value for name, value in changes.items() if value is not None})
     if options.layout_seed is not None and config.env_mode != "fixed":
@@ -71,30 +67,6 @@ def evaluate_run(run: RunDirectory, options: Options) -> None:
         data = page_data(policy, assessment, options.replays, document)
         with writing(options.html) as path:
             write_page(path, data)
-
-
-def _load(run: RunDirectory, checkpoint: str) -> TrainedPolicy:
-    names = {"final": FINAL, "best": BEST}
-    if re.fullmatch(r"ep[0-9]{1,18}", checkpoint):
-        names[checkpoint] = checkpoint_name(int(checkpoint[2:]))
-    try:
-        if checkpoint not in names:
-            raise FileNotFoundError
-        return load_policy(run.path, names[checkpoint])
-    except FileNotFoundError:
-        raise ConfigError(f"--checkpoint {checkpoint}: must be one of {_listed(run)}") from None
-    except DamagedError as error:
-        raise RunError(str(error)) from None
-
-
-def _listed(run: RunDirectory) -> str:
-    """The run's models, as --checkpoint names them."""
-    try:
-        episodes = [path.name.rpartition("_")[2] for path in reversed(checkpoints(run.models))]
-        named = [name for name, folder in (("final", FINAL), ("best", BEST)) if (run.models / folder).is_dir()]
-    except OSError:
-        named, episodes = [], []
-    return ", ".join([*named, *episodes]) or f"those in {run.models}, but there are none"
 
 
 def is_gridworld(environment: Environment) -> bool:
@@ -131,13 +103,3 @@ def _save_gif(path: Path, assessment: Assessment, episode: int) -> None:
     values = assessment.values[LEARNT]
     recording = jax.tree.map(lambda x: x[:, 0], jax.device_get(record_episodes(assessment, [episode])))
     save_gif(path, cut(recording, int(values.lengths[episode])), float(values.best_returns[episode]), SCORE_DISCOUNT)
-
-
-@contextmanager
-def writing(name: str) -> Iterator[Path]:
-    """Say what was written, or why it could not be."""
-    try:
-        yield Path(name)
-    except OSError as error:
-        raise CannotWriteError(f"cannot write {name}: {error.strerror}") from error
-    print(f"wrote {name}")

@@ -68,6 +68,22 @@ class RunDirectory:
         return self.path / "diagnostics_plots.png"
 
 
+def existing_run(path: str) -> RunDirectory:
+    """The run in this folder.
+
+    Raises:
+        ConfigError: it holds none.
+    """
+    run = RunDirectory(Path(path))
+    try:
+        found = run.hparams.is_file()
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    if not found:
+        raise ConfigError(f"{path}: must be the folder of a run, with {run.hparams.relative_to(run.path)}")
+    return run
+
+
 def check_results_dir(results_dir: str) -> None:
     """Refuse a folder that cannot be made or written to, without making it.
 

@@ -48,6 +48,7 @@ HOST = {
     "__init__",
     "assessment",
     "checkpoint",
+    "checkpoint_choice",
     "cli",
     "command",
     "compare",
@@ -59,6 +60,9 @@ HOST = {
     "evaluate",
     "evaluate_options",
     "evaluate_run",
+    "export",
+    "export_options",
+    "export_run",
     "findings",
     "flags",
     "hparams",
@@ -66,6 +70,10 @@ HOST = {
     "lock",
     "loop",
     "members",
+    "onnx_encoding",
+    "onnx_graph",
+    "onnx_networks",
+    "output_file",
     "plots",
     "policy",
     "presets",
@@ -136,7 +144,7 @@ def test_traced_code_names_no_world(module):
 
 
 def test_refusing_a_flag_does_not_wait_for_jax():
-    modules = "qmix_jax.config, qmix_jax.cli, qmix_jax.evaluate"
+    modules = "qmix_jax.config, qmix_jax.cli, qmix_jax.evaluate, qmix_jax.export"
     code = f"import {modules}, sys; sys.exit('jax' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
