@@ -30,9 +30,12 @@ def _make_parser() -> FlagParser:
 
 def _evaluate(arguments: dict[str, Any]) -> None:
     path = arguments.pop("run", None)
-    if path is None:
+    torch_file = arguments.get("import_torch")
+    if path is None and torch_file is None:
         raise ConfigError(f"a run is missing: {_PROG} results/run_<i>; see --help")
-    run = existing_run(path)
+    if path is not None and torch_file is not None:
+        raise ConfigError(f"{path} and --import_torch {torch_file}: give only one of them")
+    run = None if path is None else existing_run(path)
     options = Options(**read_settings(Options, arguments))
     from qmix_jax.compilation import enable_compilation_cache
     from qmix_jax.evaluate_run import evaluate_run

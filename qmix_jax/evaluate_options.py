@@ -1,5 +1,6 @@
 """What `python -m qmix_jax.evaluate` can be told, in the order `--help` shows it."""
 
+import os
 from dataclasses import dataclass, fields
 
 from qmix_jax.output_file import check_output_file
@@ -12,6 +13,9 @@ FILES = ("json", "gif", "html")  # options that name a file to write
 class Options:
     """What is evaluated, how, and what is written."""
 
+    import_torch: str | None = setting(
+        None, "instead of a run: q_networks that the PyTorch script saved, on raw observations", metavar="FILE"
+    )
     checkpoint: str = setting("final", "final, best, or ep<N> for models/checkpoint_ep<N>")
     episodes: int = setting(1_000, "episodes, each from a start of its own", at_least=1, at_most=100_000)
     env_mode: str | None = setting(
@@ -44,5 +48,15 @@ class Options:
             check_setting(declared, getattr(self, declared.name))
         if self.gif is not None and self.episode >= self.episodes:
             raise ConfigError(f"--episode {self.episode}: must be below --episodes, {self.episodes}")
+        if self.import_torch is not None:
+            self._check_import(self.import_torch)
         for name in FILES:
             check_output_file(name, getattr(self, name))
+
+    def _check_import(self, path: str) -> None:
+        if not path.strip() or "\0" in path or not os.path.isfile(path):
+            raise ConfigError(f"--import_torch {path!r}: must be a file that exists")
+        if self.checkpoint != Options.checkpoint:
+            raise ConfigError(f"--checkpoint {self.checkpoint}: is for runs, and cannot be given with --import_torch")
+        if self.html is not None:
+            raise ConfigError(f"--html {self.html}: shows a run's networks, and cannot be given with --import_torch")

@@ -3,7 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -20,21 +20,54 @@ from qmix_jax.environments import make_environment
 from qmix_jax.evaluate_options import Options
 from qmix_jax.evaluation import SCORE_DISCOUNT
 from qmix_jax.output_file import writing
+from qmix_jax.policy import TrainedPolicy
 from qmix_jax.replay_data import page_data
 from qmix_jax.replay_page import write_page
 from qmix_jax.run_directory import RunDirectory
-from qmix_jax.scores import json_episodes, json_figures, summarise, table
+from qmix_jax.scores import Figure, json_episodes, json_figures, summarise, table
 from qmix_jax.settings import ConfigError
+from qmix_jax.torch_import import import_policy
 
 
-def evaluate_run(run: RunDirectory, options: Options) -> None:
+class Played(NamedTuple):
+    """A policy's episodes beside the baselines', and what they come to."""
+
+    policy: TrainedPolicy
+    assessment: Assessment
+    figures: dict[str, dict[str, Figure]]  # by policy, LEARNT first, then by the figure's name in JSON
+    document: dict[str, Any]  # what was evaluated, and all of it, for JSON
+
+
+def evaluate_run(run: RunDirectory | None, options: Options) -> None:
     """Print the table, and write the files that `options` name.
+
+    Args:
+        run: whose model it is; None for `options.import_torch`.
+        options: what is wanted.
 
     Raises:
         ConfigError: the run, its model or an option cannot be used.
         RunError: the model is damaged, or a file could not be written.
     """
-    policy = load_chosen(run, options.checkpoint)
+    played = play(run, options)
+    print(_heading(played.document))
+    print(table({name.replace("_", " "): columns for name, columns in played.figures.items()}))
+    if options.json is not None:
+        episodes = json_episodes(played.assessment.values[LEARNT])
+        with writing(options.json) as path:
+            path.write_text(json.dumps({**played.document, "per_episode": episodes}, indent=1, allow_nan=False) + "\n")
+    if options.gif is not None:
+        with writing(options.gif) as path:
+            _save_gif(path, played.assessment, options.episode)
+    if options.html is not None:
+        data = page_data(played.policy, played.assessment, options.replays, played.document)
+        with writing(options.html) as path:
+            write_page(path, data)
+
+
+def play(run: RunDirectory | None, options: Options) -> Played:
+    """Play what `options` ask for; arguments and errors as `evaluate_run`'s."""
+    policy = import_policy(str(options.import_torch)) if run is None else load_chosen(run, options.checkpoint)
     changes: dict[str, Any] = {"env_mode": options.env_mode, "layout_seed": options.layout_seed}
     config = replace(policy.config, **{name: value for name, value in changes.items() if value is not None})
     if options.layout_seed is not None and config.env_mode != "fixed":
@@ -46,27 +79,14 @@ def evaluate_run(run: RunDirectory, options: Options) -> None:
 
     assessment = assess(policy, environment, options.seed, options.episodes)
     figures = {name: summarise(values, options.seed) for name, values in assessment.values.items()}
-    about = _describe(run, config, environment, options)
     best = float(np.mean(assessment.values[LEARNT].best_returns))
     document = {
-        **about,
+        **_describe(run, config, environment, options),
         "best_return": best if np.isfinite(best) else None,
         **json_figures(figures[LEARNT]),
         "baselines": {name: json_figures(others) for name, others in figures.items() if name != LEARNT},
     }
-    print(_heading(about))
-    print(table({name.replace("_", " "): columns for name, columns in figures.items()}))
-    if options.json is not None:
-        episodes = json_episodes(assessment.values[LEARNT])
-        with writing(options.json) as path:
-            path.write_text(json.dumps({**document, "per_episode": episodes}, indent=1, allow_nan=False) + "\n")
-    if options.gif is not None:
-        with writing(options.gif) as path:
-            _save_gif(path, assessment, options.episode)
-    if options.html is not None:
-        data = page_data(policy, assessment, options.replays, document)
-        with writing(options.html) as path:
-            write_page(path, data)
+    return Played(policy, assessment, figures, document)
 
 
 def is_gridworld(environment: Environment) -> bool:
@@ -74,12 +94,13 @@ def is_gridworld(environment: Environment) -> bool:
     return isinstance(environment.environment if isinstance(environment, LastAction) else environment, GridWorld25)
 
 
-def _describe(run: RunDirectory, config: Config, environment: Environment, options: Options) -> dict[str, Any]:
+def _describe(run: RunDirectory | None, config: Config, environment: Environment, options: Options) -> dict[str, Any]:
     """What was evaluated, for JSON."""
+    source = {"run": options.import_torch, "checkpoint": "q_networks", "algorithm": "pytorch"}
+    if run is not None:
+        source = {"run": str(run.path), "checkpoint": options.checkpoint, "algorithm": config.algorithm}
     return {
-        "run": str(run.path),
-        "checkpoint": options.checkpoint,
-        "algorithm": config.algorithm,
+        **source,
         "environment": environment.spec.name,
         "env_mode": config.env_mode,
         "layout_seed": config.layout_seed if config.env_mode == "fixed" else None,

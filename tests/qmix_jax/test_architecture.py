@@ -30,6 +30,7 @@ TRACED = {
     "initializers",
     "exploration",
     "targets",
+    "torch_networks",
     "vmapped",
     "replay",
     "views",
@@ -103,6 +104,7 @@ HOST = {
     "sweep_settings",
     "summary",
     "tables",
+    "torch_import",
 }
 HOST_LIBRARIES = {"json", "matplotlib", "orbax", "os", "pathlib", "tqdm"}
 
