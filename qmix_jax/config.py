@@ -207,6 +207,8 @@ class Config:
     checkpoint_replay: bool = setting(
         True, "checkpoints hold the replay; without it a resume is not exact", changeable=True
     )
+    tensorboard: bool = setting(False, "also write TensorBoard's event files (extra: tensorboard)", changeable=True)
+    wandb: bool = setting(False, "also log to Weights & Biases (extra: wandb)", changeable=True)
     results_dir: str = setting("results", "folder that gets run_<i>/")
 
     def __post_init__(self) -> None:

@@ -1,6 +1,7 @@
 """What `python -m qmix_jax.export` does once it knows what is wanted."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -74,4 +75,8 @@ def _write_npz(path: Path, arrays: dict[str, Any]) -> None:
         np.savez(file, allow_pickle=False, **arrays)
 
 
-_CONTENTS = {"safetensors": _safetensors, "npz": _npz, "onnx": _onnx}
+_CONTENTS: dict[str, Callable[[TrainedPolicy], bytes | dict[str, Any]]] = {
+    "safetensors": _safetensors,
+    "npz": _npz,
+    "onnx": _onnx,
+}

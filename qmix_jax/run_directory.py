@@ -1,7 +1,7 @@
 """Where a run leaves its files: `results/run_<i>/`, numbered upwards, never shared by two runs; or where it is told.
 
 configs/hparams.json    models/    training_log.csv    evaluation_log.csv    diagnostics_log.csv    timing.csv
-training_plots.png    diagnostics_plots.png
+training_plots.png    diagnostics_plots.png    and where asked for: tensorboard/    wandb/
 """
 
 import os
@@ -66,6 +66,16 @@ class RunDirectory:
     def diagnostics_plots(self) -> Path:
         """The diagnostics' curves."""
         return self.path / "diagnostics_plots.png"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Folder of TensorBoard's event files, one for every process that trained the run."""
+        return self.path / "tensorboard"
+
+    @property
+    def wandb(self) -> Path:
+        """Folder that Weights & Biases makes."""
+        return self.path / "wandb"
 
 
 def existing_run(path: str) -> RunDirectory:

@@ -16,6 +16,7 @@ from env_jax.types import Environment, EnvSpec
 from qmix_jax.checkpoint import clear_models, clear_unfinished
 from qmix_jax.compilation import Programs, compile_programs, device_memory
 from qmix_jax.config import Config, ConfigError
+from qmix_jax.dashboards import check_dashboards
 from qmix_jax.environments import make_environment
 from qmix_jax.errors import DivergedError, StoppedError, reporting
 from qmix_jax.evaluation import baseline_name, evaluate_baseline, evaluation_key, extra_names
@@ -221,7 +222,8 @@ def evaluate_own_baseline(config: Config, environment: Environment) -> Evaluatio
 
 
 def _check_machine(config: Config, spec: EnvSpec) -> None:
-    """Refuse more devices than there are, and a replay that the device cannot hold."""
+    """Refuse dashboards that are not installed, more devices than there are, a replay that the device cannot hold."""
+    check_dashboards(config)
     check_devices(config.num_devices)
     available = device_memory()
     needed = transition_bytes(spec) * config.replay_capacity

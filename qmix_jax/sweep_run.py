@@ -7,6 +7,7 @@ import jax
 
 from qmix_jax.compilation import device_memory
 from qmix_jax.config import Config
+from qmix_jax.dashboards import check_dashboards
 from qmix_jax.environments import make_environment
 from qmix_jax.errors import DivergedError, StoppedError, reporting
 from qmix_jax.lock import RunLock
@@ -59,8 +60,9 @@ def plan_groups(sweep: Sweep) -> list[Group]:
     """Groups of members, one compiled program each, that fit in memory one after another.
 
     Raises:
-        ConfigError: not even one member on each device fits.
+        ConfigError: not even one member on each device fits, or a dashboard is not installed.
     """
+    check_dashboards(sweep.config())
     groups = []
     for group in group_members(sweep.members()):
         config = group.members[0].config

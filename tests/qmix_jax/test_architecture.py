@@ -57,6 +57,7 @@ HOST = {
     "comparison_run",
     "compilation",
     "curves",
+    "dashboards",
     "errors",
     "evaluate",
     "evaluate_options",
