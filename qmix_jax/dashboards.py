@@ -15,6 +15,7 @@ from qmix_jax.config import Config, ConfigError
 from qmix_jax.errors import RunError
 from qmix_jax.records import EpisodeRows
 from qmix_jax.run_directory import RunDirectory
+from qmix_jax.settings import DamagedError
 
 EXTRAS = ("tensorboard", "wandb")  # a setting, a package and an extra each
 _COUNTERS = ("env_steps", "episode")  # columns that are no scalars: steps are what the others are drawn over
@@ -125,21 +126,23 @@ class TensorBoard:
 
 
 class WeightsAndBiases:
-    """A run of the project 'qmix-jax'; WANDB_MODE, WANDB_PROJECT and WANDB_ENTITY say otherwise."""
+    """A run by its folder's name; WANDB_MODE, WANDB_PROJECT and W&B's other variables say how and where.
+
+    W&B's own files are in a folder wandb/ beside the run's: they hold links, which a run that is resumed must not.
+    """
 
     def __init__(self, config: Config, directory: RunDirectory) -> None:
         import wandb
 
         try:
             self._run = wandb.init(
-                dir=directory.path,
+                dir=directory.path.parent,
                 name=directory.path.name,
                 id=_earlier_id(directory),
                 resume="allow",
                 config=asdict(config),
                 reinit="create_new",  # a sweep has several at once
-                # Links would keep the run from being resumed: they lead out of its folder.
-                settings=wandb.Settings(symlink=False, console="off"),
+                settings=wandb.Settings(console="off"),
             )
         except wandb.Error as error:
             raise RunError(
@@ -156,7 +159,10 @@ class WeightsAndBiases:
 
 
 def _earlier_id(directory: RunDirectory) -> str | None:
-    """W&B's name for the run, from the newest folder that an earlier process left; None for a new run."""
-    names = sorted(path.name.removeprefix("offline-") for path in directory.wandb.glob("*run-*-*"))
-    matches = [re.fullmatch(r"run-[0-9]+_[0-9]+-(\w+)", name) for name in names]
-    return next((match[1] for match in reversed(matches) if match), None)
+    """The id that an earlier process was given; None for a new run."""
+    if not directory.wandb_id.is_file():
+        return None
+    text = directory.wandb_id.read_text(errors="replace").strip()
+    if not re.fullmatch(r"\w{1,64}", text):
+        raise DamagedError(f"{directory.wandb_id} does not hold an id of Weights & Biases")
+    return text

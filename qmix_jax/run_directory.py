@@ -1,7 +1,7 @@
 """Where a run leaves its files: `results/run_<i>/`, numbered upwards, never shared by two runs; or where it is told.
 
 configs/hparams.json    models/    training_log.csv    evaluation_log.csv    diagnostics_log.csv    timing.csv
-training_plots.png    diagnostics_plots.png    and where asked for: tensorboard/    wandb/
+training_plots.png    diagnostics_plots.png    and where asked for: tensorboard/    configs/wandb_id.txt
 """
 
 import os
@@ -73,9 +73,9 @@ class RunDirectory:
         return self.path / "tensorboard"
 
     @property
-    def wandb(self) -> Path:
-        """Folder that Weights & Biases makes."""
-        return self.path / "wandb"
+    def wandb_id(self) -> Path:
+        """Weights & Biases' name for the run."""
+        return self.path / "configs" / "wandb_id.txt"
 
 
 def existing_run(path: str) -> RunDirectory:
