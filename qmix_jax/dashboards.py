@@ -145,9 +145,9 @@ class WeightsAndBiases:
                 settings=wandb.Settings(console="off"),
             )
         except wandb.Error as error:
-            raise RunError(
-                f"--wandb true: {' '.join(str(error).split())}; WANDB_MODE=offline needs no account"
-            ) from None
+            reason = " ".join(str(error).split())
+            raise RunError(f"--wandb true: {reason}; WANDB_MODE=offline needs no account") from None
+        directory.wandb_id.write_text(f"{self._run.id}\n")
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
         """See `Sink`. Steps that an earlier process already wrote are dropped by W&B itself."""
