@@ -50,8 +50,8 @@ def evaluate_run(run: RunDirectory | None, options: Options) -> None:
         RunError: the model is damaged, or a file could not be written.
     """
     played = play(run, options)
-    print(_heading(played.document))
-    print(table({name.replace("_", " "): columns for name, columns in played.figures.items()}))
+    print(heading(played.document))
+    print(table(played.figures))
     if options.json is not None:
         episodes = json_episodes(played.assessment.values[LEARNT])
         with writing(options.json) as path:
@@ -110,7 +110,8 @@ def _describe(run: RunDirectory | None, config: Config, environment: Environment
     }
 
 
-def _heading(about: dict[str, Any]) -> str:
+def heading(about: dict[str, Any]) -> str:
+    """What was evaluated, in a line."""
     starts = "random starts"
     if about["env_mode"] == "fixed":
         starts = f"one start, layout {about['layout_seed']}, so that a greedy policy's episodes are all the same"

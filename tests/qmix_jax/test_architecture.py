@@ -71,6 +71,7 @@ HOST = {
     "integrity",
     "lock",
     "loop",
+    "markdown_html",
     "members",
     "onnx_encoding",
     "onnx_graph",
@@ -84,6 +85,10 @@ HOST = {
     "records",
     "replay_data",
     "replay_page",
+    "report",
+    "report_options",
+    "report_page",
+    "report_run",
     "resume",
     "run_directory",
     "run_record",
@@ -147,7 +152,7 @@ def test_traced_code_names_no_world(module):
 
 
 def test_refusing_a_flag_does_not_wait_for_jax():
-    modules = "qmix_jax.config, qmix_jax.cli, qmix_jax.evaluate, qmix_jax.export"
+    modules = "qmix_jax.config, qmix_jax.cli, qmix_jax.evaluate, qmix_jax.export, qmix_jax.report"
     code = f"import {modules}, sys; sys.exit('jax' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
