@@ -92,8 +92,13 @@ def _last_diagnostics(run: RunDirectory) -> str:
     columns = read_log(run.diagnostics_log)
     rows = zip(*columns.values(), strict=True)
     last = dict(zip(columns, max(rows, key=_filled, default=()), strict=False))
-    values = [(name.replace("_", " "), f"{value:,.4g}", False) for name, value in last.items() if math.isfinite(value)]
-    return definitions(values)
+    return definitions(
+        [
+            (name.replace("_", " "), f"{value:,.0f}" if value.is_integer() else f"{value:.4g}", False)
+            for name, value in last.items()
+            if math.isfinite(value)
+        ]
+    )
 
 
 def _filled(row: tuple[float, ...]) -> tuple[int, float]:
