@@ -88,21 +88,16 @@ def _replays(played: Played, most: int) -> list[str]:
 
 
 def _last_diagnostics(run: RunDirectory) -> str:
-    """The log's last row that has updates' metrics, as far as it holds numbers."""
+    """The log's last row that is as full as any, as far as it holds numbers."""
     columns = read_log(run.diagnostics_log)
-    rows = zip(*columns.values(), strict=True)
-    last = dict(zip(columns, max(rows, key=_filled, default=()), strict=False))
-    return definitions(
-        [
-            (name.replace("_", " "), f"{value:,.0f}" if value.is_integer() else f"{value:.4g}", False)
-            for name, value in last.items()
-            if math.isfinite(value)
-        ]
-    )
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    known = [{name: value for name, value in row.items() if math.isfinite(value)} for row in rows]
+    last: dict[str, float] = max(reversed(known), key=len, default={})
+    return definitions([(name.replace("_", " "), _number(value), False) for name, value in last.items()])
 
 
-def _filled(row: tuple[float, ...]) -> tuple[int, float]:
-    return sum(math.isfinite(value) for value in row), row[0]
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value == round(value) else f"{value:.4g}"
 
 
 def _settings(config: Config) -> list[str]:
