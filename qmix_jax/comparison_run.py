@@ -15,6 +15,8 @@ from qmix_jax.hparams import read_config
 from qmix_jax.lock import RunLock
 from qmix_jax.members import Job, Members, Outcome, signal_name
 from qmix_jax.progress import GroupProgress
+from qmix_jax.report_options import ReportOptions
+from qmix_jax.report_run import report_findings
 from qmix_jax.run_directory import RunDirectory
 from qmix_jax.run_record import has_diverged, has_ended, read_record
 from qmix_jax.settings import ConfigError, DamagedError
@@ -39,6 +41,8 @@ def run_comparison(path: Path, comparison: Comparison) -> None:
         try:
             if ended:
                 write_findings(path, comparison, ended)
+                if ended[0].config.report:
+                    report_findings(path / "comparison.md", ReportOptions())
         except DamagedError as error:
             raise RunError(str(error)) from error
         except OSError as error:

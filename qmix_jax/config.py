@@ -207,6 +207,9 @@ class Config:
     checkpoint_replay: bool = setting(
         True, "checkpoints hold the replay; without it a resume is not exact", changeable=True
     )
+    tensorboard: bool = setting(False, "also write TensorBoard's event files (extra: tensorboard)", changeable=True)
+    wandb: bool = setting(False, "also log to Weights & Biases (extra: wandb)", changeable=True)
+    report: bool = setting(False, "write report.html at the end, see python -m qmix_jax.report", changeable=True)
     results_dir: str = setting("results", "folder that gets run_<i>/")
 
     def __post_init__(self) -> None:

@@ -2,8 +2,8 @@
 
 import os
 from dataclasses import dataclass, fields
-from pathlib import Path
 
+from qmix_jax.output_file import check_output_file
 from qmix_jax.settings import ConfigError, check_setting, setting
 
 FILES = ("json", "gif", "html")  # options that name a file to write
@@ -13,6 +13,9 @@ FILES = ("json", "gif", "html")  # options that name a file to write
 class Options:
     """What is evaluated, how, and what is written."""
 
+    import_torch: str | None = setting(
+        None, "instead of a run: q_networks that the PyTorch script saved, on raw observations", metavar="FILE"
+    )
     checkpoint: str = setting("final", "final, best, or ep<N> for models/checkpoint_ep<N>")
     episodes: int = setting(1_000, "episodes, each from a start of its own", at_least=1, at_most=100_000)
     env_mode: str | None = setting(
@@ -29,10 +32,10 @@ class Options:
         at_least=0,
         at_most=2**32 - 1,
     )
-    json: str | None = setting(None, "write the figures, and every episode's, to this file")
-    gif: str | None = setting(None, "write an episode to this file, as a moving picture")
+    json: str | None = setting(None, "write the figures, and every episode's, to this file", metavar="FILE")
+    gif: str | None = setting(None, "write an episode to this file, as a moving picture", metavar="FILE")
     episode: int = setting(0, "which of the episodes --gif shows, from 0", at_least=0)
-    html: str | None = setting(None, "write a page to this file that replays episodes, the worst first")
+    html: str | None = setting(None, "write a page to this file that replays episodes, the worst first", metavar="FILE")
     replays: int = setting(50, "most episodes in that page", at_least=1, at_most=1_000)
 
     def __post_init__(self) -> None:
@@ -45,23 +48,15 @@ class Options:
             check_setting(declared, getattr(self, declared.name))
         if self.gif is not None and self.episode >= self.episodes:
             raise ConfigError(f"--episode {self.episode}: must be below --episodes, {self.episodes}")
+        if self.import_torch is not None:
+            self._check_import(self.import_torch)
         for name in FILES:
-            _check_file(name, getattr(self, name))
+            check_output_file(name, getattr(self, name))
 
-
-def _check_file(name: str, path: str | None) -> None:
-    """Refuse a file that cannot be written, before anything is computed."""
-    if path is None:
-        return
-    if not path.strip() or "\0" in path:
-        raise ConfigError(f"--{name} {path!r}: must name a file")
-    try:
-        folder = Path(path).absolute().parent
-        if Path(path).is_dir():
-            raise ConfigError(f"--{name} {path}: must be a file, but is a folder")
-        if not folder.is_dir():
-            raise ConfigError(f"--{name} {path}: must be in a folder that exists, but {folder} does not")
-        if not os.access(path if Path(path).exists() else folder, os.W_OK):
-            raise ConfigError(f"--{name} {path}: must be writable")
-    except OSError as error:
-        raise ConfigError(f"--{name} {path}: {error.strerror}") from None
+    def _check_import(self, path: str) -> None:
+        if not path.strip() or "\0" in path or not os.path.isfile(path):
+            raise ConfigError(f"--import_torch {path!r}: must be a file that exists")
+        if self.checkpoint != Options.checkpoint:
+            raise ConfigError(f"--checkpoint {self.checkpoint}: is for runs, and cannot be given with --import_torch")
+        if self.html is not None:
+            raise ConfigError(f"--html {self.html}: shows a run's networks, and cannot be given with --import_torch")

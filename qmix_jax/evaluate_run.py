@@ -1,12 +1,9 @@
 """What `python -m qmix_jax.evaluate` does once it knows what is wanted."""
 
 import json
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -17,28 +14,60 @@ from env_jax.recording import cut
 from env_jax.types import Environment
 from env_jax.viewer import save_gif
 from qmix_jax.assessment import LEARNT, Assessment, assess, record_episodes
-from qmix_jax.checkpoint import BEST, FINAL, checkpoint_name, checkpoints
+from qmix_jax.checkpoint_choice import load_chosen
 from qmix_jax.config import Config
 from qmix_jax.environments import make_environment
-from qmix_jax.errors import CannotWriteError, RunError
 from qmix_jax.evaluate_options import Options
 from qmix_jax.evaluation import SCORE_DISCOUNT
-from qmix_jax.policy import TrainedPolicy, load_policy
+from qmix_jax.output_file import writing
+from qmix_jax.policy import TrainedPolicy
 from qmix_jax.replay_data import page_data
 from qmix_jax.replay_page import write_page
 from qmix_jax.run_directory import RunDirectory
-from qmix_jax.scores import json_episodes, json_figures, summarise, table
-from qmix_jax.settings import ConfigError, DamagedError
+from qmix_jax.scores import Figure, json_episodes, json_figures, summarise, table
+from qmix_jax.settings import ConfigError
+from qmix_jax.torch_import import import_policy
 
 
-def evaluate_run(run: RunDirectory, options: Options) -> None:
+class Played(NamedTuple):
+    """A policy's episodes beside the baselines', and what they come to."""
+
+    policy: TrainedPolicy
+    assessment: Assessment
+    figures: dict[str, dict[str, Figure]]  # by policy, LEARNT first, then by the figure's name in JSON
+    document: dict[str, Any]  # what was evaluated, and all of it, for JSON
+
+
+def evaluate_run(run: RunDirectory | None, options: Options) -> None:
     """Print the table, and write the files that `options` name.
+
+    Args:
+        run: whose model it is; None for `options.import_torch`.
+        options: what is wanted.
 
     Raises:
         ConfigError: the run, its model or an option cannot be used.
         RunError: the model is damaged, or a file could not be written.
     """
-    policy = _load(run, options.checkpoint)
+    played = play(run, options)
+    print(heading(played.document))
+    print(table(played.figures))
+    if options.json is not None:
+        episodes = json_episodes(played.assessment.values[LEARNT])
+        with writing(options.json) as path:
+            path.write_text(json.dumps({**played.document, "per_episode": episodes}, indent=1, allow_nan=False) + "\n")
+    if options.gif is not None:
+        with writing(options.gif) as path:
+            _save_gif(path, played.assessment, options.episode)
+    if options.html is not None:
+        data = page_data(played.policy, played.assessment, options.replays, played.document)
+        with writing(options.html) as path:
+            write_page(path, data)
+
+
+def play(run: RunDirectory | None, options: Options) -> Played:
+    """Play what `options` ask for; arguments and errors as `evaluate_run`'s."""
+    policy = import_policy(str(options.import_torch)) if run is None else load_chosen(run, options.checkpoint)
     changes: dict[str, Any] = {"env_mode": options.env_mode, "layout_seed": options.layout_seed}
     config = replace(policy.config, **{name: value for name, value in changes.items() if value is not None})
     if options.layout_seed is not None and config.env_mode != "fixed":
@@ -50,51 +79,14 @@ def evaluate_run(run: RunDirectory, options: Options) -> None:
 
     assessment = assess(policy, environment, options.seed, options.episodes)
     figures = {name: summarise(values, options.seed) for name, values in assessment.values.items()}
-    about = _describe(run, config, environment, options)
     best = float(np.mean(assessment.values[LEARNT].best_returns))
     document = {
-        **about,
+        **_describe(run, config, environment, options),
         "best_return": best if np.isfinite(best) else None,
         **json_figures(figures[LEARNT]),
         "baselines": {name: json_figures(others) for name, others in figures.items() if name != LEARNT},
     }
-    print(_heading(about))
-    print(table({name.replace("_", " "): columns for name, columns in figures.items()}))
-    if options.json is not None:
-        episodes = json_episodes(assessment.values[LEARNT])
-        with writing(options.json) as path:
-            path.write_text(json.dumps({**document, "per_episode": episodes}, indent=1, allow_nan=False) + "\n")
-    if options.gif is not None:
-        with writing(options.gif) as path:
-            _save_gif(path, assessment, options.episode)
-    if options.html is not None:
-        data = page_data(policy, assessment, options.replays, document)
-        with writing(options.html) as path:
-            write_page(path, data)
-
-
-def _load(run: RunDirectory, checkpoint: str) -> TrainedPolicy:
-    names = {"final": FINAL, "best": BEST}
-    if re.fullmatch(r"ep[0-9]{1,18}", checkpoint):
-        names[checkpoint] = checkpoint_name(int(checkpoint[2:]))
-    try:
-        if checkpoint not in names:
-            raise FileNotFoundError
-        return load_policy(run.path, names[checkpoint])
-    except FileNotFoundError:
-        raise ConfigError(f"--checkpoint {checkpoint}: must be one of {_listed(run)}") from None
-    except DamagedError as error:
-        raise RunError(str(error)) from None
-
-
-def _listed(run: RunDirectory) -> str:
-    """The run's models, as --checkpoint names them."""
-    try:
-        episodes = [path.name.rpartition("_")[2] for path in reversed(checkpoints(run.models))]
-        named = [name for name, folder in (("final", FINAL), ("best", BEST)) if (run.models / folder).is_dir()]
-    except OSError:
-        named, episodes = [], []
-    return ", ".join([*named, *episodes]) or f"those in {run.models}, but there are none"
+    return Played(policy, assessment, figures, document)
 
 
 def is_gridworld(environment: Environment) -> bool:
@@ -102,12 +94,13 @@ def is_gridworld(environment: Environment) -> bool:
     return isinstance(environment.environment if isinstance(environment, LastAction) else environment, GridWorld25)
 
 
-def _describe(run: RunDirectory, config: Config, environment: Environment, options: Options) -> dict[str, Any]:
+def _describe(run: RunDirectory | None, config: Config, environment: Environment, options: Options) -> dict[str, Any]:
     """What was evaluated, for JSON."""
+    source = {"run": options.import_torch, "checkpoint": "q_networks", "algorithm": "pytorch"}
+    if run is not None:
+        source = {"run": str(run.path), "checkpoint": options.checkpoint, "algorithm": config.algorithm}
     return {
-        "run": str(run.path),
-        "checkpoint": options.checkpoint,
-        "algorithm": config.algorithm,
+        **source,
         "environment": environment.spec.name,
         "env_mode": config.env_mode,
         "layout_seed": config.layout_seed if config.env_mode == "fixed" else None,
@@ -117,7 +110,8 @@ def _describe(run: RunDirectory, config: Config, environment: Environment, optio
     }
 
 
-def _heading(about: dict[str, Any]) -> str:
+def heading(about: dict[str, Any]) -> str:
+    """What was evaluated, in a line."""
     starts = "random starts"
     if about["env_mode"] == "fixed":
         starts = f"one start, layout {about['layout_seed']}, so that a greedy policy's episodes are all the same"
@@ -131,13 +125,3 @@ def _save_gif(path: Path, assessment: Assessment, episode: int) -> None:
     values = assessment.values[LEARNT]
     recording = jax.tree.map(lambda x: x[:, 0], jax.device_get(record_episodes(assessment, [episode])))
     save_gif(path, cut(recording, int(values.lengths[episode])), float(values.best_returns[episode]), SCORE_DISCOUNT)
-
-
-@contextmanager
-def writing(name: str) -> Iterator[Path]:
-    """Say what was written, or why it could not be."""
-    try:
-        yield Path(name)
-    except OSError as error:
-        raise CannotWriteError(f"cannot write {name}: {error.strerror}") from error
-    print(f"wrote {name}")

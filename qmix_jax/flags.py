@@ -24,12 +24,15 @@ class FlagParser(argparse.ArgumentParser):
         description: what the program does.
         epilog: lines below the flags in --help.
         prog: how the program is called; None for the process's own name.
+        subject: name and metavar of the one value that is no flag's, such as ("run", "results/run_<i>").
     """
 
-    def __init__(self, description: str, epilog: Iterable[str], prog: str | None = None) -> None:
+    def __init__(
+        self, description: str, epilog: Iterable[str], prog: str | None = None, subject: tuple[str, str] | None = None
+    ) -> None:
         super().__init__(
             prog=prog,
-            usage="%(prog)s [--flag value ...]",
+            usage=f"%(prog)s {subject[1] + ' ' if subject else ''}[--flag value ...]",
             description=description,
             epilog=_escape("\n".join(epilog)),
             formatter_class=_one_line_formatter,
@@ -38,6 +41,9 @@ class FlagParser(argparse.ArgumentParser):
             add_help=False,
         )
         self._names: list[str] = []
+        self._subject = subject
+        if subject is not None:
+            self.add_argument(subject[0], nargs="?", metavar=subject[1], help=argparse.SUPPRESS)
         self.add_argument("-h", "--help", action="store_true", default=False, help="show this text and exit")
 
     def error(self, message: str) -> Any:
@@ -61,7 +67,7 @@ class FlagParser(argparse.ArgumentParser):
                 bare = {"nargs": "?", "const": "true"}
             elif is_tuple(declared):
                 bare = {"nargs": "+"}
-            metavar = "|".join(declared.metadata["choices"] or [_METAVARS[kind]])
+            metavar = declared.metadata["metavar"] or "|".join(declared.metadata["choices"] or [_METAVARS[kind]])
             help = _help_line(declared) if explained else argparse.SUPPRESS
             self._names.append(declared.name)
             group.add_argument(f"--{declared.name}", metavar=metavar, help=help, **bare)
@@ -80,7 +86,8 @@ class FlagParser(argparse.ArgumentParser):
                 f"{flag}: unknown flag; " + (f"did you mean --{nearest[0]}?" if nearest else "see --help")
             )
         if unknown:
-            raise ConfigError(f"{unknown[0].strip()}: unexpected value; flags begin with --, see --help")
+            single = "" if self._subject is None else f"there is one {self._subject[0]}, and "
+            raise ConfigError(f"{unknown[0].strip()}: unexpected value; {single}flags begin with --, see --help")
         return {name: _stripped(value) for name, value in vars(given).items()}
 
 

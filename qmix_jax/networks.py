@@ -9,7 +9,7 @@ from flax.linen.initializers import Initializer
 from qmix_jax.initializers import orthogonal
 from qmix_jax.types import Array
 
-_LAYER_NORM_EPSILON = 1e-6
+LAYER_NORM_EPSILON = 1e-6
 
 
 class QNetwork(nn.Module):
@@ -109,7 +109,7 @@ def _normalized_relu_forward(inputs: Array, scale: Array, bias: Array) -> tuple[
     chex.assert_rank([inputs, scale, bias], [2, 1, 1])
     mean = jnp.mean(inputs, axis=-1, keepdims=True)
     variance = jnp.mean(jnp.square(inputs), axis=-1, keepdims=True) - jnp.square(mean)
-    inverse = jax.lax.rsqrt(jnp.maximum(variance, 0.0) + _LAYER_NORM_EPSILON)  # rounding can make a variance negative
+    inverse = jax.lax.rsqrt(jnp.maximum(variance, 0.0) + LAYER_NORM_EPSILON)  # rounding can make a variance negative
     outputs = nn.relu((inputs - mean) * inverse * scale[None] + bias[None])
     return outputs, (inputs, mean, inverse, scale, outputs)
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from qmix_jax.checkpoint import BEST, FINAL, Checkpoints, ResumeData, checkpoint_name
 from qmix_jax.config import Config
+from qmix_jax.dashboards import Dashboards
 from qmix_jax.progress import Progress
 from qmix_jax.records import (
     DIAGNOSTIC_COLUMNS,
@@ -82,6 +83,7 @@ class Recorder:
         ]
         self._training_log, self._evaluation_log, self._diagnostics_log, self._timing = self._logs
         self._checkpoints = self._open.enter_context(Checkpoints(directory.models, config.keep_resumable, writer))
+        self._dashboards = self._open.enter_context(Dashboards(config, directory, self._env_steps))
         self._progress = self._open.enter_context(Progress(config.env_steps, self._env_steps, self._episodes, visible))
 
     def __enter__(self) -> Self:
@@ -115,8 +117,10 @@ class Recorder:
         self._training_log.write(rows)
         row = self._record_evaluation(evaluation, progression.params) if evaluation is not None else None
         updates, skipped = int(progression.updates), int(progression.faults.skipped)
-        self._diagnostics_log.write_row(diagnostic_row(env_steps, updates, skipped, log, self._q_bound).values())
+        diagnostics = diagnostic_row(env_steps, updates, skipped, log, self._q_bound)
+        self._diagnostics_log.write_row(diagnostics.values())
         self._timing.write_row((env_steps, updates, self._episodes, self._seconds()))
+        self._dashboards.write(env_steps, rows, row, diagnostics)
         if chunk.state is not None:
             name = f"{DIVERGED}{self._episodes}" if chunk.diverged else checkpoint_name(self._episodes)
             self._save(name, progression.params, chunk.state)

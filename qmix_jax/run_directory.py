@@ -1,7 +1,7 @@
 """Where a run leaves its files: `results/run_<i>/`, numbered upwards, never shared by two runs; or where it is told.
 
 configs/hparams.json    models/    training_log.csv    evaluation_log.csv    diagnostics_log.csv    timing.csv
-training_plots.png    diagnostics_plots.png
+training_plots.png    diagnostics_plots.png    and where asked for: tensorboard/    configs/wandb_id.txt
 """
 
 import os
@@ -66,6 +66,32 @@ class RunDirectory:
     def diagnostics_plots(self) -> Path:
         """The diagnostics' curves."""
         return self.path / "diagnostics_plots.png"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Folder of TensorBoard's event files, one for every process that trained the run."""
+        return self.path / "tensorboard"
+
+    @property
+    def wandb_id(self) -> Path:
+        """Weights & Biases' name for the run."""
+        return self.path / "configs" / "wandb_id.txt"
+
+
+def existing_run(path: str) -> RunDirectory:
+    """The run in this folder.
+
+    Raises:
+        ConfigError: it holds none.
+    """
+    run = RunDirectory(Path(path))
+    try:
+        found = run.hparams.is_file()
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    if not found:
+        raise ConfigError(f"{path}: must be the folder of a run, with {run.hparams.relative_to(run.path)}")
+    return run
 
 
 def check_results_dir(results_dir: str) -> None:

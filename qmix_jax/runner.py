@@ -16,6 +16,7 @@ from env_jax.types import Environment, EnvSpec
 from qmix_jax.checkpoint import clear_models, clear_unfinished
 from qmix_jax.compilation import Programs, compile_programs, device_memory
 from qmix_jax.config import Config, ConfigError
+from qmix_jax.dashboards import check_dashboards
 from qmix_jax.environments import make_environment
 from qmix_jax.errors import DivergedError, StoppedError, reporting
 from qmix_jax.evaluation import baseline_name, evaluate_baseline, evaluation_key, extra_names
@@ -25,6 +26,8 @@ from qmix_jax.lock import RunLock
 from qmix_jax.loop import Loop, state_arrays
 from qmix_jax.recorder import DIVERGED, Chunk, Recorder
 from qmix_jax.replay import transition_bytes
+from qmix_jax.report_options import ReportOptions
+from qmix_jax.report_run import report_run
 from qmix_jax.resume import ResumePoint, find_resume_point, has_begun, resumed_config, saved_template
 from qmix_jax.run_directory import RunDirectory, check_run_directory, create_run_directory, make_run_directory
 from qmix_jax.schedule import extend_schedule
@@ -140,6 +143,8 @@ def _train(
         recorder.finish(params, evaluation)
         played = evaluate_own_baseline(config, environment) if baseline is None else baseline.result()
         recorder.plot(title, played, baseline_name(environment.spec))
+    if config.report:
+        report_run(directory, ReportOptions())
     print(_summary(evaluation))
     return RunResult(directory.path, evaluation, params)
 
@@ -221,7 +226,8 @@ def evaluate_own_baseline(config: Config, environment: Environment) -> Evaluatio
 
 
 def _check_machine(config: Config, spec: EnvSpec) -> None:
-    """Refuse more devices than there are, and a replay that the device cannot hold."""
+    """Refuse dashboards that are not installed, more devices than there are, a replay that the device cannot hold."""
+    check_dashboards(config)
     check_devices(config.num_devices)
     available = device_memory()
     needed = transition_bytes(spec) * config.replay_capacity

@@ -96,13 +96,18 @@ def json_episodes(values: EpisodeValues) -> dict[str, list[float | None]]:
     }
 
 
-def table(columns: Mapping[str, Mapping[str, Figure]]) -> str:
-    """A line for each figure, a column for each policy: value (low to high)."""
-    names = next(iter(columns.values()))
-    rows = [["", *columns]]
-    for name in names:
+def figure_rows(columns: Mapping[str, Mapping[str, Figure]]) -> list[list[str]]:
+    """A head of the policies' names, then a row for each figure, a cell for each policy: value (low to high)."""
+    rows = [["", *(policy.replace("_", " ") for policy in columns)]]
+    for name in next(iter(columns.values())):
         label = name.removeprefix("mean_").replace("_", " ")
         rows.append([label, *(_shown(name, figures[name]) for figures in columns.values())])
+    return rows
+
+
+def table(columns: Mapping[str, Mapping[str, Figure]]) -> str:
+    """`figure_rows` as aligned text."""
+    rows = figure_rows(columns)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join(lines)

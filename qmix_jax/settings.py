@@ -38,18 +38,20 @@ def setting(
     group: str | None = None,
     changeable: bool = False,
     traceable: bool = False,
+    metavar: str | None = None,
 ) -> Any:
     """A field with its help line and accepted values (applied to every element of a tuple).
 
     A whole `at_least` marks a whole number, which traced code holds as int32; other numbers it holds as float32.
     `group` opens a section of `--help`; the fields that follow belong to it too. `changeable` marks what another
     process may change when it resumes a run, `traceable` what may be an array that JAX traces (`Config.traced`).
+    `metavar` stands for the value in `--help`, in place of its type or its choices.
     """
     if at_most is None and (at_least is not None or above is not None):
         at_most = _MOST_INT32 if isinstance(at_least, int) else _MOST_FLOAT32
     limits = {"at_least": at_least, "above": above, "at_most": at_most, "choices": choices}
     marks = {"changeable": changeable, "traceable": traceable}
-    return field(default=default, metadata={"help": help, "group": group, **marks, **limits})
+    return field(default=default, metadata={"help": help, "group": group, "metavar": metavar, **marks, **limits})
 
 
 def scalar_type(declared: Field[Any]) -> type:

@@ -7,10 +7,13 @@ import jax
 
 from qmix_jax.compilation import device_memory
 from qmix_jax.config import Config
+from qmix_jax.dashboards import check_dashboards
 from qmix_jax.environments import make_environment
 from qmix_jax.errors import DivergedError, StoppedError, reporting
 from qmix_jax.lock import RunLock
 from qmix_jax.progress import GroupProgress
+from qmix_jax.report_options import ReportOptions
+from qmix_jax.report_run import report_findings
 from qmix_jax.run_directory import RunDirectory
 from qmix_jax.run_record import has_diverged
 from qmix_jax.settings import ConfigError
@@ -50,6 +53,8 @@ def run_sweep(path: Path, sweep: Sweep, resumes: bool) -> None:
                 ended += len(group.members)
                 show(0)
         write_findings(path, sweep, members)
+        if sweep.config().report:
+            report_findings(path / "sweep.md", ReportOptions())
     diverged = [member.folder for member in members if has_diverged(RunDirectory(path / member.folder))]
     if diverged:
         raise DivergedError(f"{len(diverged)} of {len(members)} runs diverged: {', '.join(diverged)}")
@@ -59,8 +64,9 @@ def plan_groups(sweep: Sweep) -> list[Group]:
     """Groups of members, one compiled program each, that fit in memory one after another.
 
     Raises:
-        ConfigError: not even one member on each device fits.
+        ConfigError: not even one member on each device fits, or a dashboard is not installed.
     """
+    check_dashboards(sweep.config())
     groups = []
     for group in group_members(sweep.members()):
         config = group.members[0].config

@@ -30,6 +30,7 @@ TRACED = {
     "initializers",
     "exploration",
     "targets",
+    "torch_networks",
     "vmapped",
     "replay",
     "views",
@@ -48,6 +49,7 @@ HOST = {
     "__init__",
     "assessment",
     "checkpoint",
+    "checkpoint_choice",
     "cli",
     "command",
     "compare",
@@ -55,17 +57,26 @@ HOST = {
     "comparison_run",
     "compilation",
     "curves",
+    "dashboards",
     "errors",
     "evaluate",
     "evaluate_options",
     "evaluate_run",
+    "export",
+    "export_options",
+    "export_run",
     "findings",
     "flags",
     "hparams",
     "integrity",
     "lock",
     "loop",
+    "markdown_html",
     "members",
+    "onnx_encoding",
+    "onnx_graph",
+    "onnx_networks",
+    "output_file",
     "plots",
     "policy",
     "presets",
@@ -74,6 +85,10 @@ HOST = {
     "records",
     "replay_data",
     "replay_page",
+    "report",
+    "report_options",
+    "report_page",
+    "report_run",
     "resume",
     "run_directory",
     "run_record",
@@ -95,6 +110,7 @@ HOST = {
     "sweep_settings",
     "summary",
     "tables",
+    "torch_import",
 }
 HOST_LIBRARIES = {"json", "matplotlib", "orbax", "os", "pathlib", "tqdm"}
 
@@ -136,7 +152,7 @@ def test_traced_code_names_no_world(module):
 
 
 def test_refusing_a_flag_does_not_wait_for_jax():
-    modules = "qmix_jax.config, qmix_jax.cli, qmix_jax.evaluate"
+    modules = "qmix_jax.config, qmix_jax.cli, qmix_jax.evaluate, qmix_jax.export, qmix_jax.report"
     code = f"import {modules}, sys; sys.exit('jax' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 

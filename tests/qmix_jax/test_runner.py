@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 from flax import struct
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from qmix_jax import loop, runner
 from qmix_jax.checkpoint import load_params
@@ -258,6 +259,27 @@ def test_an_interrupted_run_leaves_what_there_is(run_idle, tmp_path, capsys):
     assert (directory / "diagnostics_plots.png").exists()
     assert load_params(directory, "best_model")["weight"] == 1.0
     assert not (directory / "models" / "final_model").exists()
+
+
+def test_dashboards_get_what_the_logs_get(run_idle):
+    directory = run_idle([0.1, 0.5, 0.5, 0.3], tensorboard=True).directory
+    reader = EventAccumulator(str(directory / "tensorboard"))
+    reader.Reload()
+    for log in ("evaluation", "diagnostics"):
+        columns = read(directory / f"{log}_log.csv")
+        for name in columns[0].keys() - {"env_steps", "episode"}:
+            found = [(event.step, event.value) for event in reader.Scalars(f"{log}/{name}")]
+            assert found == [(int(row["env_steps"]), pytest.approx(float(row[name]))) for row in columns]
+    assert [event.value for event in reader.Scalars("training/loss")] == [1, 2, 3, 4]
+
+
+def test_the_report_comes_last(run_idle, monkeypatch, tmp_path):
+    made = []
+    monkeypatch.setattr(runner, "report_run", lambda run, options: made.append(sorted((run.models).iterdir())))
+    directory = run_idle([0.1] * 4, report=True).directory
+    assert directory / "models" / "final_model" in made[0]
+    run_idle([0.1] * 4)
+    assert len(made) == 1
 
 
 def test_replay_beyond_the_memory_is_refused(tmp_path):

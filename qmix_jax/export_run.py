@@ -1,0 +1,82 @@
+"""What `python -m qmix_jax.export` does once it knows what is wanted."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qmix_jax.checkpoint_choice import load_chosen, model_name
+from qmix_jax.export_options import ExportOptions
+from qmix_jax.output_file import check_output_file, writing
+from qmix_jax.policy import TrainedPolicy
+from qmix_jax.run_directory import RunDirectory
+from qmix_jax.settings import ConfigError
+from qmix_jax.state_file import named_arrays
+
+
+def export_run(run: RunDirectory, options: ExportOptions) -> None:
+    """Write the model that `options` name, and say what its file holds.
+
+    Raises:
+        ConfigError: the run, its model or an option cannot be used, or a library is not installed.
+        RunError: the model is damaged, or the file could not be written.
+    """
+    policy = load_chosen(run, options.checkpoint)
+    name = options.output or str(run.path / f"{model_name(options.checkpoint)}.{options.format}")
+    check_output_file("output", name)
+    try:
+        content = _CONTENTS[options.format](policy)
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"--format {options.format}: needs {error.name}: pip install 'qmix-jax[export]'") from None
+    with writing(name) as path:
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        else:
+            _write_npz(path, content)
+
+
+def parameters_by_name(policy: TrainedPolicy) -> dict[str, np.ndarray]:
+    """All networks' parameters, such as 'agents.Dense_0.kernel'.
+
+    Kernels are [inputs, outputs]. The agents' have a first axis over agents, unless they share their parameters.
+    """
+    arrays = named_arrays(policy.params)
+    return {name.replace("/params/", ".").replace("/", "."): array for name, array in arrays.items()}
+
+
+def described(policy: TrainedPolicy) -> dict[str, str]:
+    """What a reader of the file needs to know, as text by name; 'settings' and 'environment' are JSON."""
+    spec = policy.environment.spec
+    numbers = {name: getattr(spec, name) for name in ("name", "num_agents", "num_actions", "observation_size")}
+    return {"settings": json.dumps(asdict(policy.config)), "environment": json.dumps(numbers)}
+
+
+def _safetensors(policy: TrainedPolicy) -> bytes:
+    from safetensors.numpy import save
+
+    return save(parameters_by_name(policy), metadata=described(policy))
+
+
+def _npz(policy: TrainedPolicy) -> dict[str, Any]:
+    return {**parameters_by_name(policy), **described(policy)}
+
+
+def _onnx(policy: TrainedPolicy) -> bytes:
+    from qmix_jax.onnx_networks import policy_graph
+
+    return policy_graph(policy).serialised(described(policy))
+
+
+def _write_npz(path: Path, arrays: dict[str, Any]) -> None:
+    with path.open("wb") as file:  # savez would add a suffix to another name
+        np.savez(file, allow_pickle=False, **arrays)
+
+
+_CONTENTS: dict[str, Callable[[TrainedPolicy], bytes | dict[str, Any]]] = {
+    "safetensors": _safetensors,
+    "npz": _npz,
+    "onnx": _onnx,
+}

@@ -1,0 +1,122 @@
+"""What `python -m qmix_jax.report` does once it knows what is wanted."""
+
+import math
+from dataclasses import fields
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from qmix_jax.config import Config
+from qmix_jax.errors import RunError
+from qmix_jax.evaluate_options import Options
+from qmix_jax.evaluate_run import Played, heading, is_gridworld, play
+from qmix_jax.flags import shown
+from qmix_jax.hparams import read_config
+from qmix_jax.integrity import read_json, read_text
+from qmix_jax.markdown_html import block_html, blocks
+from qmix_jax.output_file import check_output_file, writing
+from qmix_jax.records import read_log
+from qmix_jax.replay_data import page_data
+from qmix_jax.replay_page import make_page
+from qmix_jax.report_options import ReportOptions
+from qmix_jax.report_page import definitions, embedded, html_page, html_table, picture, section
+from qmix_jax.run_directory import RunDirectory
+from qmix_jax.scores import figure_rows
+from qmix_jax.settings import DamagedError
+
+
+def report_run(run: RunDirectory, options: ReportOptions) -> None:
+    """Write a run's page: its evaluation, curves, diagnostics, replays and settings.
+
+    Raises:
+        ConfigError: the run, its model or an option cannot be used.
+        RunError: a file of the run is damaged, or the page could not be written.
+    """
+    name = _output(run.path, options)
+    chosen = Options(checkpoint=options.checkpoint, episodes=options.episodes, seed=options.seed)
+    try:
+        config, hparams = read_config(run.hparams), read_json(run.hparams)
+        played = play(run, chosen)
+        sections = [
+            section("Evaluation", html_table(figure_rows(played.figures)), hint=heading(played.document)),
+            section("Learning curves", picture(run.plots, "Returns, loss, Q-values and epsilon over the run")),
+            section("Diagnostics", _last_diagnostics(run), picture(run.diagnostics_plots, "Diagnostics over the run")),
+            *_replays(played, options.replays),
+            section("Settings", *_settings(config), hint="Those other than the defaults are bold."),
+            section("Machine", *_machine(hparams)),
+        ]
+    except DamagedError as error:
+        raise RunError(str(error)) from None
+    title = f"{config.algorithm.upper()} on {hparams['derived']['environment']}"
+    about = f"{run.path}: {config.env_steps:,} environment steps, {config.num_envs} environments, seed {config.seed}"
+    _write(name, html_page(title, about, sections))
+
+
+def report_findings(markdown: Path, options: ReportOptions) -> None:
+    """Write the page of a sweep or a comparison: what it found, with its pictures.
+
+    Raises:
+        ConfigError: the page cannot be written there.
+        RunError: the findings are damaged, or the page could not be written.
+    """
+    name = _output(markdown.parent, options)
+    try:
+        title, *rest = blocks(read_text(markdown))
+    except (DamagedError, ValueError):
+        raise RunError(f"{markdown} does not hold findings") from None
+    html = [block_html(block, lambda file, text: picture(markdown.parent / file, text)) for block in rest]
+    _write(name, html_page(title.lstrip("# "), str(markdown.parent), [f"<section>{''.join(html)}</section>"]))
+
+
+def _output(folder: Path, options: ReportOptions) -> str:
+    name = options.output or str(folder / "report.html")
+    check_output_file("output", name)
+    return name
+
+
+def _write(name: str, page: str) -> None:
+    with writing(name) as path:
+        path.write_text(page, encoding="utf-8")
+
+
+def _replays(played: Played, most: int) -> list[str]:
+    """A section with the replay page; none in other worlds than it can draw."""
+    if not is_gridworld(played.policy.environment):
+        return []
+    page = make_page(page_data(played.policy, played.assessment, most, played.document))
+    return [section("Replays", embedded(page, "Replays"))]
+
+
+def _last_diagnostics(run: RunDirectory) -> str:
+    """The log's last row that is as full as any, as far as it holds numbers."""
+    columns = read_log(run.diagnostics_log)
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    known = [{name: value for name, value in row.items() if math.isfinite(value)} for row in rows]
+    last: dict[str, float] = max(reversed(known), key=len, default={})
+    return definitions([(name.replace("_", " "), _number(value), False) for name, value in last.items()])
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value == round(value) else f"{value:.4g}"
+
+
+def _settings(config: Config) -> list[str]:
+    html: list[str] = []
+    values: list[tuple[str, str, bool]] = []
+    for declared in reversed(fields(config)):
+        value = getattr(config, declared.name)
+        values.insert(0, (declared.name, "not set" if value is None else shown(value), value != declared.default))
+        if declared.metadata["group"]:
+            html = [f"<h3>{declared.metadata['group']}</h3>{definitions(values)}", *html]
+            values = []
+    return html
+
+
+def _machine(hparams: dict[str, Any]) -> list[str]:
+    values = [
+        (name, str(value), False)
+        for group in ("device", "versions", "derived")
+        for name, value in hparams[group].items()
+        if not isinstance(value, dict | list)
+    ]
+    return [definitions(values), *(f'<p class="hint">{escape(notice)}</p>' for notice in hparams["notices"])]
