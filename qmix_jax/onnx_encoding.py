@@ -21,7 +21,7 @@ def encoded(graph: Graph, environment: Environment, encoding: str, observations:
     spec = environment.environment.spec
     size = spec.observation_size
     view, last = graph.take(observations, 0, size), graph.take(observations, size, size + 1)
-    numbers = graph.constant([1.0 + action for action in range(spec.num_actions)])
+    numbers = graph.constant([1.0 + number for number in range(environment.largest)])
     one_hot = graph.as_float(graph.add("Equal", last, numbers))
     return graph.concatenate(_encoded_view(graph, environment.environment, view), one_hot)
 
