@@ -47,7 +47,9 @@ def report_run(run: RunDirectory, options: ReportOptions) -> None:
         ]
     except DamagedError as error:
         raise RunError(str(error)) from None
-    title = f"{config.algorithm.upper()} on {hparams['derived']['environment']}"
+    except OSError as error:
+        raise RunError(f"cannot read {error.filename}: {error.strerror}") from None
+    title = f"{config.algorithm.upper()} on {played.document['environment']}"
     about = f"{run.path}: {config.env_steps:,} environment steps, {config.num_envs} environments, seed {config.seed}"
     _write(name, html_page(title, about, sections))
 
@@ -113,10 +115,9 @@ def _settings(config: Config) -> list[str]:
 
 
 def _machine(hparams: dict[str, Any]) -> list[str]:
-    values = [
-        (name, str(value), False)
-        for group in ("device", "versions", "derived")
-        for name, value in hparams[group].items()
-        if not isinstance(value, dict | list)
-    ]
-    return [definitions(values), *(f'<p class="hint">{escape(notice)}</p>' for notice in hparams["notices"])]
+    """What it ran on, as far as the file says so: it may have been edited."""
+    groups = [hparams.get(group) for group in ("device", "versions", "derived")]
+    values = [(name, str(value), False) for group in groups if isinstance(group, dict) for name, value in group.items()]
+    notices = hparams.get("notices")
+    lines = notices if isinstance(notices, list) else []
+    return [definitions(values), *(f'<p class="hint">{escape(str(notice))}</p>' for notice in lines)]

@@ -27,7 +27,6 @@ from qmix_jax.loop import Loop, state_arrays
 from qmix_jax.recorder import DIVERGED, Chunk, Recorder
 from qmix_jax.replay import transition_bytes
 from qmix_jax.report_options import ReportOptions
-from qmix_jax.report_run import report_run
 from qmix_jax.resume import ResumePoint, find_resume_point, has_begun, resumed_config, saved_template
 from qmix_jax.run_directory import RunDirectory, check_run_directory, create_run_directory, make_run_directory
 from qmix_jax.schedule import extend_schedule
@@ -144,6 +143,8 @@ def _train(
         played = evaluate_own_baseline(config, environment) if baseline is None else baseline.result()
         recorder.plot(title, played, baseline_name(environment.spec))
     if config.report:
+        from qmix_jax.report_run import report_run  # SciPy's import should not delay the first progress
+
         report_run(directory, ReportOptions())
     print(_summary(evaluation))
     return RunResult(directory.path, evaluation, params)

@@ -124,6 +124,8 @@ def test_damaged_findings_are_said(tmp_path):
     (tmp_path / "sweep.md").write_bytes(b"")
     with pytest.raises(RunError, match=r"sweep.md does not hold findings"):
         report_findings(tmp_path / "sweep.md", ReportOptions())
+    with pytest.raises(RunError, match=r"none.md does not hold findings"):
+        report_findings(tmp_path / "none.md", ReportOptions())
     run = save_run(tmp_path)
     shutil.rmtree(run / "models" / "final_model")
     with pytest.raises(ValueError, match="--checkpoint final: must be one of best, ep0"):
