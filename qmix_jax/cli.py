@@ -5,6 +5,7 @@ What it imports at the top must stay light: `--help` and a refused flag should a
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +42,13 @@ def _train(arguments: dict[str, Any]) -> None:
 
 def _run(arguments: dict[str, Any], stop: StopRequest) -> None:
     directory = arguments.pop("run_directory", None)
+    on_all = _wants_all_devices(arguments)
     config = make_config(arguments)
     if directory is None:
         check_results_dir(config.results_dir)
     else:
         check_run_directory(directory)
-    _prepare_jax(config)
+    config = _prepare_jax(config, on_all)
     from qmix_jax.runner import run
 
     run(config, lambda: stop.signal_number, directory)
@@ -57,20 +59,34 @@ def _resume(arguments: dict[str, Any], stop: StopRequest) -> None:
     for name in ("preset", "run_directory"):
         if name in arguments:
             raise ConfigError(f"--{name} {arguments[name]}: cannot be given with --resume")
+    on_all = _wants_all_devices(arguments)
     changes = read_settings(Config, arguments)
     from qmix_jax.resume import resumed_config
 
-    _prepare_jax(resumed_config(directory, changes))
+    config = _prepare_jax(resumed_config(directory, changes), on_all)
+    changes["num_devices"] = config.num_devices
     from qmix_jax.runner import resume_run
 
     resume_run(directory.path, changes, lambda: stop.signal_number)
 
 
-def _prepare_jax(config: Config) -> None:
-    from qmix_jax.compilation import enable_compilation_cache, provide_cpu_devices
+def _wants_all_devices(arguments: dict[str, Any]) -> bool:
+    """Whether `--num_devices all` was given. It is taken out: only JAX, which is not imported yet, can count them."""
+    on_all = arguments.get("num_devices") == "all"
+    if on_all:
+        del arguments["num_devices"]
+    return on_all
+
+
+def _prepare_jax(config: Config, on_all: bool) -> Config:
+    """Make the devices ready, and return `config` with their number."""
+    from qmix_jax.compilation import enable_compilation_cache, provide_all_devices, provide_cpu_devices
 
     enable_compilation_cache()
+    if on_all:
+        return replace(config, num_devices=provide_all_devices())
     provide_cpu_devices(config.num_devices)
+    return config
 
 
 if __name__ == "__main__":

@@ -4,34 +4,31 @@ import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from env_jax.types import Environment, EnvSpec
-from qmix_jax.checkpoint import clear_models, clear_unfinished
-from qmix_jax.compilation import Programs, compile_programs, device_memory
+from qmix_jax.compilation import compile_programs, device_memory
 from qmix_jax.config import Config, ConfigError
 from qmix_jax.environments import make_environment
 from qmix_jax.errors import DivergedError, StoppedError, reporting
 from qmix_jax.evaluation import baseline_name, evaluate_baseline, evaluation_key, extra_names
 from qmix_jax.faults import QUANTITIES
-from qmix_jax.hparams import describe_run, start_lines, write_hparams
+from qmix_jax.hparams import describe_run, read_config, start_lines, write_hparams
 from qmix_jax.lock import RunLock
 from qmix_jax.loop import Loop, state_arrays
 from qmix_jax.recorder import DIVERGED, Chunk, Recorder
 from qmix_jax.replay import transition_bytes
-from qmix_jax.resume import ResumePoint, find_resume_point, has_begun, resumed_config, saved_template
+from qmix_jax.restore import find_start, restore_state, resume_lines
+from qmix_jax.resume import ResumePoint, resumed_config
 from qmix_jax.run_directory import RunDirectory, check_run_directory, create_run_directory, make_run_directory
-from qmix_jax.schedule import extend_schedule
 from qmix_jax.sharding import check_devices
 from qmix_jax.signals import StopSignal
 from qmix_jax.trainer import make_trainer
-from qmix_jax.types import Evaluation, Params, TrainState
+from qmix_jax.types import Evaluation, Params
 
 
 class RunResult(NamedTuple):
@@ -74,7 +71,7 @@ def resume_run(
     """Go on with a run from its newest whole checkpoint, to the end that was planned or to a later one.
 
     The result is bit for bit that of a run which was never interrupted, on the same machine, if checkpoints hold the
-    replay and `changes` has no new budget.
+    replay and `changes` has no new budget and no other number of devices.
 
     Args:
         run_directory: `results/run_<i>`.
@@ -87,13 +84,14 @@ def resume_run(
     """
     directory = RunDirectory(Path(run_directory))
     config = resumed_config(directory, changes or {})
+    began_on = read_config(directory.hparams).num_devices
     environment = make_environment(config)
     _check_machine(config, environment.spec)
     with RunLock(directory.path), reporting(directory.path, "run"):
-        point = _resume_point(config, environment, directory)
+        point = find_start(config, environment, directory)
         hparams = describe_run(config, environment.spec)
         write_hparams(directory.hparams, hparams)
-        lines = start_lines(hparams) + ([] if point is None else _resume_lines(config, point))
+        lines = start_lines(hparams) + ([] if point is None else resume_lines(config, point, began_on))
         print(*lines, sep="\n", flush=True)
         return _train(config, environment, directory, point, stop_signal)
 
@@ -113,7 +111,7 @@ def _train(
         programs = compile_programs(trainer, jax.random.key(config.seed))
         state = programs.init(jax.random.key(config.seed))
         if point is not None:
-            state = _restore(config, programs, state, point)
+            state = restore_state(config, programs, state, point)
         first = None if point is not None else state_arrays(config, state)
         recorder.start(jax.device_get(programs.snapshot(state.learner).params), first)
         loop = Loop(config, programs, state, 0 if point is None else point.notes["episodes"])
@@ -142,49 +140,6 @@ def _train(
         recorder.plot(title, played, baseline_name(environment.spec))
     print(_summary(evaluation))
     return RunResult(directory.path, evaluation, params)
-
-
-def _resume_point(config: Config, environment: Environment, directory: RunDirectory) -> ResumePoint | None:
-    """Where the run goes on, its folder cleared of what came later; None where nothing had come yet."""
-    if not has_begun(directory):
-        clear_unfinished(directory.models)
-        for log in directory.logs:
-            log.unlink(missing_ok=True)
-        return None
-    point = find_resume_point(directory, saved_template(make_trainer(config, environment)))
-    return point._replace(checkpoint=clear_models(directory.models, point.checkpoint))
-
-
-def _restore(config: Config, programs: Programs, fresh: TrainState, point: ResumePoint) -> TrainState:
-    """The saved state on the devices of a run that has `fresh` at its start."""
-    state = point.saved.state
-    if not point.notes["replay"]:
-        state = replace(state, replay=fresh.replay, replay_start=state.vector_step)
-    state = jax.device_put(state, programs.shardings)
-    learner = state.learner
-    if int(learner.schedule.end) != config.total_updates:
-        schedule = extend_schedule(learner.schedule, jnp.copy(learner.updates), config.total_updates)
-        state = jax.device_put(replace(state, learner=replace(learner, schedule=schedule)), programs.shardings)
-    return state
-
-
-def _resume_lines(config: Config, point: ResumePoint) -> list[str]:
-    state = point.saved.state
-    done = int(state.vector_step) * config.num_envs
-    lines = [f"notice: {line}" for line in point.skipped]
-    lines.append(f"resuming {point.checkpoint.name}: {done} of {config.env_steps} environment steps are done")
-    if not point.notes["replay"]:
-        lines.append(
-            f"notice: it holds no replay, so the next {config.first_update_step} environment steps refill it without "
-            "updates, and the result is not that of an uninterrupted run"
-        )
-    if int(state.learner.schedule.end) != config.total_updates:
-        lines.append(
-            f"notice: {config.total_updates} updates instead of {int(state.learner.schedule.end)}: the learning rate "
-            f"goes on from where it stands, towards the new end; epsilon falls over {config.exploration_steps} steps, "
-            "as before"
-        )
-    return lines
 
 
 def _divergence(directory: RunDirectory, chunk: Chunk) -> str:

@@ -74,6 +74,7 @@ HOST = {
     "records",
     "replay_data",
     "replay_page",
+    "restore",
     "resume",
     "run_directory",
     "run_record",
