@@ -73,12 +73,6 @@ def provide_cpu_devices(count: int) -> None:
         jax.config.update("jax_num_cpu_devices", count)
 
 
-def provide_all_devices() -> int:
-    """Let all cores of a CPU act as devices, where there is no accelerator. Returns how many devices there are."""
-    provide_cpu_devices(os.cpu_count() or 1)
-    return jax.device_count()
-
-
 def enable_compilation_cache() -> None:
     """Keep compiled programs in the user's cache folder, or where JAX_COMPILATION_CACHE_DIR says.
 

@@ -2,14 +2,14 @@
 
 from dataclasses import replace
 
-import jax
 import jax.numpy as jnp
 
 from env_jax.types import Environment
 from qmix_jax.checkpoint import clear_models, clear_unfinished
 from qmix_jax.compilation import Programs
 from qmix_jax.config import Config
-from qmix_jax.resume import ResumePoint, find_resume_point, has_begun, saved_template
+from qmix_jax.processes import is_first, place, told_by_first
+from qmix_jax.resume import ResumePoint, find_resume_point, has_begun, load_resume_point, read_notes, saved_template
 from qmix_jax.run_directory import RunDirectory
 from qmix_jax.schedule import extend_schedule
 from qmix_jax.trainer import make_trainer
@@ -17,14 +17,28 @@ from qmix_jax.types import TrainState
 
 
 def find_start(config: Config, environment: Environment, directory: RunDirectory) -> ResumePoint | None:
-    """Where the run goes on, its folder cleared of what came later; None where nothing had come yet."""
-    if not has_begun(directory):
-        clear_unfinished(directory.models)
-        for log in directory.logs:
-            log.unlink(missing_ok=True)
-        return None
-    point = find_resume_point(directory, saved_template(make_trainer(config, environment)))
-    return point._replace(checkpoint=clear_models(directory.models, point.checkpoint))
+    """Where the run goes on, its folder cleared of what came later; None where nothing had come yet.
+
+    Of several processes, the first looks and clears, and the others read the checkpoint that it has found.
+    """
+    template = saved_template(make_trainer(config, environment))
+    found: list[ResumePoint] = []
+
+    def find() -> str:
+        if not has_begun(directory):
+            clear_unfinished(directory.models)
+            for log in directory.logs:
+                log.unlink(missing_ok=True)
+            return ""
+        point = find_resume_point(directory, template)
+        found.append(point._replace(checkpoint=clear_models(directory.models, point.checkpoint)))
+        return found[0].checkpoint.name
+
+    name = told_by_first(find)
+    if name and not is_first():
+        path = directory.models / name
+        found.append(load_resume_point(path, read_notes(path, directory), template))
+    return found[0] if found else None
 
 
 def restore_state(config: Config, programs: Programs, fresh: TrainState, point: ResumePoint) -> TrainState:
@@ -32,11 +46,11 @@ def restore_state(config: Config, programs: Programs, fresh: TrainState, point: 
     state = point.saved.state
     if not point.notes["replay"]:
         state = replace(state, replay=fresh.replay, replay_start=state.vector_step)
-    state = jax.device_put(state, programs.shardings)
+    state = place(state, programs.shardings)
     learner = state.learner
     if int(learner.schedule.end) != config.total_updates:
         schedule = extend_schedule(learner.schedule, jnp.copy(learner.updates), config.total_updates)
-        state = jax.device_put(replace(state, learner=replace(learner, schedule=schedule)), programs.shardings)
+        state = place(replace(state, learner=replace(learner, schedule=schedule)), programs.shardings)
     return state
 
 

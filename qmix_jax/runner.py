@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,9 +17,11 @@ from qmix_jax.environments import make_environment
 from qmix_jax.errors import DivergedError, StoppedError, reporting
 from qmix_jax.evaluation import baseline_name, evaluate_baseline, evaluation_key, extra_names
 from qmix_jax.faults import QUANTITIES
+from qmix_jax.follower import Follower
 from qmix_jax.hparams import describe_run, read_config, start_lines, write_hparams
 from qmix_jax.lock import RunLock
 from qmix_jax.loop import Loop, state_arrays
+from qmix_jax.processes import is_first, told_by_first
 from qmix_jax.recorder import DIVERGED, Chunk, Recorder
 from qmix_jax.replay import transition_bytes
 from qmix_jax.restore import find_start, restore_state, resume_lines
@@ -53,15 +55,9 @@ def run(config: Config, stop_signal: StopSignal = lambda: None, run_directory: s
     """
     environment = make_environment(config)
     _check_machine(config, environment.spec)
-    if run_directory is None:
-        directory = create_run_directory(config.results_dir)
-    else:
-        check_run_directory(str(run_directory))
-        directory = make_run_directory(Path(run_directory), f"--run_directory {run_directory}")
-    with reporting(directory.path, "run"), RunLock(directory.path):
-        hparams = describe_run(config, environment.spec)
-        write_hparams(directory.hparams, hparams)
-        print(*start_lines(hparams), sep="\n", flush=True)
+    directory = RunDirectory(Path(told_by_first(lambda: str(_make_directory(config, run_directory).path))))
+    with reporting(directory.path, "run"), _lock(directory):
+        _tell(config, environment, directory, [])
         return _train(config, environment, directory, None, stop_signal)
 
 
@@ -87,12 +83,9 @@ def resume_run(
     began_on = read_config(directory.hparams).num_devices
     environment = make_environment(config)
     _check_machine(config, environment.spec)
-    with RunLock(directory.path), reporting(directory.path, "run"):
+    with _lock(directory), reporting(directory.path, "run"):
         point = find_start(config, environment, directory)
-        hparams = describe_run(config, environment.spec)
-        write_hparams(directory.hparams, hparams)
-        lines = start_lines(hparams) + ([] if point is None else resume_lines(config, point, began_on))
-        print(*lines, sep="\n", flush=True)
+        _tell(config, environment, directory, [] if point is None else resume_lines(config, point, began_on))
         return _train(config, environment, directory, point, stop_signal)
 
 
@@ -106,7 +99,9 @@ def _train(
     title = run_title(config, environment.spec)
     trainer = make_trainer(config, environment)
     with ExitStack() as stack:
-        recorder = stack.enter_context(Recorder(config, directory, extra_names(environment), point))
+        recorder: Recorder | Follower = Follower()
+        if is_first():
+            recorder = stack.enter_context(Recorder(config, directory, extra_names(environment), point))
         background = stack.enter_context(ThreadPoolExecutor(1))
         programs = compile_programs(trainer, jax.random.key(config.seed))
         state = programs.init(jax.random.key(config.seed))
@@ -119,7 +114,7 @@ def _train(
         try:
             for chunk in loop.chunks(stop_signal):
                 recorder.record(chunk)
-                if baseline is None:  # after the first progress, which it would delay
+                if baseline is None and is_first():  # after the first progress, which it would delay
                     baseline = background.submit(evaluate_own_baseline, config, environment)
                 if chunk.diverged:
                     recorder.plot(title, None)
@@ -136,10 +131,31 @@ def _train(
         if evaluation is None:  # resumed at its end
             evaluation = jax.device_get(programs.evaluate(params, evaluation_key(jax.random.key(config.seed))))
         recorder.finish(params, evaluation)
-        played = evaluate_own_baseline(config, environment) if baseline is None else baseline.result()
-        recorder.plot(title, played, baseline_name(environment.spec))
+        if is_first():
+            played = evaluate_own_baseline(config, environment) if baseline is None else baseline.result()
+            recorder.plot(title, played, baseline_name(environment.spec))
     print(_summary(evaluation))
     return RunResult(directory.path, evaluation, params)
+
+
+def _make_directory(config: Config, run_directory: str | Path | None) -> RunDirectory:
+    if run_directory is None:
+        return create_run_directory(config.results_dir)
+    check_run_directory(str(run_directory))
+    return make_run_directory(Path(run_directory), f"--run_directory {run_directory}")
+
+
+def _lock(directory: RunDirectory) -> AbstractContextManager[Any]:
+    """Of several processes, the first has the lock for all."""
+    return RunLock(directory.path) if is_first() else nullcontext()
+
+
+def _tell(config: Config, environment: Environment, directory: RunDirectory, lines: list[str]) -> None:
+    """Write hparams.json and say what is in it; then `lines`."""
+    if is_first():
+        hparams = describe_run(config, environment.spec)
+        write_hparams(directory.hparams, hparams)
+        print(*start_lines(hparams), *lines, sep="\n", flush=True)
 
 
 def _divergence(directory: RunDirectory, chunk: Chunk) -> str:

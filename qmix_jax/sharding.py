@@ -95,7 +95,7 @@ def mean_over_devices(vector: Array, num_devices: int) -> Array:
 
 
 def check_devices(num_devices: int) -> None:
-    """Refuse more devices than there are.
+    """Refuse more devices than there are; several processes use all they have.
 
     Raises:
         ConfigError: naming the flag.
@@ -104,6 +104,11 @@ def check_devices(num_devices: int) -> None:
         raise ConfigError(
             f"--num_devices {num_devices}: must be at most {jax.device_count()}, "
             f"the number of devices of JAX's backend {jax.default_backend()}"
+        )
+    if jax.process_count() > 1 and num_devices != jax.device_count():
+        raise ConfigError(
+            f"--num_devices {num_devices}: must be {jax.device_count()} or all, since {jax.process_count()} processes "
+            "have so many"
         )
 
 

@@ -90,7 +90,7 @@ def test_devices_that_cannot_share_the_run_are_refused(stopped):
 def test_eight_devices_leave_the_same_bytes_twice(tmp_path):
     flags = (
         "--num_devices 8 --num_envs 16 --total_episodes 32 --max_steps_per_ep 20 --min_buffer_size 100 --batch_size 16 "
-        "--hidden_sizes 16 --mixing_size 8 --hypernet_size 8 --eval_interval 160 --eval_episodes 8 --buffer_capacity 800"
+        "--hidden_sizes 8 --mixing_size 8 --hypernet_size 8 --eval_interval 160 --eval_episodes 8 --buffer_capacity 800"
     )
     environ = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache")}
     for _ in range(2):
