@@ -85,13 +85,13 @@ def _wants_all_devices(arguments: dict[str, Any]) -> bool:
 
 def _prepare_jax(config: Config, on_all: bool, machines: Machines | None) -> Config:
     """Make the devices of all processes ready, and return `config` with their number."""
-    own_devices = local_devices(machines, config.num_devices)
+    cpu_devices = (os.cpu_count() or 1) if on_all else local_devices(machines, config.num_devices)
     import jax
 
     from qmix_jax.compilation import enable_compilation_cache, provide_cpu_devices
 
     enable_compilation_cache()
-    provide_cpu_devices((os.cpu_count() or 1) if on_all else own_devices)
+    provide_cpu_devices(cpu_devices)
     if machines is not None:
         join(machines)
     return replace(config, num_devices=jax.device_count()) if on_all else config

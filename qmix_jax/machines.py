@@ -14,7 +14,7 @@ from qmix_jax.settings import ConfigError
 FLAGS = {
     "coordinator": (
         "HOST:PORT|auto",
-        "one of several processes of a run: where the first one listens, or as SLURM, MPI",
+        "one run by several processes: where the first listens; auto: ask SLURM, MPI, TPU",
     ),
     "num_processes": ("N", "with --coordinator HOST:PORT: how many processes share the run"),
     "process_id": ("N", "with --coordinator HOST:PORT: which of them this is, from 0"),
@@ -53,16 +53,8 @@ def take_machines(arguments: dict[str, Any]) -> Machines | None:
     host, _, port = given["coordinator"].rpartition(":")
     if not host or not _is_number(port, 1, 65_535):
         raise ConfigError(f"--coordinator {given['coordinator']}: must be auto or HOST:PORT, such as 10.0.0.1:29500")
-    if not _is_number(given["num_processes"], 1, 1024):
-        raise ConfigError(
-            f"--num_processes {given['num_processes']}: must be a whole number, at least 1 and at most 1024"
-        )
-    count = int(given["num_processes"])
-    if not _is_number(given["process_id"], 0, count - 1):
-        raise ConfigError(
-            f"--process_id {given['process_id']}: must be a whole number, at least 0 and at most {count - 1}"
-        )
-    return Machines(given["coordinator"], count, int(given["process_id"]))
+    count = _read_number(given, "num_processes", 1, 1024)
+    return Machines(given["coordinator"], count, _read_number(given, "process_id", 0, count - 1))
 
 
 def local_devices(machines: Machines | None, num_devices: int) -> int:
@@ -101,7 +93,9 @@ def join(machines: Machines) -> None:
     except (RuntimeError, ValueError) as error:
         raise ConfigError(f"--coordinator {machines.coordinator}: {str(error).splitlines()[0][:200]}") from None
     if jax.process_index() > 0:
-        sys.stdout = open(os.devnull, "w")
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, 1)
+        os.close(nothing)
 
 
 def end_joined(act: Callable[[], int]) -> int:
@@ -111,10 +105,16 @@ def end_joined(act: Callable[[], int]) -> int:
     """
     try:
         status = act()
-    except Exception:
+    except Exception as error:
         if not _is_joined():
             raise
-        traceback.print_exc()
+        if isinstance(error, sys.modules["jax"].errors.JaxRuntimeError):
+            reason = " ".join(str(error).split())[:200]
+            print(
+                f"error: another process of the run seems to have ended ({reason}); --resume goes on", file=sys.stderr
+            )
+        else:
+            traceback.print_exc()
         status = 1
     if status not in _AGREED and _is_joined():
         sys.stdout.flush()
