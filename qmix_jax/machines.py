@@ -82,6 +82,7 @@ def join(machines: Machines) -> None:
     host = machines.coordinator.rpartition(":")[0]
     listens = machines.coordinator if host in _LOOPBACK else None  # None: on all of the machine's addresses
     where = None if machines.coordinator == "auto" else machines.coordinator
+    jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM away from `signals`
     try:
         jax.distributed.initialize(
             where,
