@@ -250,4 +250,9 @@ def _clear_away(path: Path) -> None:
 def _make_checkpointer() -> Any:
     import orbax.checkpoint  # a second of imports, which the first progress should not wait for
 
-    return orbax.checkpoint.StandardCheckpointer()
+    # Of a run's processes, the one that saves or loads does so alone; orbax would wait for all of them.
+    alone = jax.process_index()
+    options = orbax.checkpoint.options.MultiprocessingOptions(
+        primary_host=alone, active_processes={alone}, barrier_sync_key_prefix=f"process_{alone}"
+    )
+    return orbax.checkpoint.StandardCheckpointer(multiprocessing_options=options)

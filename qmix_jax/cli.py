@@ -3,21 +3,24 @@
 What it imports at the top must stay light: `--help` and a refused flag should answer before JAX could be imported.
 """
 
+import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from qmix_jax.command import run_command
 from qmix_jax.config import Config, ConfigError
 from qmix_jax.flags import FlagParser, make_config, preset_lines, read_settings
+from qmix_jax.machines import FLAGS, Machines, end_joined, join, local_devices, take_machines
 from qmix_jax.run_directory import RunDirectory, check_results_dir, check_run_directory
 from qmix_jax.signals import StopRequest
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Train as the flags say. Returns the exit status, see `command.run_command`."""
-    return run_command(_make_parser(), argv, _train)
+    return end_joined(lambda: run_command(_make_parser(), argv, _train))
 
 
 def _make_parser() -> FlagParser:
@@ -27,50 +30,71 @@ def _make_parser() -> FlagParser:
     parser.add_flag("resume", "FOLDER", "go on with the run in this folder, results/run_<i>")
     parser.add_flag("run_directory", "FOLDER", "write into exactly this folder, new or empty, instead of run_<i>")
     parser.add_flag("preset", "NAME", "where the flags' defaults come from, see below")
+    for name, (metavar, help) in FLAGS.items():
+        parser.add_flag(name, metavar, help)
     parser.add_settings(Config)
     return parser
 
 
 def _train(arguments: dict[str, Any]) -> None:
+    machines = take_machines(arguments)
     with StopRequest() as stop:
         if "resume" in arguments:
-            _resume(arguments, stop)
+            _resume(arguments, stop, machines)
         else:
-            _run(arguments, stop)
+            _run(arguments, stop, machines)
 
 
-def _run(arguments: dict[str, Any], stop: StopRequest) -> None:
+def _run(arguments: dict[str, Any], stop: StopRequest, machines: Machines | None) -> None:
     directory = arguments.pop("run_directory", None)
+    on_all = _wants_all_devices(arguments)
     config = make_config(arguments)
     if directory is None:
         check_results_dir(config.results_dir)
     else:
         check_run_directory(directory)
-    _prepare_jax(config)
+    config = _prepare_jax(config, on_all, machines)
     from qmix_jax.runner import run
 
     run(config, lambda: stop.signal_number, directory)
 
 
-def _resume(arguments: dict[str, Any], stop: StopRequest) -> None:
+def _resume(arguments: dict[str, Any], stop: StopRequest, machines: Machines | None) -> None:
     directory = RunDirectory(Path(arguments.pop("resume")))
     for name in ("preset", "run_directory"):
         if name in arguments:
             raise ConfigError(f"--{name} {arguments[name]}: cannot be given with --resume")
+    on_all = _wants_all_devices(arguments)
     changes = read_settings(Config, arguments)
     from qmix_jax.resume import resumed_config
 
-    _prepare_jax(resumed_config(directory, changes))
+    config = _prepare_jax(resumed_config(directory, changes), on_all, machines)
+    changes["num_devices"] = config.num_devices
     from qmix_jax.runner import resume_run
 
     resume_run(directory.path, changes, lambda: stop.signal_number)
 
 
-def _prepare_jax(config: Config) -> None:
+def _wants_all_devices(arguments: dict[str, Any]) -> bool:
+    """Whether `--num_devices all` was given. It is taken out: only JAX, which is not imported yet, can count them."""
+    on_all = arguments.get("num_devices") == "all"
+    if on_all:
+        del arguments["num_devices"]
+    return on_all
+
+
+def _prepare_jax(config: Config, on_all: bool, machines: Machines | None) -> Config:
+    """Make the devices of all processes ready, and return `config` with their number."""
+    cpu_devices = (os.cpu_count() or 1) if on_all else local_devices(machines, config.num_devices)
+    import jax
+
     from qmix_jax.compilation import enable_compilation_cache, provide_cpu_devices
 
     enable_compilation_cache()
-    provide_cpu_devices(config.num_devices)
+    provide_cpu_devices(cpu_devices)
+    if machines is not None:
+        join(machines)
+    return replace(config, num_devices=jax.device_count()) if on_all else config
 
 
 if __name__ == "__main__":

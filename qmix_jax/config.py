@@ -186,7 +186,7 @@ class Config:
 
     num_devices: int = setting(
         1,
-        "devices that share environments and batches; on a CPU this many cores act as devices",
+        "devices that share environments and batches, or all; on a CPU this many cores act as devices",
         at_least=1,
         at_most=1024,
         group="Devices",
@@ -293,6 +293,11 @@ class Config:
         return max(0, self.env_steps - self.first_update_step) // self.train_frequency
 
     @property
+    def eval_devices(self) -> int:
+        """Devices that share an evaluation's episodes: all, or if those cannot be shared out evenly, each plays all."""
+        return self.num_devices if self.eval_episodes % self.num_devices == 0 else 1
+
+    @property
     def exploration_steps(self) -> int:
         """Environment steps over which epsilon falls."""
         return self.env_steps if self.epsilon_decay_steps is None else self.epsilon_decay_steps
@@ -334,6 +339,11 @@ class Config:
             lines.append(
                 f"--checkpoint_replay false: a resumed run refills its replay for {self.first_update_step} steps "
                 "without updates, and does not end as an uninterrupted one does"
+            )
+        if self.eval_devices != self.num_devices:
+            lines.append(
+                f"--eval_episodes {self.eval_episodes}: no multiple of --num_devices {self.num_devices}, so that every "
+                "device plays all of them"
             )
         if self.total_updates == 0:
             lines.append(

@@ -10,6 +10,7 @@ from env_jax.types import Environment, EnvSpec, TimeStep
 from qmix_jax.exploration import greedy_action, random_action
 from qmix_jax.learner import Learner
 from qmix_jax.selection import select
+from qmix_jax.sharding import mean_over_devices, own_share
 from qmix_jax.types import Array, Evaluation, Params
 
 SCORE_DISCOUNT = 0.95  # whatever gamma trains, so that runs compare
@@ -45,38 +46,48 @@ def evaluate(
     num_episodes: int,
     gamma: float = SCORE_DISCOUNT,
     memory: Any = (),
+    num_devices: int = 1,
 ) -> Evaluation:
     """Means over `num_episodes` episodes, as `play_episodes` plays them.
 
     `gamma` is the discount that trained the policy; only `q_bound` reads it.
     """
-    played = play_episodes(environment, policy, key, num_episodes, memory)
+    played = play_episodes(environment, policy, key, num_episodes, memory, num_devices)
+
+    def mean(values: Array) -> Array:
+        return mean_over_devices(jnp.mean(values, axis=-1), num_devices)
+
     # Both discounts by one vmap: the planner is a large program.
     discounts = jnp.array([SCORE_DISCOUNT, gamma], jnp.float32)
-    best_return, q_bound = jnp.mean(best_returns(environment, played.starts, discounts), axis=-1)
-    mean_return = jnp.mean(played.returns)
+    best_return, q_bound = mean(best_returns(environment, played.starts, discounts))
+    mean_return = mean(played.returns)
     return Evaluation(
         mean_return=mean_return,
         best_return=best_return,
         q_bound=q_bound,
         optimality=mean_return / best_return,
-        solved=jnp.mean(played.solved),
-        mean_length=jnp.mean(played.lengths),
-        extra={name: jnp.mean(values) for name, values in played.extra.items()},
+        solved=mean(played.solved),
+        mean_length=mean(played.lengths),
+        extra={name: mean(values) for name, values in played.extra.items()},
     )
 
 
 def play_episodes(
-    environment: Environment, policy: Policy, key: Array, num_episodes: int, memory: Any = ()
+    environment: Environment, policy: Policy, key: Array, num_episodes: int, memory: Any = (), num_devices: int = 1
 ) -> Episodes:
     """Play `num_episodes` episodes at once, from one reset each until all have ended.
 
-    `memory` is what the policy begins with.
+    `memory` is what the policy begins with. Of several devices, each plays its share, and `memory` and K are the
+    device's own; the environments draw the same random numbers however many there are, a policy that draws does not.
     """
     spec = environment.spec
+
+    def episode_keys(key: Array) -> Array:
+        return own_share(jax.random.split(key, num_episodes), num_devices)
+
     reset_key, play_key = jax.random.split(key)
-    starts, first = jax.vmap(environment.reset)(jax.random.split(reset_key, num_episodes))
-    zeros = jnp.zeros(num_episodes, jnp.float32)
+    starts, first = jax.vmap(environment.reset)(episode_keys(reset_key))
+    zeros = jnp.zeros(num_episodes // num_devices, jnp.float32)
     carry = (play_key, jnp.zeros((), jnp.int32), starts, first, memory, zeros, zeros, zeros > 0.0)
 
     def unfinished(carry: tuple[Any, ...]) -> Array:
@@ -86,7 +97,7 @@ def play_episodes(
         key, step, states, time_steps, memory, returns, lengths, finished = carry
         key, policy_key, step_key = jax.random.split(key, 3)
         actions, memory = policy(policy_key, time_steps, memory)
-        next_states, next_steps = jax.vmap(environment.step)(jax.random.split(step_key, num_episodes), states, actions)
+        next_states, next_steps = jax.vmap(environment.step)(episode_keys(step_key), states, actions)
         reward = jnp.where(finished, 0.0, jnp.sum(next_steps.rewards, axis=-1))
         returns = returns + SCORE_DISCOUNT ** step.astype(jnp.float32) * reward
         lengths = lengths + jnp.where(finished, 0.0, 1.0)

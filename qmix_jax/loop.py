@@ -9,6 +9,7 @@ import numpy as np
 from qmix_jax.compilation import Programs
 from qmix_jax.config import Config
 from qmix_jax.evaluation import evaluation_key
+from qmix_jax.processes import agreed, whole
 from qmix_jax.recorder import Chunk
 from qmix_jax.signals import StopSignal
 from qmix_jax.state_file import named_arrays
@@ -51,9 +52,10 @@ class Loop:
             if pending is not None:
                 yield pending
             # Here the host waits for the chunk; before the next one takes the state away, it is copied if need be.
+            log = jax.tree.map(whole, log)
             before, self._episodes = self._episodes, self._episodes + int(np.sum(jax.device_get(log.finished)))
-            self.stopped_by = stop_signal()
-            diverged = bool(progression.faults.streak >= config.max_bad_updates)
+            self.stopped_by = agreed(stop_signal())
+            diverged = int(progression.faults.streak) >= config.max_bad_updates
             last = end == config.env_steps or self.stopped_by is not None or diverged
             save = last or self._episodes // config.save_interval > before // config.save_interval
             state = state_arrays(config, self.state, diverged) if save else None

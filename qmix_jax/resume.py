@@ -62,7 +62,7 @@ class ResumePoint(NamedTuple):
 
 
 def resumed_config(directory: RunDirectory, changes: Mapping[str, Any]) -> Config:
-    """The run's configuration with `changes`: a larger budget, and settings that do not change the run's shape.
+    """The run's configuration with `changes`: a larger budget, other devices, and settings that do not shape the run.
 
     Raises:
         ConfigError: the directory holds no run, or a setting cannot be changed.
@@ -78,7 +78,8 @@ def resumed_config(directory: RunDirectory, changes: Mapping[str, Any]) -> Confi
     declared = {field.name: field for field in fields(Config)}
     for name, value in changes.items():
         old = getattr(config, name)
-        if value != old and name not in BUDGETS and not declared[name].metadata["changeable"]:
+        may_change = name in (*BUDGETS, "num_devices") or declared[name].metadata["changeable"]
+        if value != old and not may_change:
             raise ConfigError(f"--{name} {value}: must stay {old} when the run is resumed")
     budgets = [f"--{name} {changes[name]}" for name in BUDGETS if name in changes]
     if len(budgets) > 1:

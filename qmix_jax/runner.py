@@ -3,37 +3,36 @@
 import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import replace
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from env_jax.types import Environment, EnvSpec
-from qmix_jax.checkpoint import clear_models, clear_unfinished
-from qmix_jax.compilation import Programs, compile_programs, device_memory
+from qmix_jax.compilation import compile_programs, device_memory
 from qmix_jax.config import Config, ConfigError
 from qmix_jax.dashboards import check_dashboards
 from qmix_jax.environments import make_environment
 from qmix_jax.errors import DivergedError, StoppedError, reporting
 from qmix_jax.evaluation import baseline_name, evaluate_baseline, evaluation_key, extra_names
 from qmix_jax.faults import QUANTITIES
-from qmix_jax.hparams import describe_run, start_lines, write_hparams
+from qmix_jax.follower import Follower
+from qmix_jax.hparams import describe_run, read_config, start_lines, write_hparams
 from qmix_jax.lock import RunLock
 from qmix_jax.loop import Loop, state_arrays
+from qmix_jax.processes import is_first, told_by_first
 from qmix_jax.recorder import DIVERGED, Chunk, Recorder
 from qmix_jax.replay import transition_bytes
 from qmix_jax.report_options import ReportOptions
-from qmix_jax.resume import ResumePoint, find_resume_point, has_begun, resumed_config, saved_template
+from qmix_jax.restore import find_start, restore_state, resume_lines
+from qmix_jax.resume import ResumePoint, resumed_config
 from qmix_jax.run_directory import RunDirectory, check_run_directory, create_run_directory, make_run_directory
-from qmix_jax.schedule import extend_schedule
 from qmix_jax.sharding import check_devices
 from qmix_jax.signals import StopSignal
 from qmix_jax.trainer import make_trainer
-from qmix_jax.types import Evaluation, Params, TrainState
+from qmix_jax.types import Evaluation, Params
 
 
 class RunResult(NamedTuple):
@@ -58,15 +57,9 @@ def run(config: Config, stop_signal: StopSignal = lambda: None, run_directory: s
     """
     environment = make_environment(config)
     _check_machine(config, environment.spec)
-    if run_directory is None:
-        directory = create_run_directory(config.results_dir)
-    else:
-        check_run_directory(str(run_directory))
-        directory = make_run_directory(Path(run_directory), f"--run_directory {run_directory}")
-    with reporting(directory.path, "run"), RunLock(directory.path):
-        hparams = describe_run(config, environment.spec)
-        write_hparams(directory.hparams, hparams)
-        print(*start_lines(hparams), sep="\n", flush=True)
+    directory = RunDirectory(Path(told_by_first(lambda: str(_make_directory(config, run_directory).path))))
+    with reporting(directory.path, "run"), _lock(directory):
+        _tell(config, environment, directory, [])
         return _train(config, environment, directory, None, stop_signal)
 
 
@@ -76,7 +69,7 @@ def resume_run(
     """Go on with a run from its newest whole checkpoint, to the end that was planned or to a later one.
 
     The result is bit for bit that of a run which was never interrupted, on the same machine, if checkpoints hold the
-    replay and `changes` has no new budget.
+    replay and `changes` has no new budget and no other number of devices.
 
     Args:
         run_directory: `results/run_<i>`.
@@ -89,14 +82,12 @@ def resume_run(
     """
     directory = RunDirectory(Path(run_directory))
     config = resumed_config(directory, changes or {})
+    began_on = read_config(directory.hparams).num_devices
     environment = make_environment(config)
     _check_machine(config, environment.spec)
-    with RunLock(directory.path), reporting(directory.path, "run"):
-        point = _resume_point(config, environment, directory)
-        hparams = describe_run(config, environment.spec)
-        write_hparams(directory.hparams, hparams)
-        lines = start_lines(hparams) + ([] if point is None else _resume_lines(config, point))
-        print(*lines, sep="\n", flush=True)
+    with _lock(directory), reporting(directory.path, "run"):
+        point = find_start(config, environment, directory)
+        _tell(config, environment, directory, [] if point is None else resume_lines(config, point, began_on))
         return _train(config, environment, directory, point, stop_signal)
 
 
@@ -110,12 +101,14 @@ def _train(
     title = run_title(config, environment.spec)
     trainer = make_trainer(config, environment)
     with ExitStack() as stack:
-        recorder = stack.enter_context(Recorder(config, directory, extra_names(environment), point))
+        recorder: Recorder | Follower = Follower()
+        if is_first():
+            recorder = stack.enter_context(Recorder(config, directory, extra_names(environment), point))
         background = stack.enter_context(ThreadPoolExecutor(1))
         programs = compile_programs(trainer, jax.random.key(config.seed))
         state = programs.init(jax.random.key(config.seed))
         if point is not None:
-            state = _restore(config, programs, state, point)
+            state = restore_state(config, programs, state, point)
         first = None if point is not None else state_arrays(config, state)
         recorder.start(jax.device_get(programs.snapshot(state.learner).params), first)
         loop = Loop(config, programs, state, 0 if point is None else point.notes["episodes"])
@@ -123,7 +116,7 @@ def _train(
         try:
             for chunk in loop.chunks(stop_signal):
                 recorder.record(chunk)
-                if baseline is None:  # after the first progress, which it would delay
+                if baseline is None and is_first():  # after the first progress, which it would delay
                     baseline = background.submit(evaluate_own_baseline, config, environment)
                 if chunk.diverged:
                     recorder.plot(title, None)
@@ -140,9 +133,10 @@ def _train(
         if evaluation is None:  # resumed at its end
             evaluation = jax.device_get(programs.evaluate(params, evaluation_key(jax.random.key(config.seed))))
         recorder.finish(params, evaluation)
-        played = evaluate_own_baseline(config, environment) if baseline is None else baseline.result()
-        recorder.plot(title, played, baseline_name(environment.spec))
-    if config.report:
+        if is_first():
+            played = evaluate_own_baseline(config, environment) if baseline is None else baseline.result()
+            recorder.plot(title, played, baseline_name(environment.spec))
+    if config.report and is_first():
         from qmix_jax.report_run import report_run  # SciPy's import should not delay the first progress
 
         report_run(directory, ReportOptions())
@@ -150,47 +144,24 @@ def _train(
     return RunResult(directory.path, evaluation, params)
 
 
-def _resume_point(config: Config, environment: Environment, directory: RunDirectory) -> ResumePoint | None:
-    """Where the run goes on, its folder cleared of what came later; None where nothing had come yet."""
-    if not has_begun(directory):
-        clear_unfinished(directory.models)
-        for log in directory.logs:
-            log.unlink(missing_ok=True)
-        return None
-    point = find_resume_point(directory, saved_template(make_trainer(config, environment)))
-    return point._replace(checkpoint=clear_models(directory.models, point.checkpoint))
+def _make_directory(config: Config, run_directory: str | Path | None) -> RunDirectory:
+    if run_directory is None:
+        return create_run_directory(config.results_dir)
+    check_run_directory(str(run_directory))
+    return make_run_directory(Path(run_directory), f"--run_directory {run_directory}")
 
 
-def _restore(config: Config, programs: Programs, fresh: TrainState, point: ResumePoint) -> TrainState:
-    """The saved state on the devices of a run that has `fresh` at its start."""
-    state = point.saved.state
-    if not point.notes["replay"]:
-        state = replace(state, replay=fresh.replay, replay_start=state.vector_step)
-    state = jax.device_put(state, programs.shardings)
-    learner = state.learner
-    if int(learner.schedule.end) != config.total_updates:
-        schedule = extend_schedule(learner.schedule, jnp.copy(learner.updates), config.total_updates)
-        state = jax.device_put(replace(state, learner=replace(learner, schedule=schedule)), programs.shardings)
-    return state
+def _lock(directory: RunDirectory) -> AbstractContextManager[Any]:
+    """Of several processes, the first has the lock for all."""
+    return RunLock(directory.path) if is_first() else nullcontext()
 
 
-def _resume_lines(config: Config, point: ResumePoint) -> list[str]:
-    state = point.saved.state
-    done = int(state.vector_step) * config.num_envs
-    lines = [f"notice: {line}" for line in point.skipped]
-    lines.append(f"resuming {point.checkpoint.name}: {done} of {config.env_steps} environment steps are done")
-    if not point.notes["replay"]:
-        lines.append(
-            f"notice: it holds no replay, so the next {config.first_update_step} environment steps refill it without "
-            "updates, and the result is not that of an uninterrupted run"
-        )
-    if int(state.learner.schedule.end) != config.total_updates:
-        lines.append(
-            f"notice: {config.total_updates} updates instead of {int(state.learner.schedule.end)}: the learning rate "
-            f"goes on from where it stands, towards the new end; epsilon falls over {config.exploration_steps} steps, "
-            "as before"
-        )
-    return lines
+def _tell(config: Config, environment: Environment, directory: RunDirectory, lines: list[str]) -> None:
+    """Write hparams.json and say what is in it; then `lines`."""
+    if is_first():
+        hparams = describe_run(config, environment.spec)
+        write_hparams(directory.hparams, hparams)
+        print(*start_lines(hparams), *lines, sep="\n", flush=True)
 
 
 def _divergence(directory: RunDirectory, chunk: Chunk) -> str:

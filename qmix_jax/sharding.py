@@ -1,7 +1,8 @@
 """One run over several devices: environments, replay and batch are split, the learner is copied.
 
 Every device steps its share of the environments, keeps their transitions, and draws its share of each batch from them.
-Gradients are averaged over the devices, so all copies of the learner make the same update.
+Gradients are averaged over the devices, so all copies of the learner make the same update. An evaluation's episodes
+are shared out likewise.
 """
 
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from flashbax.buffers.trajectory_buffer import TrajectoryBufferState
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from qmix_jax.settings import ConfigError
-from qmix_jax.types import Array, EpisodeLog, TrainState
+from qmix_jax.types import Array, EpisodeLog, Evaluation, Params, TrainState
 
 AXIS = "devices"
 _COPIED = PartitionSpec()
@@ -44,6 +45,7 @@ _columns: dict[str, Any] = {
 _LOG = EpisodeLog(**_columns)
 
 Chunk = Callable[[TrainState], tuple[TrainState, EpisodeLog]]
+Evaluate = Callable[[Params, Array], Evaluation]
 
 
 def split_state(state: TrainState, num_devices: int) -> TrainState:
@@ -66,18 +68,34 @@ def over_devices(chunk: Chunk, num_devices: int) -> Chunk:
     return jax.shard_map(chunk, mesh=_mesh(num_devices), in_specs=(_STATE,), out_specs=(_STATE, _LOG), check_vma=False)
 
 
+def evaluated_by_devices(evaluate: Evaluate, num_devices: int) -> Evaluate:
+    """`evaluate` run by every device with its `own_share` of the episodes; it returns the means over all of them."""
+    if num_devices == 1:
+        return evaluate
+    inputs = (_COPIED, _COPIED)
+    return jax.shard_map(evaluate, mesh=_mesh(num_devices), in_specs=inputs, out_specs=_COPIED, check_vma=False)
+
+
+def own_share(rows: Array, num_devices: int) -> Array:
+    """The device's part of [K, ...], K / `num_devices` rows. Inside `over_devices` or `evaluated_by_devices`."""
+    if num_devices == 1:
+        return rows
+    size = rows.shape[0] // num_devices
+    return jax.lax.dynamic_slice_in_dim(rows, jax.lax.axis_index(AXIS) * size, size)
+
+
 def own_key(key: Array, num_devices: int) -> Array:
     """A key of the device's own, from one that all have. Inside `over_devices`."""
     return key if num_devices == 1 else jax.random.fold_in(key, jax.lax.axis_index(AXIS))
 
 
 def mean_over_devices(vector: Array, num_devices: int) -> Array:
-    """Average of the devices' vectors. Inside `over_devices`."""
+    """Average of the devices' vectors. Inside `over_devices` or `evaluated_by_devices`."""
     return vector if num_devices == 1 else jax.lax.pmean(vector, AXIS)
 
 
 def check_devices(num_devices: int) -> None:
-    """Refuse more devices than there are.
+    """Refuse more devices than there are; several processes use all they have.
 
     Raises:
         ConfigError: naming the flag.
@@ -86,6 +104,11 @@ def check_devices(num_devices: int) -> None:
         raise ConfigError(
             f"--num_devices {num_devices}: must be at most {jax.device_count()}, "
             f"the number of devices of JAX's backend {jax.default_backend()}"
+        )
+    if jax.process_count() > 1 and num_devices != jax.device_count():
+        raise ConfigError(
+            f"--num_devices {num_devices}: must be {jax.device_count()} or all, since {jax.process_count()} processes "
+            "have so many"
         )
 
 

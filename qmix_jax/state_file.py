@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from qmix_jax.processes import whole
 from qmix_jax.settings import DamagedError
 
 _LONGEST_HEADER = 1024  # bytes of a .npy member before its numbers
@@ -17,10 +18,11 @@ _LONGEST_HEADER = 1024  # bytes of a .npy member before its numbers
 def named_arrays(tree: Any) -> dict[str, np.ndarray]:
     """Every leaf by its path ('learner/params/agents/...') as a copy on the host; typed keys as their numbers.
 
-    Copies, since on a CPU NumPy would look at memory that the next donation gives away.
+    Copies, since on a CPU NumPy would look at memory that the next donation gives away. Of a run's several processes,
+    all have to call it, and each gets all of every array.
     """
     leaves = jax.tree_util.tree_leaves_with_path(jax.tree.map(_key_data, tree))
-    return {_name(path): np.array(leaf) for path, leaf in leaves}
+    return {_name(path): np.array(whole(leaf)) for path, leaf in leaves}
 
 
 def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:

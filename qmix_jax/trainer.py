@@ -19,7 +19,7 @@ from qmix_jax.learner import Learner, make_learner
 from qmix_jax.replay import Replay, make_replay, make_transition
 from qmix_jax.rollout import choose_actions, step_environments
 from qmix_jax.selection import select
-from qmix_jax.sharding import over_devices, own_key, split_state
+from qmix_jax.sharding import evaluated_by_devices, over_devices, own_key, split_state
 from qmix_jax.types import Array, EpisodeLog, Evaluation, LearnerState, Params, TrainState, UpdateMetrics
 
 
@@ -69,13 +69,18 @@ def make_trainer(config: Config, environment: Environment) -> Trainer:
         return jax.lax.scan(body, state, length=config.chunk_length)
 
     def evaluate_greedy(params: Params, key: Array) -> Evaluation:
-        policy, memory = greedy_policy(learner, params), learner.init_memory(config.eval_episodes)
-        evaluation = evaluate(environment, policy, key, config.eval_episodes, config.gamma, memory)
+        policy = greedy_policy(learner, params)
+        devices, memory = config.eval_devices, learner.init_memory(config.eval_episodes // config.eval_devices)
+        evaluation = evaluate(environment, policy, key, config.eval_episodes, config.gamma, memory, devices)
         # Returns of standardised rewards are in no unit that a bound could be known in.
         scale = math.nan if config.standardise_rewards else config.reward_scale
         return evaluation._replace(q_bound=scale * evaluation.q_bound)
 
-    return Trainer(init, over_devices(train_chunk, config.num_devices), evaluate_greedy)
+    return Trainer(
+        init,
+        over_devices(train_chunk, config.num_devices),
+        evaluated_by_devices(evaluate_greedy, config.eval_devices),
+    )
 
 
 def vector_step(

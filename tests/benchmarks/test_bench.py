@@ -31,6 +31,7 @@ ROOT = Path(__file__).parents[2]
         pytest.param("growth.py", "sweeps", marks=pytest.mark.slow),
         pytest.param("checkpoints.py", "checkpoints", marks=pytest.mark.slow),
         pytest.param("memory.py", "runs", marks=pytest.mark.slow),
+        pytest.param("scaling.py", "modelled", marks=pytest.mark.slow),
     ],
 )
 def test_a_part_runs(script, figure, tmp_path):

@@ -97,6 +97,15 @@ def test_where_to_write_is_passed_on(trained, monkeypatch):
     assert told == ["results/sweep_1/seed_3", None]
 
 
+def test_all_devices_are_counted_when_the_other_flags_are_accepted(trained, monkeypatch, capsys):
+    monkeypatch.setattr("qmix_jax.compilation.provide_cpu_devices", lambda count: None)  # conftest.py has made 4
+    assert cli.main(["--num_devices", "all", "--lr", "2"]) == 2
+    assert cli.main(["--num_devices", "all", "--num_envs", "6"]) == 2
+    assert "--num_envs 6: must be a multiple of --num_devices 4" in capsys.readouterr().err
+    assert cli.main(["--num_devices", "all"]) == 0
+    assert trained == [Config(num_devices=4)]
+
+
 def test_total_steps_alone_is_accepted(trained):
     assert cli.main("--total_steps 6400".split()) == 0
     assert trained[0].total_steps == 6400

@@ -127,6 +127,7 @@ def test_what_is_rounded_is_said():
     assert notice(num_envs=100) == ""
     assert "--min_buffer_size 0: updates begin after 400 steps" in notice(num_envs=100, min_buffer_size=0, n_step=3)
     assert "--total_steps 999: rounded up to 1000" in notice(num_envs=100, total_steps=999)
+    assert "--eval_episodes 30: no multiple of --num_devices 4" in notice(num_devices=4, eval_episodes=30)
 
 
 REFUSED = [

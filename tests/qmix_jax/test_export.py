@@ -42,7 +42,7 @@ def random_observations(generator, last_action):
     views[0, 0, :9] = [5, 5, 1, 5, 4, 1, 5, 6, 1]  # one step from a neighbour and from a food
     if not last_action:
         return views
-    return np.concatenate([views, generator.integers(0, 7, (BATCH, 4, 1)).astype(np.float32)], axis=-1)
+    return np.concatenate([views, generator.integers(0, 13, (BATCH, 4, 1)).astype(np.float32)], axis=-1)
 
 
 def numpy_features(view, encoding, last_action):
@@ -66,7 +66,7 @@ def numpy_features(view, encoding, last_action):
             if abs(dx) + abs(dy) < distance:
                 nearest, distance = food, abs(dx) + abs(dy)
         foods += food
-    one_hot = [float(view[18] == 1 + action) for action in range(6)] if last_action else []
+    one_hot = [float(view[18] == 1 + number) for number in range(12)] if last_action else []
     return np.array([*features, *foods, *nearest, *one_hot])
 
 

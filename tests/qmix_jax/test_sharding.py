@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from helpers import SPEC, random_batch, randomize, small_config, uniform
+from helpers import SPEC, quick_jit, random_batch, randomize, small_config, uniform
 from jax.sharding import Mesh, PartitionSpec
 from probes import Corridor
 
@@ -95,6 +95,23 @@ def test_the_log_has_every_environment(runs):
     np.testing.assert_array_equal(log.finished, np.asarray(state.replay.experience.done).T)
     assert log.finished.any(axis=0).all()
     assert np.isfinite(log.step_updates.loss[-1])
+
+
+@pytest.mark.parametrize("num_devices", [2, 4])
+def test_an_evaluation_is_the_same_however_many_devices_share_it(num_devices):
+    def evaluated(devices):
+        trainer = make_trainer(small_config(num_envs=ENVS, num_devices=devices, eval_episodes=8), Corridor(max_steps=9))
+        params = randomize(jax.eval_shape(trainer.init, jax.random.key(0)).learner.params)
+        return jax.device_get(quick_jit(trainer.evaluate)(params, evaluation_key(jax.random.key(3))))
+
+    alone, shared = evaluated(1), evaluated(num_devices)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), alone, shared)
+    assert 1 < alone.mean_length < 9
+
+
+def test_episodes_that_cannot_be_shared_out_are_played_by_every_device():
+    assert small_config(num_devices=4, eval_episodes=8).eval_devices == 4
+    assert small_config(num_devices=4, eval_episodes=6).eval_devices == 1
 
 
 def test_missing_devices_are_refused():

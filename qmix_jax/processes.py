@@ -1,0 +1,73 @@
+"""What the processes of a run say to each other outside the compiled programs. With one process, nothing."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from qmix_jax.errors import RunError
+
+_LONGEST = 4096  # bytes of a text that is passed on
+
+
+def is_first() -> bool:
+    """Whether this is the process that writes the run's files and prints."""
+    return jax.process_index() == 0
+
+
+def whole(leaf: Any) -> Any:
+    """An array of which every process holds a part, as NumPy's in all of them; anything else as it is.
+
+    All processes have to call it. For a moment every device holds the whole array.
+    """
+    if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable or leaf.is_fully_replicated:
+        return leaf
+    return multihost_utils.process_allgather(leaf, tiled=True)
+
+
+def place(tree: Any, shardings: Any) -> Any:
+    """`tree`, which all processes have alike, laid out over the devices of all: `jax.device_put` for several."""
+    if jax.process_count() == 1:
+        return jax.device_put(tree, shardings)
+    return jax.tree.map(_place_leaf, tree, shardings)
+
+
+def agreed(number: int | None) -> int | None:
+    """The largest of the processes' numbers; None if none has one."""
+    if jax.process_count() == 1:
+        return number
+    found = int(np.max(multihost_utils.process_allgather(np.int32(-1 if number is None else number))))
+    return None if found < 0 else found
+
+
+def told_by_first(act: Callable[[], str]) -> str:
+    """What `act` returns in the first process, which alone calls it.
+
+    Raises:
+        RunError: in the others, where `act` has failed; in the first, what `act` raises.
+    """
+    if jax.process_count() == 1:
+        return act()
+    message = np.zeros(_LONGEST, np.uint8)
+    failure = None
+    if is_first():
+        try:
+            text = np.frombuffer(act().encode(errors="surrogateescape"), np.uint8)
+            message[0], message[1 : 1 + text.size] = 1, text
+        except Exception as error:
+            failure = error
+    message = np.asarray(multihost_utils.broadcast_one_to_all(message))
+    if failure is not None:
+        raise failure
+    if not message[0]:
+        raise RunError("the first process cannot go on, and says why")
+    return bytes(message[1:]).rstrip(b"\0").decode(errors="surrogateescape")
+
+
+def _place_leaf(leaf: Any, sharding: Any) -> Any:
+    if not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.device_put(leaf, sharding)
+    # device_put takes typed keys only to devices of this process.
+    return jax.random.wrap_key_data(jax.device_put(np.asarray(jax.random.key_data(leaf)), sharding))
