@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install train test test-slow test-browser bench soak lint format types clean
+.PHONY: install train test test-slow test-browser notebooks docs bench soak lint format types clean
 
 # One stamp per set of extras, renewed when the dependencies change.
 install: .venv/installed-base
@@ -16,6 +16,14 @@ install: .venv/installed-base
 
 .venv/installed-dev: pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[test,dev]'
+	touch $@ .venv/installed-base
+
+.venv/installed-notebooks: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[notebooks]'
+	touch $@ .venv/installed-base
+
+.venv/installed-docs: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	touch $@ .venv/installed-base
 
 .venv/installed-bench: pyproject.toml | .venv/bin/python
@@ -33,6 +41,14 @@ test-slow: .venv/installed-dev .venv/installed-bench
 
 test-browser: .venv/installed-dev
 	$(BIN)/python -m pytest -m browser
+
+# Every notebook from its first cell to its last, with small parameters; outputs are left as they are. Nearly all of the
+# time is compilation, so XLA is told to hurry.
+notebooks: .venv/installed-dev .venv/installed-notebooks
+	QMIX_NOTEBOOK_SMALL=1 JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/python -m pytest --nbmake notebooks
+
+docs: .venv/installed-docs
+	$(BIN)/python -m mkdocs build --strict
 
 bench: .venv/installed-bench
 	$(BIN)/python benchmarks/bench.py

@@ -2,14 +2,19 @@
 
 import math
 import sys
+from importlib.util import find_spec
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from qmix_jax.records import EpisodeRows
 from qmix_jax.types import EpisodeLog
+
+if find_spec("ipywidgets"):
+    from tqdm.auto import tqdm
+else:  # tqdm.auto would warn in a notebook, and then draw text too
+    from tqdm import tqdm
 
 RECENT_EPISODES = 100  # the return shown is a mean over these
 _FORMAT = "{percentage:3.0f}% {bar} {n_fmt}/{total_fmt} steps, {rate_noinv_fmt}, ETA {remaining}{postfix}"
