@@ -1,19 +1,14 @@
-"""What an update computes and exchanges, what host devices cost, and a model of many: `python benchmarks/scaling.py`.
+"""What an update computes and exchanges, and a model of many devices: `python benchmarks/scaling.py`.
 
-Only the table of host devices is measured, in CPU seconds, which a machine that is busy with other work disturbs less
-than clock time. docs/scaling.md tells what the figures mean.
+Counted and modelled, nothing is measured; docs/scaling.md tells what the figures mean.
 """
 
 import math
-import time
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
 from counting import count_elementwise, count_layers
-from growth import BASE
-from measuring import Options, finish, make_options, make_parser, number, table
-from processes import run_alone
+from measuring import finish, make_parser, number, table
 
 from qmix_jax.config import Config
 from qmix_jax.environments import make_environment
@@ -69,36 +64,15 @@ def update_seconds(accelerator: Accelerator, update: Update, devices: int, growt
     return accelerator.fixed + compute + exchange_seconds(accelerator, update.exchanged, devices)
 
 
-def cpu_seconds(config: Config, seconds: float) -> float:
-    """CPU seconds of all threads per update of a run on `config.num_devices` host devices. For a fresh process."""
-    from qmix_jax.compilation import compile_programs, provide_cpu_devices
-
-    provide_cpu_devices(config.num_devices)
-    programs = compile_programs(make_trainer(config, make_environment(config)), jax.random.key(0))
-    state, _ = programs.train_chunk(programs.init(jax.random.key(0)))
-    begun, spent, started = int(state.learner.updates), time.process_time(), time.perf_counter()
-    while int(state.learner.updates) == begun or time.perf_counter() - started < seconds:
-        state, _ = jax.block_until_ready(programs.train_chunk(state))
-    return (time.process_time() - spent) / (int(state.learner.updates) - begun)
-
-
-def measure(options: Options) -> dict[str, Any]:
-    """Counts, CPU seconds on host devices, and what the model says."""
-    cases = {"default": BASE, "batch 512": replace(BASE, batch_size=512)}
-    if options.quick:
-        cases = {"small": replace(BASE, num_envs=8, buffer_capacity=800, hidden_sizes=(8,))}
-    devices = (1, 2) if options.quick else (1, 2, 4)
-    measured = {
-        name: {d: run_alone(cpu_seconds, replace(config, num_devices=d), options.seconds) for d in devices}
-        for name, config in cases.items()
-    }
+def compute() -> dict[str, Any]:
+    """Counts, and the modelled seconds of an update: of the same batch, and of one that grows with the devices."""
     counts = {name: count_update(config) for name, config in CASES.items()}
     modelled = {
         name: {d: [update_seconds(Accelerator(), update, d, growth) for growth in (1, d)] for d in DEVICES}
         for name, update in counts.items()
     }
     counted = {name: update._asdict() for name, update in counts.items()}
-    return {"counts": counted, "cpu_seconds": measured, "assumed": Accelerator()._asdict(), "modelled": modelled}
+    return {"counts": counted, "assumed": Accelerator()._asdict(), "modelled": modelled}
 
 
 def describe(figures: dict[str, Any]) -> str:
@@ -106,11 +80,6 @@ def describe(figures: dict[str, Any]) -> str:
     counted = [
         [name, number(count["parameters"]), number(count["exchanged"]), number(count["operations"] / 1e6)]
         for name, count in figures["counts"].items()
-    ]
-    spent = [
-        [name, d, number(1e3 * seconds), f"{by_devices[1] / seconds:.2f}"]
-        for name, by_devices in figures["cpu_seconds"].items()
-        for d, seconds in by_devices.items()
     ]
     modelled = []
     for name, by_devices in figures["modelled"].items():
@@ -121,7 +90,6 @@ def describe(figures: dict[str, Any]) -> str:
         [
             "## Scaling",
             table(["preset", "parameters", "bytes exchanged per update", "million operations per update"], counted),
-            table(["run", "host devices", "CPU ms per update", "CPU time of one device over it"], spent),
             "Modelled, not measured:",
             table(
                 [
@@ -139,8 +107,7 @@ def describe(figures: dict[str, Any]) -> str:
 
 def main() -> None:
     arguments = make_parser(__doc__).parse_args()
-    options = make_options(arguments, rounds=1, seconds=6.0)
-    figures = measure(options)
+    figures = compute()
     finish(arguments, figures, describe(figures))
 
 
