@@ -53,7 +53,7 @@ class GridWorld25:
             baseline_policy=greedy_nearest,
             baseline_name="greedy-nearest",
             episode_metrics=episode_metrics,
-            agent_positions=lambda state: state.agent_positions,
+            agent_positions=agent_positions,
         )
 
     def reset(self, key: jax.Array) -> tuple[State, TimeStep]:
@@ -89,6 +89,11 @@ class GridWorld25:
 def episode_metrics(state: State) -> dict[str, jax.Array]:
     """Return what a finished episode is judged by besides its return: foods collected, float32[], 0..4."""
     return {"foods_collected": (~state.food_present).sum(dtype=jnp.float32)}
+
+
+def agent_positions(state: State) -> jax.Array:
+    """Cells of the agents, int32[4, 2]."""
+    return state.agent_positions
 
 
 def _time_step(state: State, rewards: jax.Array, terminated: jax.Array, truncated: jax.Array) -> TimeStep:
