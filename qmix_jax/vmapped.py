@@ -93,8 +93,12 @@ def _member_axes(state: TrainState) -> Any:
 
 
 def _for_each(function: Callable[..., Any], in_axes: Any, out_axes: Any, num_devices: int) -> Callable[..., Any]:
-    """`function` of one member, made one of all, by every device for its share of them."""
-    mapped = jax.vmap(function, in_axes, out_axes)
+    """`function` of one member, made one of all, by every device for its share of them.
+
+    An accelerator computes all of its members at once. A CPU's core computes one after another: products of several
+    members are no faster there than those of one, and batched they are slower.
+    """
+    mapped = (_one_by_one if jax.default_backend() == "cpu" else jax.vmap)(function, in_axes, out_axes)
     if num_devices == 1:
         return mapped
     mesh = Mesh(np.array(jax.devices()[:num_devices]), (AXIS,))
@@ -103,6 +107,35 @@ def _for_each(function: Callable[..., Any], in_axes: Any, out_axes: Any, num_dev
         for tree in (in_axes, out_axes)
     )
     return jax.shard_map(mapped, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
+
+
+def _one_by_one(function: Callable[..., Any], in_axes: Any, out_axes: Any) -> Callable[..., Any]:
+    """As `jax.vmap`, for axes that are 0 or None, in a loop over the members."""
+
+    def mapped(*arguments: Any) -> Any:
+        axes = _broadcast(in_axes, arguments)
+        own = jax.tree.map(lambda axis, leaf: None if axis is None else leaf, axes, arguments, is_leaf=_is_none)
+
+        def member(own: Any) -> Any:
+            whole = jax.tree.map(
+                lambda axis, mine, leaf: leaf if axis is None else mine, axes, own, arguments, is_leaf=_is_none
+            )
+            return function(*whole)
+
+        results = jax.lax.map(member, own)
+        return jax.tree.map(
+            lambda axis, leaf: leaf if axis == 0 or leaf is None else leaf[0],
+            _broadcast(out_axes, results),
+            results,
+            is_leaf=_is_none,
+        )
+
+    return mapped
+
+
+def _broadcast(axes: Any, tree: Any) -> Any:
+    """Axes for every leaf of a tree, from those for whole branches."""
+    return jax.tree.map(lambda axis, branch: jax.tree.map(lambda _: axis, branch), axes, tree, is_leaf=_is_none)
 
 
 def _is_none(node: Any) -> bool:
