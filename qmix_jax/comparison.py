@@ -6,7 +6,6 @@ results/compare_<i>/
   evaluations.csv  summary.csv  comparison.md  curves.png
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any, NamedTuple
 
 from qmix_jax.config import Config
 from qmix_jax.flags import check_stored_flags, flag_words, make_config, read_settings
-from qmix_jax.integrity import check_no_links, read_json
+from qmix_jax.integrity import check_no_links, read_json, write_json
 from qmix_jax.run_directory import RunDirectory
 from qmix_jax.settings import ConfigError, DamagedError, check_setting, setting
 
@@ -133,9 +132,7 @@ def write_comparison(path: Path, comparison: Comparison) -> None:
     }
     written = settings_path(path)
     written.parent.mkdir(exist_ok=True)
-    temporary = written.with_suffix(".writing")
-    temporary.write_text(json.dumps(content, indent=2) + "\n")
-    temporary.replace(written)
+    write_json(written, content)
 
 
 def read_comparison(path: Path) -> Comparison:

@@ -1,6 +1,5 @@
 """What a run was made of: its settings, what follows from them, the versions and the machine."""
 
-import json
 import os
 import platform
 from dataclasses import asdict, fields
@@ -12,7 +11,7 @@ import jax
 
 from env_jax.types import EnvSpec
 from qmix_jax.config import Config
-from qmix_jax.integrity import read_json
+from qmix_jax.integrity import read_json, write_json
 from qmix_jax.replay import replay_bytes, transition_bytes
 from qmix_jax.settings import ConfigError, is_tuple
 
@@ -66,9 +65,7 @@ def _limit_notices(config: Config, spec: EnvSpec) -> list[str]:
 
 def write_hparams(path: Path, hparams: dict[str, Any]) -> None:
     """Write hparams.json, in place of an older one at once."""
-    temporary = path.with_suffix(".writing")
-    temporary.write_text(json.dumps(hparams, indent=2, allow_nan=False) + "\n")
-    temporary.replace(path)
+    write_json(path, hparams)
 
 
 def read_config(path: Path) -> Config:

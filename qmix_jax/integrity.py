@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,13 @@ def read_text(path: Path) -> str:
         raise DamagedError(f"{path.name}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise DamagedError(f"{path.name} is not text: {error.reason}") from None
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a small JSON file, in place of an older one at once."""
+    temporary = path.with_suffix(".writing")
+    temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+    temporary.replace(path)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -101,9 +101,14 @@ def has_begun(directory: RunDirectory) -> bool:
     try:
         if any(WRITING not in path.name for path in directory.models.iterdir()):
             return True
-        return any(log.exists() and log.read_bytes().count(b"\n") > 1 for log in directory.logs)
+        return has_rows(directory)
     except OSError:
         return True
+
+
+def has_rows(directory: RunDirectory) -> bool:
+    """Whether a log holds more than its header."""
+    return any(log.exists() and log.read_bytes().count(b"\n") > 1 for log in directory.logs)
 
 
 def find_resume_point(directory: RunDirectory, template: Saved) -> ResumePoint:

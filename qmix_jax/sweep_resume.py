@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from qmix_jax.checkpoint import checkpoints, clear_models, clear_unfinished, remove_models
-from qmix_jax.resume import ResumePoint, Saved, load_resume_point, read_notes
+from qmix_jax.resume import ResumePoint, Saved, has_rows, load_resume_point, read_notes
 from qmix_jax.run_directory import RunDirectory
 from qmix_jax.settings import ConfigError, DamagedError
 
@@ -34,7 +34,7 @@ def common_points(directories: Sequence[RunDirectory], template: Saved) -> list[
         loaded = [point for point in points if point is not None]
         if len(loaded) == len(directories):
             return [_clear(*each, newest) for each in zip(directories, whole, loaded, strict=True)]
-    if any(map(_has_rows, directories)):
+    if any(map(has_rows, directories)):
         raise ConfigError(
             f"--resume {directories[0].path.parent}: must have whole checkpoints of all members at one step"
         )
@@ -74,7 +74,3 @@ def _clear(
 ) -> ResumePoint:
     remove_models(path for at, (path, _) in found.items() if at > step)
     return point._replace(checkpoint=clear_models(directory.models, point.checkpoint))
-
-
-def _has_rows(directory: RunDirectory) -> bool:
-    return any(log.exists() and log.read_bytes().count(b"\n") > 1 for log in directory.logs)

@@ -8,7 +8,6 @@ results/sweep_<i>/
 Light of imports, see `cli`.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any, NamedTuple
 
 from qmix_jax.config import Config
 from qmix_jax.flags import check_stored_flags, make_config, read_settings
-from qmix_jax.integrity import check_no_links, read_json
+from qmix_jax.integrity import check_no_links, read_json, write_json
 from qmix_jax.settings import ConfigError, DamagedError, check_setting, setting
 from qmix_jax.sweep_plan import Member, plan_members
 from qmix_jax.sweep_points import Point, grid_points, random_points
@@ -129,9 +128,7 @@ def write_sweep(path: Path, sweep: Sweep) -> None:
     content = {"format": _FORMAT, **asdict(sweep.settings), "flags": sweep.flags}
     written = settings_path(path)
     written.parent.mkdir(exist_ok=True)
-    temporary = written.with_suffix(".writing")
-    temporary.write_text(json.dumps(content, indent=2) + "\n")
-    temporary.replace(written)
+    write_json(written, content)
 
 
 def read_sweep(path: Path) -> Sweep:
