@@ -1,7 +1,6 @@
 """Trains the runs of a comparison that have not ended yet, each in a process of its own, and compares all that have."""
 
-import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -13,16 +12,14 @@ from qmix_jax.errors import CannotWriteError, DivergedError, RunError, StoppedEr
 from qmix_jax.findings import write_findings
 from qmix_jax.hparams import read_config
 from qmix_jax.lock import RunLock
-from qmix_jax.members import Job, Members, Outcome, signal_name
+from qmix_jax.members import Job, Members, Outcome
+from qmix_jax.outcomes import DIVERGED, DONE, follow, reason, show_runs
 from qmix_jax.progress import GroupProgress
 from qmix_jax.report_options import ReportOptions
 from qmix_jax.report_run import report_findings
-from qmix_jax.run_directory import RunDirectory
 from qmix_jax.run_record import has_diverged, has_ended, read_record
 from qmix_jax.settings import ConfigError, DamagedError
 from qmix_jax.signals import StopRequest
-
-_REFUSED, _DIVERGED, _CANNOT_WRITE = 2, 3, 4  # exit statuses of a run, see `command`
 
 
 def run_comparison(path: Path, comparison: Comparison) -> None:
@@ -59,30 +56,19 @@ def run_comparison(path: Path, comparison: Comparison) -> None:
 def _train(path: Path, comparison: Comparison, members: Sequence[Member]) -> dict[str, str]:
     """Returns what became of the runs that failed, by name."""
     by_name = {member.name: member for member in members}
+    runs = [(member.config, member.directory) for member in members]
     jobs = [_job(comparison, member) for member in members if not has_ended(member.directory)]
-    failures: dict[str, str] = {}
-    refusal: ConfigError | CannotWriteError | None = None
     with (
-        GroupProgress(sum(member.config.env_steps for member in members), len(members)) as progress,
+        GroupProgress(sum(config.env_steps for config, _ in runs), len(runs)) as progress,
         Members(comparison.settings.workers) as processes,
         StopRequest(last_act=processes.kill) as stop,
     ):
-        for outcome in processes.train(jobs, lambda: stop.signal_number, lambda: _show(progress, members)):
-            if outcome.status in (_REFUSED, _CANNOT_WRITE):  # as would be the next one
-                error = ConfigError if outcome.status == _REFUSED else CannotWriteError
-                refusal = refusal or error(f"{outcome.job.name}: {_reason(outcome)}")
-                processes.ask_to_stop(signal.SIGTERM)
-            elif outcome.status in (0, _DIVERGED):
-                progress.say(_line(by_name[outcome.job.name], outcome))
-            elif stop.signal_number is None and refusal is None:
-                failures[outcome.job.name] = _reason(outcome)
-                progress.say(f"{outcome.job.name}: failed, {_reason(outcome)}")
-        _show(progress, members)
-    if refusal is not None:
-        raise refusal
+        outcomes = processes.train(jobs, lambda: stop.signal_number, lambda: show_runs(progress, runs))
+        failures = follow(outcomes, processes, stop, lambda outcome: progress.say(_line(by_name, outcome)))
+        show_runs(progress, runs)
     if stop.signal_number is not None:
-        done = sum(has_ended(member.directory) for member in members)
-        raise StoppedError(path, stop.signal_number, f"{done} of {len(members)} runs")
+        done = sum(has_ended(directory) for _, directory in runs)
+        raise StoppedError(path, stop.signal_number, f"{done} of {len(runs)} runs")
     return failures
 
 
@@ -110,34 +96,16 @@ def _check_member(path: Path, member: Member) -> None:
             )
 
 
-def _line(member: Member, outcome: Outcome) -> str:
+def _line(by_name: Mapping[str, Member], outcome: Outcome) -> str:
     """What became of a run, in one line."""
+    member = by_name[outcome.job.name]
+    if outcome.status not in (DONE, DIVERGED):
+        return f"{member.name}: failed, {reason(outcome)}"
     record = read_record(member.algorithm, member.seed, member.directory)
     last = {name: values[-1] for name, values in record.evaluations.items() if len(values)}
-    parts = [f"diverged, {_reason(outcome)}"] if record.diverged else []
+    parts = [f"diverged, {reason(outcome)}"] if record.diverged else []
     if last:
         optimality = [] if np.isnan(last["optimality"]) else [f"optimality {last['optimality']:z.3f}"]
         parts += [*optimality, f"return {last['mean_return']:z.3f}", f"solved {last['solved']:.0%}"]
         parts.append(f"{last['seconds']:.0f} s")
     return f"{member.name}: {', '.join(parts)}"
-
-
-def _reason(outcome: Outcome) -> str:
-    ended = f"by {signal_name(outcome.status)}" if outcome.status < 0 else f"with status {outcome.status}"
-    return outcome.message.partition(": error: ")[2] or f"ended {ended}"
-
-
-def _show(progress: GroupProgress, members: Sequence[Member]) -> None:
-    if progress.visible:
-        ended = [member for member in members if has_ended(member.directory)]
-        steps = sum(member.config.env_steps if member in ended else _steps_made(member.directory) for member in members)
-        progress.update(steps, len(ended))
-
-
-def _steps_made(directory: RunDirectory) -> int:
-    """Environment steps of a run by its timing.csv, which is being written; 0 before the first row."""
-    try:
-        lines = directory.timing.read_text().split("\n")[1:-1]
-    except OSError:
-        return 0
-    return int(lines[-1].partition(",")[0]) if lines else 0

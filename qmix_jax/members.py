@@ -12,7 +12,6 @@ from typing import IO, Any, NamedTuple, Self
 
 from qmix_jax.signals import StopSignal
 
-_PROGRAM = ("-P", "-m", "qmix_jax.cli")  # not from the working directory, but from where this process has it
 _WAIT = 0.2  # seconds between looks
 _LONGEST_ERROR = 10_000  # bytes of stderr's end that are read
 
@@ -21,7 +20,7 @@ class Job(NamedTuple):
     """What a fresh process is to train."""
 
     name: str
-    words: list[str]  # after `python train.py`
+    words: list[str]  # after `python train.py`, or another module's name
 
 
 class Outcome(NamedTuple):
@@ -38,9 +37,14 @@ class _Process(NamedTuple):
     errors: IO[bytes]
     slot: int
 
+    def close(self) -> None:
+        self.errors.close()
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+
 
 class Members:
-    """Trains jobs as `train.py` does. Leaving the context ends what still runs.
+    """Trains jobs as `train.py` does, or another `module` of this package. Leaving the context ends what still runs.
 
     Each process has a group of its own, so that a terminal's Ctrl-C reaches only this one, which passes it on once:
     a process that is asked twice leaves without saving. With several `workers` each is bound to an equal share of
@@ -48,7 +52,8 @@ class Members:
     a run that is started by hand.
     """
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, module: str = "qmix_jax.cli") -> None:
+        self._program = program_words(module)
         self._shares = core_shares(workers)
         self._running: list[_Process] = []
         self._asked: int | None = None
@@ -60,7 +65,7 @@ class Members:
         self.kill()
         for running in self._running:
             running.process.wait()
-            running.errors.close()
+            running.close()
 
     def kill(self) -> None:
         """End what runs at once. Their files are whole at any moment."""
@@ -92,7 +97,9 @@ class Members:
             ended = [running for running in self._running if running.process.poll() is not None]
             for running in ended:
                 self._running.remove(running)
-                yield Outcome(running.job, running.process.returncode, _last_line(running.errors))
+                message = _last_line(running.errors)
+                running.close()
+                yield Outcome(running.job, running.process.returncode, message)
             if not self._running and (not waiting or self._asked is not None):
                 return
             meanwhile()
@@ -103,8 +110,8 @@ class Members:
         slot = min(set(range(len(self._shares))) - {running.slot for running in self._running})
         errors = tempfile.TemporaryFile()  # a pipe that nobody reads would fill and stop its writer
         process = subprocess.Popen(
-            [sys.executable, *_PROGRAM, *job.words],
-            stdin=subprocess.DEVNULL,
+            [sys.executable, *self._program, *job.words],
+            stdin=subprocess.PIPE,  # closes when this process ends, for those who want to know
             stdout=subprocess.DEVNULL,
             stderr=errors,
             env=_environment(),
@@ -113,6 +120,11 @@ class Members:
         if len(self._shares) > 1 and hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(process.pid, self._shares[slot])  # long before it imports JAX, which counts them
         self._running.append(_Process(job, process, errors, slot))
+
+
+def program_words(module: str) -> tuple[str, ...]:
+    """What Python is given to run a module, not from the working directory, but from where this process has it."""
+    return "-P", "-m", module
 
 
 def core_shares(workers: int) -> list[set[int]]:
@@ -147,5 +159,4 @@ def _last_line(errors: IO[bytes]) -> str:
     size = errors.seek(0, os.SEEK_END)
     errors.seek(max(0, size - _LONGEST_ERROR))
     lines = errors.read().decode(errors="replace").split("\n")
-    errors.close()
     return next((line.strip() for line in reversed(lines) if line.strip()), "")

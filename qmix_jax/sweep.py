@@ -3,69 +3,76 @@
 What it imports at the top must stay light, see `cli`.
 """
 
-import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from qmix_jax.command import run_command
 from qmix_jax.config import Config, ConfigError
 from qmix_jax.flags import FlagParser
+from qmix_jax.machines import FLAGS, end_joined, join, take_machines
 from qmix_jax.run_directory import check_results_dir, create_numbered
 from qmix_jax.sweep_settings import Sweep, SweepSettings, read_flags, read_sweep, write_sweep
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Train and rank as the flags say. Returns the exit status, see `command.run_command`."""
-    return run_command(_make_parser(), argv, _sweep)
+    return end_joined(lambda: run_command(_make_parser(), argv, _sweep))
 
 
 def _make_parser() -> FlagParser:
     parser = FlagParser(
-        "Train many seeds and settings at once, in one compiled program and on all devices; everything is written to a "
-        "new folder sweep_<i> of --results_dir.",
+        "Train many seeds and settings, as one compiled program where they can share it, on all cores or devices; "
+        "everything is written to a new folder sweep_<i> of --results_dir.",
         ["All other flags are those of train.py, the same for every run: see `python train.py --help`."],
         prog="python -m qmix_jax.sweep",
     )
     parser.add_flag("resume", "FOLDER", "go on with the sweep in this folder, results/sweep_<i>")
     parser.add_flag("preset", "NAME", "where the other flags' defaults come from, see train.py")
+    for name, (metavar, help) in FLAGS.items():
+        parser.add_flag(name, metavar, help)
     parser.add_settings(SweepSettings)
     parser.add_settings(Config, explained=False)
     return parser
 
 
 def _sweep(arguments: dict[str, Any]) -> None:
+    machines = take_machines(arguments)
     if "resume" in arguments:
         path = Path(arguments.pop("resume"))
         for name in arguments:
             raise ConfigError(f"--{name}: cannot be given with --resume")
-        _run(path, read_sweep(path), resumes=True)
-        return
-    sweep = read_flags(arguments)
-    results_dir = sweep.config().results_dir
-    check_results_dir(results_dir)
-    _prepare_jax()
-    from qmix_jax.sweep_run import plan_groups
-
-    plan_groups(sweep)  # refuses what does not fit, before anything is written
-    path = create_numbered(results_dir, "sweep")
-    write_sweep(path, sweep)
-    _run(path, sweep, resumes=False)
-
-
-def _run(path: Path, sweep: Sweep, resumes: bool) -> None:
-    _prepare_jax()
-    from qmix_jax.sweep_run import run_sweep
-
-    run_sweep(path, sweep, resumes)
-
-
-def _prepare_jax() -> None:
-    from qmix_jax.compilation import enable_compilation_cache, provide_cpu_devices
+        read_sweep(path)
+        open_sweep = partial(str, path)
+    else:
+        sweep = read_flags(arguments)
+        if machines is not None and sweep.settings.workers is not None:
+            raise ConfigError(f"--workers {sweep.settings.workers}: cannot be given with --coordinator")
+        check_results_dir(sweep.config().results_dir)
+        open_sweep = partial(_begin, sweep)
+    from qmix_jax.compilation import enable_compilation_cache
 
     enable_compilation_cache()
-    provide_cpu_devices(os.cpu_count() or 1)
+    if machines is not None:
+        join(machines)
+    from qmix_jax.processes import told_by_first
+    from qmix_jax.sweep_run import run_joined, run_sweep
+
+    path = Path(told_by_first(open_sweep))
+    (run_sweep if machines is None else run_joined)(path, read_sweep(path))
+
+
+def _begin(sweep: Sweep) -> str:
+    """Make the folder of a new sweep, once it is known that its members fit."""
+    from qmix_jax.sweep_run import count_workers, plan_shares
+
+    sweep = sweep.shared_by(count_workers(sweep))
+    plan_shares(sweep)
+    path = create_numbered(sweep.config().results_dir, "sweep")
+    write_sweep(path, sweep)
+    return str(path)
 
 
 if __name__ == "__main__":

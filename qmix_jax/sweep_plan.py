@@ -46,6 +46,12 @@ def group_members(members: Sequence[Member]) -> list[Group]:
     return [Group(_differing(found), tuple(found)) for found in groups.values()]
 
 
+def share_members(members: Sequence[Member], count: int) -> list[list[Member]]:
+    """Members in turn to `count` processes, so that each has the same of every group, but for one more or less."""
+    ordered = [member for group in group_members(members) for member in group.members]
+    return [ordered[share::count] for share in range(count)]
+
+
 def split_group(group: Group, fitting: int) -> list[Group]:
     """The fewest groups of at most `fitting` members each, as equal in size as can be."""
     count = -(-len(group.members) // fitting)

@@ -24,8 +24,8 @@ class GroupPrograms(NamedTuple):
 
 
 def compile_group(group: Group, environment: Environment) -> GroupPrograms:
-    """Compile a group's functions for all devices there are, or as many as it has members."""
-    devices = min(len(group.members), jax.device_count())
+    """Compile a group's functions for all devices that this process has, or as many as there are members."""
+    devices = min(len(group.members), jax.local_device_count())
     # Every device has as many members as the others: the last member fills up.
     filled = group._replace(members=group.members + group.members[-1:] * (-len(group.members) % devices))
     members = make_members(group.members[0].config, environment, group.names, devices)

@@ -1,6 +1,7 @@
-"""A whole sweep: what fits at once, group after group, and what it all comes to."""
+"""A whole sweep: what fits at once, which process trains what, and what it all comes to."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -9,17 +10,19 @@ from qmix_jax.compilation import device_memory
 from qmix_jax.config import Config
 from qmix_jax.dashboards import check_dashboards
 from qmix_jax.environments import make_environment
-from qmix_jax.errors import DivergedError, StoppedError, reporting
+from qmix_jax.errors import DivergedError, RunError, StoppedError, reporting
 from qmix_jax.lock import RunLock
+from qmix_jax.members import Job, Members, available_cores
+from qmix_jax.outcomes import follow, show_runs
 from qmix_jax.progress import GroupProgress
 from qmix_jax.report_options import ReportOptions
 from qmix_jax.report_run import report_findings
 from qmix_jax.run_directory import RunDirectory
-from qmix_jax.run_record import has_diverged
+from qmix_jax.run_record import has_diverged, has_ended
 from qmix_jax.settings import ConfigError
-from qmix_jax.signals import StopRequest
+from qmix_jax.signals import StopRequest, StopSignal
 from qmix_jax.sweep_findings import write_findings
-from qmix_jax.sweep_plan import Group, group_members, split_group
+from qmix_jax.sweep_plan import Group, Member, group_members, split_group
 from qmix_jax.sweep_runner import is_finished, train_group
 from qmix_jax.sweep_settings import Sweep
 from qmix_jax.trainer import make_trainer
@@ -27,51 +30,113 @@ from qmix_jax.trainer import make_trainer
 _USED = 0.7  # share of a device's memory that members may take unless told: compiled programs need the rest
 
 
-def run_sweep(path: Path, sweep: Sweep, resumes: bool) -> None:
+def run_sweep(path: Path, sweep: Sweep) -> None:
     """Train what has not ended, and write the findings into the sweep's folder, which the last line names.
 
     Raises:
         ConfigError: members do not fit in memory, or another process trains them.
         RunError: something could not be written, or the sweep was stopped.
     """
-    groups, members = plan_groups(sweep), sweep.members()
-    steps = sum(member.config.env_steps for member in members)
+    shares = plan_shares(sweep)
+    runs = [(member.config, RunDirectory(path / member.folder)) for member in sweep.members()]
     with RunLock(path), reporting(path, "sweep"):
-        print(*start_lines(groups, len(members), steps), sep="\n", flush=True)
-        done, ended = 0, 0
-        with GroupProgress(steps, len(members)) as progress, StopRequest() as stop:
+        print(*start_lines(shares), sep="\n", flush=True)
+        with GroupProgress(sum(config.env_steps for config, _ in runs), len(runs)) as progress:
+            stopped_by = _train(path, shares, lambda: show_runs(progress, runs))
+            show_runs(progress, runs)
+        if stopped_by is not None:
+            ended = sum(has_ended(directory) for _, directory in runs)
+            raise StoppedError(path, stopped_by, f"{ended} of {len(runs)} runs")
+        find(path, sweep)
 
-            def show(group_steps: int) -> None:
-                progress.update(done + group_steps, ended)
 
-            for group in groups:
-                if not (resumes and is_finished(group, path)):
-                    stopped_by = train_group(group, path, resumes, show, lambda: stop.signal_number)
-                    if stopped_by is not None:
-                        raise StoppedError(path, stopped_by, f"{ended} of {len(members)} runs")
-                done += sum(member.config.env_steps for member in group.members)
-                ended += len(group.members)
-                show(0)
-        write_findings(path, sweep, members)
-        if sweep.config().report:
-            report_findings(path / "sweep.md", ReportOptions())
+def run_joined(path: Path, sweep: Sweep) -> None:
+    """Train this process's share of a sweep that several were started for; the one that ends last writes the findings.
+
+    They part once they know their folder: members exchange nothing, and if one process dies, the others go on.
+
+    Raises:
+        ConfigError: the sweep was begun with another number of processes, or one of its runs is being trained.
+        RunError: something could not be written, or the process was stopped.
+    """
+    processes, share = jax.process_count(), jax.process_index()
+    if sweep.settings.workers != processes:
+        raise ConfigError(f"--num_processes {processes}: must be {sweep.settings.workers}, as the sweep was begun with")
+    jax.distributed.shutdown()
+    shares = plan_shares(sweep)
+    directories = [RunDirectory(path / member.folder) for member in sweep.members()]
+    with reporting(path, "sweep"), StopRequest() as stop:
+        print(*start_lines(shares), sep="\n", flush=True)
+        stopped_by = train_share(path, shares[share], lambda: None, lambda: stop.signal_number)
+        ended = sum(map(has_ended, directories))
+        if stopped_by is not None:
+            raise StoppedError(path, stopped_by, f"{ended} of {len(directories)} runs")
+        if ended == len(directories):
+            with RunLock(path):
+                find(path, sweep)
+
+
+def train_share(path: Path, groups: list[Group], show: Callable[[], None], stop_signal: StopSignal) -> int | None:
+    """Train a process's groups, one after another; the number that `stop_signal` gave, if it did."""
+    for group in groups:
+        if not is_finished(group, path):
+            stopped_by = train_group(group, path, show, stop_signal)
+            if stopped_by is not None:
+                return stopped_by
+    return None
+
+
+def find(path: Path, sweep: Sweep) -> None:
+    """Write what a sweep whose runs have all ended comes to.
+
+    Raises:
+        DivergedError: runs diverged.
+    """
+    members = sweep.members()
+    write_findings(path, sweep, members)
+    if sweep.config().report:
+        report_findings(path / "sweep.md", ReportOptions())
     diverged = [member.folder for member in members if has_diverged(RunDirectory(path / member.folder))]
     if diverged:
         raise DivergedError(f"{len(diverged)} of {len(members)} runs diverged: {', '.join(diverged)}")
 
 
-def plan_groups(sweep: Sweep) -> list[Group]:
-    """Groups of members, one compiled program each, that fit in memory one after another.
+def count_workers(sweep: Sweep) -> int:
+    """How many processes are to share a new sweep.
+
+    Raises:
+        ConfigError: there is no use for as many as the user wants.
+    """
+    wanted, runs, cores = sweep.settings.workers, len(sweep.members()), len(available_cores())
+    if jax.process_count() > 1:
+        return jax.process_count()
+    if jax.default_backend() != "cpu":
+        if wanted not in (None, 1):
+            raise ConfigError(f"--workers {wanted}: must be 1 where JAX has an accelerator, which trains all at once")
+        return 1
+    if wanted is not None and wanted > min(cores, runs):
+        raise ConfigError(f"--workers {wanted}: must be at most {min(cores, runs)}, of {cores} cores and {runs} runs")
+    return wanted or min(cores, runs)
+
+
+def plan_shares(sweep: Sweep) -> list[list[Group]]:
+    """For each process its groups of members, one compiled program each, that fit in memory one after another.
 
     Raises:
         ConfigError: not even one member on each device fits, or a dashboard is not installed.
     """
     check_dashboards(sweep.config())
+    shares = sweep.shares()
+    limit = _memory_limit(sweep, len(shares))
+    return [_plan_groups(members, limit) for members in shares]
+
+
+def _plan_groups(members: list[Member], limit: float) -> list[Group]:
     groups = []
-    for group in group_members(sweep.members()):
+    for group in group_members(members):
         config = group.members[0].config
-        size, limit = member_bytes(config), _memory_limit(sweep)
-        fitting = int(limit // size) * jax.device_count()
+        size = member_bytes(config)
+        fitting = int(limit // size) * jax.local_device_count()
         if not fitting:
             raise ConfigError(
                 f"--memory_limit {limit / 2**30:.3g}: must be at least {size / 2**30:.3g} GiB, what one member takes "
@@ -87,22 +152,49 @@ def member_bytes(config: Config) -> int:
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
 
 
-def start_lines(groups: list[Group], members: int, steps: int) -> list[str]:
+def start_lines(shares: list[list[Group]]) -> list[str]:
     """What is said before anything is compiled."""
-    device = jax.devices()[0]
-    sizes = [len(group.members) for group in groups]
-    largest = max(groups, key=lambda group: len(group.members) * member_bytes(group.members[0].config))
-    each = member_bytes(largest.members[0].config)
+    device, processes = jax.local_devices()[0], len(shares)
+    groups = [group for share in shares for group in share]
+    members = [member for group in groups for member in group.members]
+    steps = sum(member.config.env_steps for member in members)
+    sizes = ", ".join(str(len(group.members)) for group in groups)
+    at_once = sum(max(map(_group_bytes, share)) for share in shares)
+    each = ", in a process each" if processes > 1 else ""
     return [
-        f"{members} runs, {steps} environment steps together, in {len(groups)} group{'s' * (len(groups) > 1)} "
-        f"of {', '.join(map(str, sizes))} on {jax.device_count()} x {device.device_kind} ({device.platform})",
-        f"memory: {each / 2**20:.1f} MiB a run, replay above all; {max(sizes) * each / 2**20:.1f} MiB at most at once",
+        f"{len(members)} runs, {steps} environment steps together, in {len(groups)} group{'s' * (len(groups) > 1)} "
+        f"of {sizes} on {processes * jax.local_device_count()} x {device.device_kind} ({device.platform}){each}",
+        f"memory: {max(map(_group_bytes, groups)) / 2**20:.1f} MiB a group at most, replay above all; "
+        f"{at_once / 2**20:.1f} MiB at most at once",
     ]
 
 
-def _memory_limit(sweep: Sweep) -> float:
+def _group_bytes(group: Group) -> int:
+    return len(group.members) * member_bytes(group.members[0].config)
+
+
+def _train(path: Path, shares: list[list[Group]], show: Callable[[], None]) -> int | None:
+    """Train all shares, here if there is only one; the number of the signal that stopped them, if one did."""
+    if len(shares) == 1:
+        with StopRequest() as stop:
+            return train_share(path, shares[0], show, lambda: stop.signal_number)
+    jobs = [Job(f"process {i}", ["--folder", str(path), "--share", str(i)]) for i in range(len(shares))]
+    with (
+        Members(min(len(jobs), len(available_cores())), "qmix_jax.sweep_share") as processes,
+        StopRequest(last_act=processes.kill) as stop,
+    ):
+        outcomes = processes.train(jobs, lambda: stop.signal_number, show)
+        failures = follow(outcomes, processes, stop, lambda _: None)
+    if stop.signal_number is None and failures:
+        told = "; ".join(f"{name} {why}" for name, why in failures.items())
+        raise RunError(f"{len(failures)} of {len(jobs)} processes failed: {told}; to go on: --resume {path}")
+    return stop.signal_number
+
+
+def _memory_limit(sweep: Sweep, processes: int) -> float:
     """Bytes that members may take on each device."""
     if sweep.settings.memory_limit is not None:
         return sweep.settings.memory_limit * 2**30
-    shared = jax.device_count() if jax.default_backend() == "cpu" else 1  # a CPU's devices share its memory
+    # A CPU's devices share its memory.
+    shared = processes * jax.local_device_count() if jax.default_backend() == "cpu" else 1
     return _USED * device_memory() / shared

@@ -28,18 +28,17 @@ from qmix_jax.trainer import make_trainer
 from qmix_jax.vmapped import stack_members
 
 
-def train_group(
-    group: Group, root: Path, resumes: bool, show: Callable[[int], None], stop_signal: StopSignal
-) -> int | None:
+def train_group(group: Group, root: Path, show: Callable[[], None], stop_signal: StopSignal) -> int | None:
     """Train a group's members to their end, or until `stop_signal` gives a number, which is returned.
+
+    They go on from what an earlier process has left.
 
     A member whose updates are not finite stays as it was before them, and the others go on.
 
     Args:
         group: members of one program.
         root: the sweep's folder.
-        resumes: whether an earlier process may have begun.
-        show: called after every chunk with the environment steps that the members have made together.
+        show: called after every chunk.
         stop_signal: asked after every chunk.
 
     Raises:
@@ -53,7 +52,7 @@ def train_group(
         for member, directory in zip(group.members, directories, strict=True):
             stack.enter_context(RunLock(directory.path))
             write_hparams(directory.hparams, describe_run(member.config, environment.spec))
-        points = common_points(directories, saved_template(make_trainer(config, environment))) if resumes else None
+        points = common_points(directories, saved_template(make_trainer(config, environment)))
         writer, background = (stack.enter_context(ThreadPoolExecutor(1)) for _ in range(2))
         recorders = [
             stack.enter_context(Recorder(member.config, directory, extra_names(environment), point, False, writer))
@@ -81,7 +80,7 @@ def train_group(
         for chunk in loop.chunks(stop_signal):
             for i, recorder in enumerate(recorders):
                 recorder.record(chunk.of_member(i))
-            show(chunk.env_steps * len(group.members))
+            show()
         if loop.stopped_by is not None:
             return loop.stopped_by
         snapshot = programs.snapshot(loop.state.learner)

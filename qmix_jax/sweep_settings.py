@@ -9,7 +9,7 @@ Light of imports, see `cli`.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from qmix_jax.config import Config
 from qmix_jax.flags import check_stored_flags, make_config, read_settings
 from qmix_jax.integrity import check_no_links, read_json, write_json
 from qmix_jax.settings import ConfigError, DamagedError, check_setting, setting
-from qmix_jax.sweep_plan import Member, plan_members
+from qmix_jax.sweep_plan import Member, plan_members, share_members
 from qmix_jax.sweep_points import Point, grid_points, random_points
 
 _FORMAT = 1  # of sweep.json
@@ -37,6 +37,12 @@ class SweepSettings:
     ranges: tuple[str, ...] | None = setting(None, "what --random draws from: lr=1e-4:1e-2:log gamma=0.9:0.99")
     memory_limit: float | None = setting(
         None, "GiB that members may take at once, on each device; not set: 70 % of what it has", above=0.0
+    )
+    workers: int | None = setting(
+        None,
+        "processes at once, each on an equal share of the cores; not set: one for each core, 1 where JAX has an "
+        "accelerator",
+        at_least=1,
     )
 
     def __post_init__(self) -> None:
@@ -103,6 +109,14 @@ class Sweep(NamedTuple):
             if not member.config.checkpoint_replay:
                 raise ConfigError("--checkpoint_replay false: must be true in a sweep")
         return members
+
+    def shared_by(self, workers: int) -> "Sweep":
+        """The same, trained by so many processes."""
+        return self._replace(settings=replace(self.settings, workers=workers))
+
+    def shares(self) -> list[list[Member]]:
+        """Runs by the process that trains them."""
+        return share_members(self.members(), self.settings.workers or 1)
 
 
 def read_flags(arguments: Mapping[str, Any]) -> Sweep:

@@ -101,7 +101,7 @@ def _for_each(function: Callable[..., Any], in_axes: Any, out_axes: Any, num_dev
     mapped = (_one_by_one if jax.default_backend() == "cpu" else jax.vmap)(function, in_axes, out_axes)
     if num_devices == 1:
         return mapped
-    mesh = Mesh(np.array(jax.devices()[:num_devices]), (AXIS,))
+    mesh = Mesh(np.array(jax.local_devices()[:num_devices]), (AXIS,))
     in_specs, out_specs = (
         jax.tree.map(lambda axis: PartitionSpec() if axis is None else PartitionSpec(AXIS), tree, is_leaf=_is_none)
         for tree in (in_axes, out_axes)

@@ -19,6 +19,7 @@ from qmix_jax.environments import make_environment
 from qmix_jax.flags import FlagParser, flag_words, make_config
 from qmix_jax.hparams import describe_run, write_hparams
 from qmix_jax.members import Outcome
+from qmix_jax.outcomes import steps_made
 from qmix_jax.progress import GroupProgress
 from qmix_jax.run_directory import RunDirectory
 
@@ -299,10 +300,10 @@ def test_runs_of_other_settings_are_refused(outcome, folder):
 
 def test_steps_are_read_from_a_file_that_grows(tmp_path):
     run = RunDirectory(tmp_path)
-    assert comparison_run._steps_made(run) == 0
+    assert steps_made(run) == 0
     for text, steps in (("", 0), ("env_steps,seconds\n", 0), ("env_steps,seconds\n80,1.5\n160,2.5\n24", 160)):
         run.timing.write_text(text)
-        assert comparison_run._steps_made(run) == steps
+        assert steps_made(run) == steps
 
 
 def test_the_bar_counts_runs_and_lines_stay(capsys):

@@ -19,7 +19,7 @@ time.sleep(60)
 @pytest.fixture
 def program(monkeypatch):
     """Let members run a text as their program, the job's words as its arguments."""
-    return lambda text: monkeypatch.setattr(members, "_PROGRAM", ("-c", text))
+    return lambda text: monkeypatch.setattr(members, "program_words", lambda module: ("-c", text))
 
 
 def nothing():

@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 from resumed import assert_same_run, wait_until
 
+from qmix_jax import members, sweep_run, sweep_settings
+from qmix_jax import sweep as sweep_program
 from qmix_jax.checkpoint import checkpoints, load_params
+from qmix_jax.config import ConfigError
 from qmix_jax.hparams import read_config
 
 ROOT = Path(__file__).parents[2]
@@ -21,6 +24,7 @@ FLAGS = (
     "--batch_size 8 --hidden_sizes 16 --mixing_size 8 --hypernet_size 8 --eval_interval 80 --eval_episodes 4 "
     "--save_interval 8 --buffer_capacity 2000 --num_seeds 2"
 ).split()
+ALONE = ["--workers", "1"]
 MEMBERS = [f"point_{point}/seed_{seed}" for point in range(2) for seed in range(2)]
 KILLS = 3
 
@@ -46,7 +50,7 @@ def sweep(folder, *arguments, status=0):
 
 @pytest.fixture(scope="module")
 def whole(folder):
-    """A sweep that nothing interrupted, and what it printed."""
+    """A sweep that nothing interrupted, and what it printed. Where there are two cores, two processes share it."""
     out, err = sweep(folder, *FLAGS, "--results_dir", "whole")
     assert err == ""
     return folder / "whole" / "sweep_1", out
@@ -55,7 +59,7 @@ def whole(folder):
 def test_it_says_what_it_will_do_and_where(whole):
     path, out = whole
     first, memory, last = out.splitlines()
-    assert first.startswith("4 runs, 3840 environment steps together, in 1 group of 4 on ")
+    assert first.startswith("4 runs, 3840 environment steps together, in ")
     assert memory.startswith("memory: ")
     assert last == f"sweep directory: whole/{path.name}"
 
@@ -126,7 +130,7 @@ def test_members_go_on_from_the_newest_step_that_all_have(folder, whole):
 
 
 def test_a_member_whose_updates_are_not_finite_stands_still_and_the_others_go_on(folder):
-    flags = ["--grid", "reward_scale=1e30,1", "--max_bad_updates", "5", *FLAGS[4:]]
+    flags = ["--grid", "reward_scale=1e30,1", "--max_bad_updates", "5", *FLAGS[4:], *ALONE]
     _, err = sweep(folder, *flags, "--num_seeds", "1", "--results_dir", "bad", status=3)
     assert err.splitlines()[-1].endswith("error: 1 of 2 runs diverged: point_0/seed_0")
     path = folder / "bad" / "sweep_1"
@@ -140,3 +144,65 @@ def test_too_little_memory_is_refused_before_anything_is_written(folder):
     _, err = sweep(folder, *FLAGS, "--memory_limit", "1e-6", "--results_dir", "small", status=2)
     assert "--memory_limit 1e-06: must be at least" in err
     assert not (folder / "small").exists()
+
+
+def test_one_process_makes_the_same_runs(folder, whole):
+    """How many members a process has does not matter to any of them."""
+    out, _ = sweep(folder, *FLAGS, *ALONE, "--results_dir", "alone")
+    assert "in 1 group of 4 on 1 x cpu (cpu)\n" in out
+    for member in MEMBERS:
+        assert_same_run(folder / "alone" / "sweep_1" / member, whole[0] / member)
+
+
+def test_a_process_that_dies_is_named_and_the_sweep_goes_on(folder, whole, monkeypatch, capsys):
+    """The last two of four members are gone; of two processes, one cannot even start."""
+    monkeypatch.chdir(folder)
+    path = Path(shutil.copytree(whole[0], folder / "broken" / "sweep_1"))
+    written = sweep_settings.read_sweep(path).shared_by(2)
+    sweep_settings.write_sweep(path, written)
+    lost = [path / member.folder for member in written.shares()[1]]
+    for member in lost:
+        shutil.rmtree(member)
+    program = members.program_words
+    monkeypatch.setattr(members, "program_words", lambda module: ("-c", "import os; os.kill(os.getpid(), 9)"))
+    monkeypatch.setattr(sweep_run, "available_cores", lambda: [0])
+    assert sweep_program.main(["--resume", str(path)]) == 1
+    assert "2 of 2 processes failed: process 0 ended by SIGKILL; process 1 ended by SIGKILL" in capsys.readouterr().err
+    monkeypatch.setattr(members, "program_words", program)
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(folder / "cache"))
+    assert sweep_program.main(["--resume", str(path)]) == 0
+    for member in MEMBERS:
+        assert_same_run(path / member, whole[0] / member)
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        (["--workers", "0"], "--workers 0: must be a whole number, at least 1"),
+        (["--workers", "9999"], "--workers 9999: must be at most "),
+        (["--workers", "1", "--coordinator", "auto"], "--workers 1: cannot be given with --coordinator"),
+        (["--coordinator", "here:1"], "--num_processes: --coordinator auto stands alone"),
+    ],
+)
+def test_processes_that_cannot_be(tmp_path, monkeypatch, capsys, flags, line):
+    monkeypatch.chdir(tmp_path)
+    assert sweep_program.main([*FLAGS, *flags]) == 2
+    assert line in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_with_an_accelerator_there_is_one_process(monkeypatch):
+    monkeypatch.setattr(sweep_run.jax, "default_backend", lambda: "gpu")
+    four = sweep_settings.read_flags({"num_seeds": "4"})
+    assert sweep_run.count_workers(four) == 1
+    with pytest.raises(ConfigError, match="--workers 2: must be 1 where JAX has an accelerator"):
+        sweep_run.count_workers(four.shared_by(2))
+
+
+def test_a_process_ends_with_the_one_that_started_it(folder, whole):
+    path = Path(shutil.copytree(whole[0], folder / "lost" / "sweep_1"))
+    words = ["-m", "qmix_jax.sweep_share", "--folder", str(path), "--share", "0"]
+    process = subprocess.Popen([sys.executable, *words], stdin=subprocess.PIPE, cwd=ROOT)
+    assert process.stdin is not None
+    process.stdin.close()
+    assert process.wait(timeout=60) == 1

@@ -6,7 +6,7 @@ import pytest
 from helpers import small_config
 
 from qmix_jax.config import TRACEABLE, ConfigError
-from qmix_jax.sweep_plan import group_members, member_values, plan_members, split_group
+from qmix_jax.sweep_plan import group_members, member_values, plan_members, share_members, split_group
 from qmix_jax.sweep_points import grid_points, random_points
 from qmix_jax.sweep_settings import SweepSettings, read_flags
 
@@ -108,3 +108,13 @@ def test_a_decay_of_the_whole_run_is_not_traced():
 def test_the_defaults_are_a_single_seed():
     assert SweepSettings().num_seeds == 1
     assert len(read_flags({}).members()) == 1
+
+
+def test_processes_share_every_group():
+    """Two widths, three seeds: of each group one process has a member more, and both have three in all."""
+    members = plan_members(small_config(), [{"hidden_sizes": (8,)}, {"hidden_sizes": (4,)}], num_seeds=3)
+    shares = share_members(members, 2)
+    assert [[(member.point, member.seed) for member in share] for share in shares] == [
+        [(0, 0), (0, 2), (1, 1)],
+        [(0, 1), (1, 0), (1, 2)],
+    ]
