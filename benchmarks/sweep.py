@@ -1,11 +1,16 @@
-"""What training many runs in one program brings: `python benchmarks/sweep.py`.
+"""What training many runs in one sweep brings: `python benchmarks/sweep.py`.
 
-Grids of learning rates and seeds of the default run at 512 environments, of 1 to 64 members, on all cores, against one
-seed in `train.py`'s own program on one core. Every point is a process of its own.
+Grids of learning rates and seeds of the default run at 512 environments, of 1 to 64 members, shared by a process on
+each core as `python -m qmix_jax.sweep` does it, against one seed in `train.py`'s own program on one core. Every size is
+measured in processes of its own, and the single seed after each.
 """
 
+import multiprocessing
+import os
 import time
 from dataclasses import replace
+from multiprocessing.queues import SimpleQueue
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +35,8 @@ from processes import run_alone
 
 from qmix_jax.config import Config
 from qmix_jax.environments import make_environment
-from qmix_jax.sweep_plan import group_members, plan_members
+from qmix_jax.members import core_shares
+from qmix_jax.sweep_plan import group_members, plan_members, share_members
 from qmix_jax.sweep_programs import compile_group
 
 _SIZES = (1, 2, 4, 8, 16, 32, 64)
@@ -39,20 +45,23 @@ _SEEDS = 4  # of each learning rate, in grids that have as many members
 _BAR = 8  # members of which the bar speaks
 
 
-def measure_alone(config: Config, rounds: int, seconds: float) -> dict[str, Any]:
+def measure_alone(config: Config, options: Options) -> list[float]:
     """Rates of one seed on one core. For a fresh process."""
     pin(1)
-    return measure_point(Point(config, 1), rounds, seconds)
+    return [
+        measure_point(Point(config, 1), 1, options.seconds)["steps_per_second"].median for _ in range(options.rounds)
+    ]
 
 
-def measure_members(config: Config, size: int, rounds: int, seconds: float) -> dict[str, Any]:
-    """Steps/s of a sweep's members together, on all cores, and what their program takes. For a fresh process."""
-    from qmix_jax.compilation import provide_cpu_devices
-
-    provide_cpu_devices(pin(None))
+def measure_share(
+    config: Config, size: int, share: int, cores: set[int], options: Options, barrier: Barrier, queue: SimpleQueue
+) -> None:
+    """Steps/s of one process's members. For a fresh process."""
+    os.sched_setaffinity(0, cores)
     seeds = min(size, _SEEDS)
     points = [{"lr": 1e-3 / (1 + i)} for i in range(size // seeds)]
-    (group,) = group_members(plan_members(config, points, seeds))
+    members = share_members(plan_members(config, points, seeds), barrier.parties)[share]
+    (group,) = group_members(members)
     started = time.perf_counter()
     programs = compile_group(group, make_environment(config))
     compile_time = time.perf_counter() - started
@@ -60,36 +69,51 @@ def measure_members(config: Config, size: int, rounds: int, seconds: float) -> d
     while not state.learner.updates:
         state, _ = programs.train_chunk(state)
     rates = []
-    for _ in range(rounds):
+    for _ in range(options.rounds):
+        barrier.wait()
         chunks, started = 0, time.perf_counter()
-        while chunks == 0 or time.perf_counter() - started < seconds:
+        while chunks == 0 or time.perf_counter() - started < options.seconds:
             state, _ = jax.block_until_ready(programs.train_chunk(state))
             chunks += 1
-        steps = chunks * config.chunk_length * config.num_envs * size
-        rates.append(steps / (time.perf_counter() - started))
-    return {"steps_per_second": rates, "compile_seconds": compile_time, "peak_memory_mib": peak_memory()}
+        rates.append(chunks * config.chunk_length * config.num_envs * len(members) / (time.perf_counter() - started))
+    queue.put((rates, compile_time, peak_memory()))
+
+
+def measure_size(config: Config, size: int, options: Options) -> dict[str, Any]:
+    """One size's figures: its processes run side by side, and then the single seed."""
+    context = multiprocessing.get_context("spawn")
+    workers = min(size, len(core_shares(1)[0]))
+    barrier, queue = context.Barrier(workers), context.SimpleQueue()
+    processes = [
+        context.Process(target=measure_share, args=(config, size, share, cores, options, barrier, queue))
+        for share, cores in enumerate(core_shares(workers))
+    ]
+    for process in processes:
+        process.start()
+    found = [queue.get() for _ in processes]
+    for process in processes:
+        process.join()
+    together = [sum(rates) for rates in zip(*(rates for rates, *_ in found), strict=True)]
+    alone = run_alone(measure_alone, config, options)
+    return {
+        "members": size,
+        "steps_per_second": spread(together),
+        "alone": spread(alone),
+        "ratio": ratio(together, alone),
+        "compile_seconds": max(seconds for _, seconds, _ in found),
+        "peak_memory_mib": sum(memory for *_, memory in found),
+    }
 
 
 def measure(options: Options) -> dict[str, Any]:
-    """Every size, each after a measurement of one seed alone, so that their ratio is of one time."""
+    """Every size; of the large ones a repetition takes minutes, and there is only one."""
     config = replace(BASE, num_envs=8, buffer_capacity=800, hidden_sizes=(8,)) if options.quick else BASE
-    rows = []
-    for size in _QUICK_SIZES if options.quick else _SIZES:
-        alone, together, other = [], [], {}
-        for _ in range(options.rounds):
-            alone.append(run_alone(measure_alone, config, 1, options.seconds)["steps_per_second"].median)
-            other = run_alone(measure_members, config, size, 1, options.seconds)
-            together += other.pop("steps_per_second")
-        rows.append(
-            {
-                "members": size,
-                "steps_per_second": spread(together),
-                "alone": spread(alone),
-                "ratio": ratio(together, alone),
-                **other,
-            }
-        )
-    return {"rows": rows}
+    return {
+        "rows": [
+            measure_size(config, size, options if size <= _BAR else options._replace(rounds=1))
+            for size in (_QUICK_SIZES if options.quick else _SIZES)
+        ]
+    }
 
 
 def describe(figures: dict[str, Any]) -> str:
@@ -113,7 +137,7 @@ def describe(figures: dict[str, Any]) -> str:
         ]
         for row in figures["rows"]
     ]
-    return f"## Many runs in one program\n\nDefault flags, {figures['cores']} core(s).\n\n" + table(header, body)
+    return f"## Many runs in one sweep\n\nDefault flags, {figures['cores']} core(s).\n\n" + table(header, body)
 
 
 def plot(path: Path, figures: dict[str, Any]) -> None:
@@ -125,7 +149,7 @@ def plot(path: Path, figures: dict[str, Any]) -> None:
         Panel("", "members", "times the steps/s of one seed on one core", sizes, [row["ratio"] for row in rows]),
         Panel("", "members", "peak memory (MiB)", sizes, memory),
     ]
-    draw(path, f"Many runs in one program, {figures['cores']} cores of {machine()['cpu']}", [panels])
+    draw(path, f"Many runs in one sweep, {figures['cores']} cores of {machine()['cpu']}", [panels])
 
 
 def main() -> None:

@@ -99,6 +99,13 @@ def join(machines: Machines) -> None:
         os.close(nothing)
 
 
+def part() -> None:
+    """Leave the processes that `join` found, who all have to call it. JAX is of no more use to this process."""
+    import jax
+
+    jax.distributed.shutdown()
+
+
 def end_joined(act: Callable[[], int]) -> int:
     """The exit status that `act` returns, but a process that was joined to others ends here if it fails by itself.
 

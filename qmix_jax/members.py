@@ -114,7 +114,7 @@ class Members:
             stdin=subprocess.PIPE,  # closes when this process ends, for those who want to know
             stdout=subprocess.DEVNULL,
             stderr=errors,
-            env=_environment(),
+            env=program_environment(),
             process_group=0,
         )
         if len(self._shares) > 1 and hasattr(os, "sched_setaffinity"):
@@ -149,8 +149,8 @@ def signal_name(status: int) -> str:
         return f"signal {-status}"
 
 
-def _environment() -> dict[str, str]:
-    """Ours, so that the process imports the packages that this one did."""
+def program_environment() -> dict[str, str]:
+    """This process's, so that one of `program_words` imports the packages that this one did."""
     here = str(Path(__file__).parents[1])
     return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))}
 

@@ -12,7 +12,7 @@ from typing import Any
 from qmix_jax.command import run_command
 from qmix_jax.config import Config, ConfigError
 from qmix_jax.flags import FlagParser
-from qmix_jax.machines import FLAGS, end_joined, join, take_machines
+from qmix_jax.machines import FLAGS, end_joined, join, part, take_machines
 from qmix_jax.run_directory import check_results_dir, create_numbered
 from qmix_jax.sweep_settings import Sweep, SweepSettings, read_flags, read_sweep, write_sweep
 
@@ -58,10 +58,26 @@ def _sweep(arguments: dict[str, Any]) -> None:
     if machines is not None:
         join(machines)
     from qmix_jax.processes import told_by_first
-    from qmix_jax.sweep_run import run_joined, run_sweep
+    from qmix_jax.sweep_run import run_sweep
 
     path = Path(told_by_first(open_sweep))
-    (run_sweep if machines is None else run_joined)(path, read_sweep(path))
+    if machines is None:
+        run_sweep(path, read_sweep(path))
+    else:
+        _part(path)
+
+
+def _part(path: Path) -> None:
+    """Train a share in each of the processes that were joined to agree on the folder."""
+    import jax
+
+    from qmix_jax.sweep_share import become_share
+
+    processes, share, workers = jax.process_count(), jax.process_index(), read_sweep(path).settings.workers
+    if workers != processes:
+        raise ConfigError(f"--num_processes {processes}: must be {workers}, as the sweep was begun with")
+    part()
+    become_share(path, share)
 
 
 def _begin(sweep: Sweep) -> str:

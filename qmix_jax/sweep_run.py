@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import jax
@@ -25,6 +26,7 @@ from qmix_jax.sweep_findings import write_findings
 from qmix_jax.sweep_plan import Group, Member, group_members, split_group
 from qmix_jax.sweep_runner import is_finished, train_group
 from qmix_jax.sweep_settings import Sweep
+from qmix_jax.sweep_share import SHARE_MODULE, share_flags
 from qmix_jax.trainer import make_trainer
 
 _USED = 0.7  # share of a device's memory that members may take unless told: compiled programs need the rest
@@ -45,35 +47,8 @@ def run_sweep(path: Path, sweep: Sweep) -> None:
             stopped_by = _train(path, shares, lambda: show_runs(progress, runs))
             show_runs(progress, runs)
         if stopped_by is not None:
-            ended = sum(has_ended(directory) for _, directory in runs)
-            raise StoppedError(path, stopped_by, f"{ended} of {len(runs)} runs")
+            raise StoppedError(path, stopped_by, count_ended(path, sweep))
         find(path, sweep)
-
-
-def run_joined(path: Path, sweep: Sweep) -> None:
-    """Train this process's share of a sweep that several were started for; the one that ends last writes the findings.
-
-    They part once they know their folder: members exchange nothing, and if one process dies, the others go on.
-
-    Raises:
-        ConfigError: the sweep was begun with another number of processes, or one of its runs is being trained.
-        RunError: something could not be written, or the process was stopped.
-    """
-    processes, share = jax.process_count(), jax.process_index()
-    if sweep.settings.workers != processes:
-        raise ConfigError(f"--num_processes {processes}: must be {sweep.settings.workers}, as the sweep was begun with")
-    jax.distributed.shutdown()
-    shares = plan_shares(sweep)
-    directories = [RunDirectory(path / member.folder) for member in sweep.members()]
-    with reporting(path, "sweep"), StopRequest() as stop:
-        print(*start_lines(shares), sep="\n", flush=True)
-        stopped_by = train_share(path, shares[share], lambda: None, lambda: stop.signal_number)
-        ended = sum(map(has_ended, directories))
-        if stopped_by is not None:
-            raise StoppedError(path, stopped_by, f"{ended} of {len(directories)} runs")
-        if ended == len(directories):
-            with RunLock(path):
-                find(path, sweep)
 
 
 def train_share(path: Path, groups: list[Group], show: Callable[[], None], stop_signal: StopSignal) -> int | None:
@@ -99,6 +74,25 @@ def find(path: Path, sweep: Sweep) -> None:
     diverged = [member.folder for member in members if has_diverged(RunDirectory(path / member.folder))]
     if diverged:
         raise DivergedError(f"{len(diverged)} of {len(members)} runs diverged: {', '.join(diverged)}")
+
+
+def conclude(path: Path, sweep: Sweep) -> None:
+    """`find` for one of several processes: only the one that ends last writes."""
+    if not all(has_ended(directory) for directory in _directories(path, sweep)):
+        print(f"{count_ended(path, sweep)} have ended; the last process writes what they come to")
+        return
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(RunLock(path))
+        except ConfigError:
+            return  # two ended at the same moment, and the other one writes
+        find(path, sweep)
+
+
+def count_ended(path: Path, sweep: Sweep) -> str:
+    """How many runs nothing is left to train of, as text."""
+    ended = [has_ended(directory) for directory in _directories(path, sweep)]
+    return f"{sum(ended)} of {len(ended)} runs"
 
 
 def count_workers(sweep: Sweep) -> int:
@@ -178,9 +172,9 @@ def _train(path: Path, shares: list[list[Group]], show: Callable[[], None]) -> i
     if len(shares) == 1:
         with StopRequest() as stop:
             return train_share(path, shares[0], show, lambda: stop.signal_number)
-    jobs = [Job(f"process {i}", ["--folder", str(path), "--share", str(i)]) for i in range(len(shares))]
+    jobs = [Job(f"process {i}", share_flags(path, i)) for i in range(len(shares))]
     with (
-        Members(min(len(jobs), len(available_cores())), "qmix_jax.sweep_share") as processes,
+        Members(min(len(jobs), len(available_cores())), SHARE_MODULE) as processes,
         StopRequest(last_act=processes.kill) as stop,
     ):
         outcomes = processes.train(jobs, lambda: stop.signal_number, show)
@@ -189,6 +183,10 @@ def _train(path: Path, shares: list[list[Group]], show: Callable[[], None]) -> i
         told = "; ".join(f"{name} {why}" for name, why in failures.items())
         raise RunError(f"{len(failures)} of {len(jobs)} processes failed: {told}; to go on: --resume {path}")
     return stop.signal_number
+
+
+def _directories(path: Path, sweep: Sweep) -> list[RunDirectory]:
+    return [RunDirectory(path / member.folder) for member in sweep.members()]
 
 
 def _memory_limit(sweep: Sweep, processes: int) -> float:

@@ -1,7 +1,9 @@
 """What one of a sweep's processes does: `python -m qmix_jax.sweep_share --folder results/sweep_1 --share 0`.
 
-`python -m qmix_jax.sweep` starts them with a pipe as their standard input, and asks them to stop. When it ends, however
-that happens, the pipe closes and they end too: their files are whole at any moment.
+On one machine, `python -m qmix_jax.sweep` starts them with a pipe as their standard input, and asks them to stop. When
+it ends, however that happens, the pipe closes and they end too: their files are whole at any moment. On several
+machines each process of the sweep becomes one of these, once it knows the folder (`--joined`): members exchange
+nothing, and if one process dies, the others go on. The one that ends last writes the findings.
 """
 
 import os
@@ -12,33 +14,52 @@ from threading import Thread
 from typing import Any
 
 from qmix_jax.command import run_command
-from qmix_jax.errors import StoppedError
+from qmix_jax.errors import StoppedError, reporting
 from qmix_jax.flags import FlagParser
+from qmix_jax.members import program_environment, program_words
+from qmix_jax.signals import StopRequest
 from qmix_jax.sweep_settings import read_sweep
+
+SHARE_MODULE = "qmix_jax.sweep_share"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Train one share of a sweep. Returns the exit status, see `command.run_command`."""
-    parser = FlagParser("Train one share of a sweep, for qmix_jax.sweep.", [], prog="python -m qmix_jax.sweep_share")
+    parser = FlagParser("Train one share of a sweep, for qmix_jax.sweep.", [], prog="python -m qmix_jax.sweep")
     parser.add_flag("folder", "FOLDER", "results/sweep_<i>")
     parser.add_flag("share", "N", "which share, from 0")
+    parser.add_flag("joined", "true", "whether other machines train the other shares")
     return run_command(parser, argv, _train)
 
 
+def share_flags(path: Path, share: int) -> list[str]:
+    """The flags that stand for a share of the sweep in the folder `path`."""
+    return [f"--folder={path}", f"--share={share}"]
+
+
+def become_share(path: Path, share: int) -> None:
+    """Go on as a fresh process of the same number, with this machine's devices alone."""
+    words = [sys.executable, *program_words(SHARE_MODULE), *share_flags(path, share), "--joined=true"]
+    os.execve(sys.executable, words, program_environment())
+
+
 def _train(arguments: dict[str, Any]) -> None:
-    Thread(target=_end_with_starter, daemon=True).start()
-    path, share = Path(arguments["folder"]), int(arguments["share"])
+    path, share, joined = Path(arguments["folder"]), int(arguments["share"]), "joined" in arguments
+    if not joined:
+        Thread(target=_end_with_starter, daemon=True).start()
     sweep = read_sweep(path)
     from qmix_jax.compilation import enable_compilation_cache
-    from qmix_jax.errors import reporting
-    from qmix_jax.signals import StopRequest
-    from qmix_jax.sweep_run import plan_shares, train_share
+    from qmix_jax.sweep_run import conclude, count_ended, plan_shares, start_lines, train_share
 
     enable_compilation_cache()
+    shares = plan_shares(sweep)
     with reporting(path, "sweep"), StopRequest() as stop:
-        stopped_by = train_share(path, plan_shares(sweep)[share], lambda: None, lambda: stop.signal_number)
-    if stopped_by is not None:
-        raise StoppedError(path, stopped_by, "the end of a chunk")
+        print(*start_lines(shares), sep="\n", flush=True)
+        stopped_by = train_share(path, shares[share], lambda: None, lambda: stop.signal_number)
+        if stopped_by is not None:
+            raise StoppedError(path, stopped_by, count_ended(path, sweep))
+        if joined:
+            conclude(path, sweep)
 
 
 def _end_with_starter() -> None:

@@ -25,6 +25,7 @@ FLAGS = (
     "--save_interval 8 --buffer_capacity 2000 --num_seeds 2"
 ).split()
 ALONE = ["--workers", "1"]
+QUICK = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}  # compiles in less time
 MEMBERS = [f"point_{point}/seed_{seed}" for point in range(2) for seed in range(2)]
 KILLS = 3
 
@@ -35,7 +36,7 @@ def folder(tmp_path_factory):
 
 
 def start(folder, *arguments):
-    environ = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(folder / "cache"), "PYTHONPATH": str(ROOT)}
+    environ = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(folder / "cache"), "PYTHONPATH": str(ROOT), **QUICK}
     command = [sys.executable, "-W", "error", "-m", "qmix_jax.sweep", *arguments]
     return subprocess.Popen(command, cwd=folder, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -170,6 +171,7 @@ def test_a_process_that_dies_is_named_and_the_sweep_goes_on(folder, whole, monke
     assert "2 of 2 processes failed: process 0 ended by SIGKILL; process 1 ended by SIGKILL" in capsys.readouterr().err
     monkeypatch.setattr(members, "program_words", program)
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(folder / "cache"))
+    monkeypatch.setenv("XLA_FLAGS", QUICK["XLA_FLAGS"])
     assert sweep_program.main(["--resume", str(path)]) == 0
     for member in MEMBERS:
         assert_same_run(path / member, whole[0] / member)
