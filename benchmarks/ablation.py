@@ -6,6 +6,7 @@ each is trained with the same seeds by `python -m qmix_jax.sweep`. Prints a Mark
 """
 
 import argparse
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ from qmix_jax.run_record import RunRecord, read_record
 from qmix_jax.stats import Estimate, estimate, estimate_difference
 
 _RECIPE = "the recipe"
+_DIVERGED = 3  # exit status of a sweep that has ended, but not well
 _SEQUENCES = "--sequence_length 8 --batch_size"  # as many transitions in an update as the recipe's
 _OFF = {
     "feature map: raw observations": "--encoding raw",
@@ -76,14 +78,21 @@ class Outcome(NamedTuple):
     solved: Estimate
 
 
-def train(mode: str, number: int, flags: str, num_seeds: int) -> Path:
-    """Folder of a variant's sweep, which is trained where it is not there yet."""
-    results = _results(mode, number)
+def train(mode: str, flags: str, num_seeds: int) -> Path:
+    """Folder of a variant's sweep, which is trained where it is not there yet.
+
+    Raises:
+        RuntimeError: it failed. Seeds that diverged are a result.
+    """
+    results = ROOT / "results" / "ablation" / mode / (re.sub(r"\W+", "_", flags).strip("_") or "recipe")
     (sweep,) = [*results.glob("sweep_*")] or [results / "sweep_1"]
     if not (sweep / "sweep.md").exists():
         words = ["--resume", str(sweep)] if sweep.exists() else ["--results_dir", str(results), *flags.split()]
         words += [] if sweep.exists() else ["--num_seeds", str(num_seeds), *_MODES[mode][0].split()]
-        subprocess.run([sys.executable, "-m", "qmix_jax.sweep", *words], cwd=ROOT, check=True, stdout=sys.stderr)
+        command = [sys.executable, "-m", "qmix_jax.sweep", *words]
+        status = subprocess.run(command, cwd=ROOT, check=False, stdout=sys.stderr).returncode
+        if status not in (0, _DIVERGED):
+            raise RuntimeError(f"{' '.join(command)} ended with status {status}")
     return sweep
 
 
@@ -127,10 +136,6 @@ def draw(path: Path, title: str, outcomes: list[Outcome]) -> None:
     FigureCanvasAgg(figure).print_png(path)
 
 
-def _results(mode: str, number: int) -> Path:
-    return ROOT / "results" / "ablation" / mode / f"variant_{number}"
-
-
 def _shown(figure: Estimate, sign: str = "") -> str:
     return f"{figure.value:{sign}z.3f} [{figure.low:{sign}z.3f}, {figure.high:{sign}z.3f}]"
 
@@ -142,12 +147,11 @@ def main() -> None:
     parser.add_argument("--names", nargs="*", metavar="NAME", help="variants, by the start of their names; default all")
     arguments = parser.parse_args()
     base, variants = _MODES[arguments.mode]
-    starts = (_RECIPE, *(arguments.names or [""]))
-    numbered = [(number, name) for number, name in enumerate([_RECIPE, *variants]) if name.startswith(starts)]
+    chosen = [name for name in variants if name.startswith(tuple(arguments.names or [""]))]
     outcomes: list[Outcome] = []
     recipe: list[RunRecord] = []
-    for number, name in numbered:
-        records = read(train(arguments.mode, number, variants.get(name, ""), arguments.num_seeds))
+    for name in [_RECIPE, *chosen]:
+        records = read(train(arguments.mode, variants.get(name, ""), arguments.num_seeds))
         recipe = recipe or records
         outcomes.append(compare(name, records, recipe))
         print(f"{name}: {_shown(outcomes[-1].optimality)}", file=sys.stderr, flush=True)
@@ -166,7 +170,8 @@ def main() -> None:
         )
     )
     title = f"{arguments.mode} starts, {arguments.num_seeds} seeds"
-    draw(ROOT / "docs" / f"ablation_{arguments.mode}.png", title, outcomes[1:])
+    if chosen:
+        draw(ROOT / "docs" / f"ablation_{arguments.mode}.png", title, outcomes[1:])
 
 
 if __name__ == "__main__":

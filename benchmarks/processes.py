@@ -2,22 +2,50 @@
 
 import multiprocessing
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing.synchronize import Barrier
 from typing import Any
+
+_SPAWN = multiprocessing.get_context("spawn")
+_LONGEST_WAIT = 1_800  # seconds
+_barriers: list[Barrier] = []  # of this process, if it is one of several
 
 
 def run_alone(function: Callable[..., Any], *arguments: Any, cache: str | None = None) -> Any:
     """`function(*arguments)` in a process of its own; `cache` is JAX's compilation cache, by default none."""
-    context = multiprocessing.get_context("spawn")
-    environment = os.environ.get("JAX_COMPILATION_CACHE_DIR")
-    os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
-    if cache is not None:
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = cache  # JAX reads it when the child imports it
+    with _compilation_cache(cache), ProcessPoolExecutor(1, mp_context=_SPAWN) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def run_side_by_side(function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """`function` with each of `calls`, in as many processes at once, where `wait_for_others` waits for all of them."""
+    barrier = _SPAWN.Barrier(len(calls))
+    pool = ProcessPoolExecutor(len(calls), mp_context=_SPAWN, initializer=_keep, initargs=(barrier,))
+    with _compilation_cache(None), pool:
+        return [future.result() for future in [pool.submit(function, *arguments) for arguments in calls]]
+
+
+def wait_for_others() -> None:
+    """Wait until every process of `run_side_by_side` has come here."""
+    _barriers[0].wait(_LONGEST_WAIT)
+
+
+def _keep(barrier: Barrier) -> None:
+    _barriers.append(barrier)
+
+
+@contextmanager
+def _compilation_cache(folder: str | None) -> Iterator[None]:
+    """JAX's compilation cache in processes that are started now, by default none."""
+    name = "JAX_COMPILATION_CACHE_DIR"  # JAX reads it when the child imports it
+    before = os.environ.pop(name, None)
+    if folder is not None:
+        os.environ[name] = folder
     try:
-        with ProcessPoolExecutor(1, mp_context=context) as pool:
-            return pool.submit(function, *arguments).result()
+        yield
     finally:
-        os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
-        if environment is not None:
-            os.environ["JAX_COMPILATION_CACHE_DIR"] = environment
+        os.environ.pop(name, None)
+        if before is not None:
+            os.environ[name] = before

@@ -2,15 +2,12 @@
 
 Grids of learning rates and seeds of the default run at 512 environments, of 1 to 64 members, shared by a process on
 each core as `python -m qmix_jax.sweep` does it, against one seed in `train.py`'s own program on one core. Every size is
-measured in processes of its own, and the single seed after each.
+measured in processes of its own, and the single seed after each; ratios are to its median.
 """
 
-import multiprocessing
 import os
 import time
 from dataclasses import replace
-from multiprocessing.queues import SimpleQueue
-from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +24,15 @@ from measuring import (
     number,
     peak_memory,
     pin,
-    ratio,
     spread,
     table,
 )
-from processes import run_alone
+from processes import run_alone, run_side_by_side, wait_for_others
 
 from qmix_jax.config import Config
 from qmix_jax.environments import make_environment
 from qmix_jax.members import core_shares
-from qmix_jax.sweep_plan import group_members, plan_members, share_members
+from qmix_jax.sweep_plan import group_members, plan_members, share_groups
 from qmix_jax.sweep_programs import compile_group
 
 _SIZES = (1, 2, 4, 8, 16, 32, 64)
@@ -45,23 +41,20 @@ _SEEDS = 4  # of each learning rate, in grids that have as many members
 _BAR = 8  # members of which the bar speaks
 
 
-def measure_alone(config: Config, options: Options) -> list[float]:
+def measure_alone(config: Config, options: Options) -> Spread:
     """Rates of one seed on one core. For a fresh process."""
     pin(1)
-    return [
-        measure_point(Point(config, 1), 1, options.seconds)["steps_per_second"].median for _ in range(options.rounds)
-    ]
+    return measure_point(Point(config, 1), options.rounds, options.seconds)["steps_per_second"]
 
 
 def measure_share(
-    config: Config, size: int, share: int, cores: set[int], options: Options, barrier: Barrier, queue: SimpleQueue
-) -> None:
-    """Steps/s of one process's members. For a fresh process."""
+    config: Config, size: int, workers: int, share: int, cores: set[int], options: Options
+) -> tuple[list[float], float, float]:
+    """Steps/s of one process's members, seconds of compilation, MiB of memory. For one of several fresh processes."""
     os.sched_setaffinity(0, cores)
     seeds = min(size, _SEEDS)
     points = [{"lr": 1e-3 / (1 + i)} for i in range(size // seeds)]
-    members = share_members(plan_members(config, points, seeds), barrier.parties)[share]
-    (group,) = group_members(members)
+    (group,) = share_groups(group_members(plan_members(config, points, seeds)), workers)[share]
     started = time.perf_counter()
     programs = compile_group(group, make_environment(config))
     compile_time = time.perf_counter() - started
@@ -70,38 +63,32 @@ def measure_share(
         state, _ = programs.train_chunk(state)
     rates = []
     for _ in range(options.rounds):
-        barrier.wait()
+        wait_for_others()
         chunks, started = 0, time.perf_counter()
         while chunks == 0 or time.perf_counter() - started < options.seconds:
             state, _ = jax.block_until_ready(programs.train_chunk(state))
             chunks += 1
-        rates.append(chunks * config.chunk_length * config.num_envs * len(members) / (time.perf_counter() - started))
-    queue.put((rates, compile_time, peak_memory()))
+        steps = chunks * config.chunk_length * config.num_envs * len(group.members)
+        rates.append(steps / (time.perf_counter() - started))
+    return rates, compile_time, peak_memory()
 
 
 def measure_size(config: Config, size: int, options: Options) -> dict[str, Any]:
     """One size's figures: its processes run side by side, and then the single seed."""
-    context = multiprocessing.get_context("spawn")
     workers = min(size, len(core_shares(1)[0]))
-    barrier, queue = context.Barrier(workers), context.SimpleQueue()
-    processes = [
-        context.Process(target=measure_share, args=(config, size, share, cores, options, barrier, queue))
-        for share, cores in enumerate(core_shares(workers))
-    ]
-    for process in processes:
-        process.start()
-    found = [queue.get() for _ in processes]
-    for process in processes:
-        process.join()
-    together = [sum(rates) for rates in zip(*(rates for rates, *_ in found), strict=True)]
+    found = run_side_by_side(
+        measure_share,
+        [(config, size, workers, share, cores, options) for share, cores in enumerate(core_shares(workers))],
+    )
+    together = [sum(rates) for rates in zip(*(rates for rates, _, _ in found), strict=True)]
     alone = run_alone(measure_alone, config, options)
     return {
         "members": size,
         "steps_per_second": spread(together),
-        "alone": spread(alone),
-        "ratio": ratio(together, alone),
+        "alone": alone,
+        "ratio": spread(rate / alone.median for rate in together),
         "compile_seconds": max(seconds for _, seconds, _ in found),
-        "peak_memory_mib": sum(memory for *_, memory in found),
+        "peak_memory_mib": sum(memory for _, _, memory in found),
     }
 
 

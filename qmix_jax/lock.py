@@ -13,6 +13,10 @@ from qmix_jax.errors import CannotWriteError
 from qmix_jax.settings import ConfigError
 
 
+class InUseError(ConfigError):
+    """Another process has the lock now."""
+
+
 class RunLock:
     """Held while it is entered: a file `lock` with the owner's process number and host.
 
@@ -55,7 +59,7 @@ class RunLock:
                 owner = _read_owner(descriptor)
             except BlockingIOError:
                 owner = _read_owner(descriptor)
-                raise ConfigError(f"{self._shown}: must not be in use, but {_describe(owner)} is training it") from None
+                raise InUseError(f"{self._shown}: must not be in use, but {_describe(owner)} is training it") from None
             except OSError as error:
                 raise ConfigError(f"{self._shown}: {self._path} cannot be locked: {error.strerror}") from None
             host = socket.gethostname()

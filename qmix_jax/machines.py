@@ -14,9 +14,9 @@ from qmix_jax.settings import ConfigError
 FLAGS = {
     "coordinator": (
         "HOST:PORT|auto",
-        "one run by several processes: where the first listens; auto: ask SLURM, MPI, TPU",
+        "one run, or sweep, by several processes: where the first listens; auto: ask SLURM, MPI, TPU",
     ),
-    "num_processes": ("N", "with --coordinator HOST:PORT: how many processes share the run"),
+    "num_processes": ("N", "with --coordinator HOST:PORT: how many processes there are"),
     "process_id": ("N", "with --coordinator HOST:PORT: which of them this is, from 0"),
 }
 HEARTBEAT_SECONDS = 30  # a process that is silent for so long is taken for dead, and the others end

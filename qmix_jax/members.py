@@ -49,10 +49,11 @@ class Members:
     Each process has a group of its own, so that a terminal's Ctrl-C reaches only this one, which passes it on once:
     a process that is asked twice leaves without saving. With several `workers` each is bound to an equal share of
     the cores, where the system can do that: their wall times can be compared. A single one has all cores, as
-    a run that is started by hand.
+    a run that is started by hand. `tied` ones read from a pipe that closes when this process ends.
     """
 
-    def __init__(self, workers: int, module: str = "qmix_jax.cli") -> None:
+    def __init__(self, workers: int, module: str = "qmix_jax.cli", tied: bool = False) -> None:
+        self._input = subprocess.PIPE if tied else subprocess.DEVNULL
         self._program = program_words(module)
         self._shares = core_shares(workers)
         self._running: list[_Process] = []
@@ -111,7 +112,7 @@ class Members:
         errors = tempfile.TemporaryFile()  # a pipe that nobody reads would fill and stop its writer
         process = subprocess.Popen(
             [sys.executable, *self._program, *job.words],
-            stdin=subprocess.PIPE,  # closes when this process ends, for those who want to know
+            stdin=self._input,
             stdout=subprocess.DEVNULL,
             stderr=errors,
             env=program_environment(),

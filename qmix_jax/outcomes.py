@@ -55,7 +55,8 @@ def follow(
 def reason(outcome: Outcome) -> str:
     """What the process said last, or how it ended."""
     ended = f"by {signal_name(outcome.status)}" if outcome.status < 0 else f"with status {outcome.status}"
-    return outcome.message.partition(": error: ")[2] or f"ended {ended}"
+    told = outcome.message.partition(": error: ")[2]
+    return told or f"ended {ended}{': ' if outcome.message else ''}{outcome.message}"
 
 
 def show_runs(progress: GroupProgress, runs: Sequence[Run]) -> None:

@@ -24,10 +24,13 @@ class StopRequest:
 
     Args:
         last_act: called, in that thread, before the second signal ends the process.
+        leaves: whether a second signal ends it. Not a process that is tied to another one, which ends it: a signal to
+            all of them reaches it twice, by itself and passed on.
     """
 
-    def __init__(self, last_act: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, last_act: Callable[[], None] = lambda: None, leaves: bool = True) -> None:
         self._last_act = last_act
+        self._leaves = leaves
         self.signal_number: int | None = None  # what was asked for, None as long as nothing was
         self._asked = 0.0  # when
         self._previous: dict[int, Any] = {}
@@ -62,7 +65,7 @@ class StopRequest:
             line = f"\n{signal.Signals(number).name}: saving after the running chunk; again to leave at once\n"
             with suppress(AttributeError, OSError, ValueError):  # no stderr, or one that nobody reads
                 os.write(sys.stderr.fileno(), line.encode())
-        elif now - self._asked >= _ONE_REQUEST:
+        elif self._leaves and now - self._asked >= _ONE_REQUEST:
             self._last_act()
             os._exit(128 + number)  # files are whole at any moment, so nothing needs to be put in order
 

@@ -1,4 +1,4 @@
-"""`python -m qmix_jax.sweep`: many seeds and settings in one compiled program.
+"""`python -m qmix_jax.sweep`: many seeds and settings, in one compiled program where they can share it.
 
 What it imports at the top must stay light, see `cli`.
 """
@@ -51,7 +51,7 @@ def _sweep(arguments: dict[str, Any]) -> None:
         if machines is not None and sweep.settings.workers is not None:
             raise ConfigError(f"--workers {sweep.settings.workers}: cannot be given with --coordinator")
         check_results_dir(sweep.config().results_dir)
-        open_sweep = partial(_begin, sweep)
+        open_sweep = partial(_begin, sweep, machines is not None)
     from qmix_jax.compilation import enable_compilation_cache
 
     enable_compilation_cache()
@@ -77,14 +77,20 @@ def _part(path: Path) -> None:
     if workers != processes:
         raise ConfigError(f"--num_processes {processes}: must be {workers}, as the sweep was begun with")
     part()
-    become_share(path, share)
+    become_share(path, share, jax.config.values.get("jax_cuda_visible_devices"))
 
 
-def _begin(sweep: Sweep) -> str:
+def _begin(sweep: Sweep, joined: bool) -> str:
     """Make the folder of a new sweep, once it is known that its members fit."""
+    import jax
+
     from qmix_jax.sweep_run import count_workers, plan_shares
 
-    sweep = sweep.shared_by(count_workers(sweep))
+    if joined and jax.process_count() > len(sweep.members()):
+        raise ConfigError(
+            f"--num_processes {jax.process_count()}: must be at most {len(sweep.members())}, the runs there are"
+        )
+    sweep = sweep.shared_by(jax.process_count() if joined else count_workers(sweep))
     plan_shares(sweep)
     path = create_numbered(sweep.config().results_dir, "sweep")
     write_sweep(path, sweep)

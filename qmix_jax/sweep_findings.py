@@ -27,7 +27,7 @@ The best first. Figures are interquartile means over seeds (Agarwal et al. 2021)
 bootstrap intervals over seeds, of the greedy policy's last evaluation; `-` is unknown. *Steps to 90% of its best*:
 environment steps of the first evaluation that reaches 90% of the run's own best one. *Range over seeds*: interquartile
 range of the final {score}. *Kept its best*: share of runs that end within 5% of their own best evaluation and did not
-diverge. *Steps/s* are those of one run, while all runs of its program were trained at once."""
+diverge. *Steps/s* are those of one run, while all runs of its group were trained."""
 
 
 def point_name(point: Point) -> str:

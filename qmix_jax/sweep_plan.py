@@ -46,10 +46,20 @@ def group_members(members: Sequence[Member]) -> list[Group]:
     return [Group(_differing(found), tuple(found)) for found in groups.values()]
 
 
-def share_members(members: Sequence[Member], count: int) -> list[list[Member]]:
-    """Members in turn to `count` processes, so that each has the same of every group, but for one more or less."""
-    ordered = [member for group in group_members(members) for member in group.members]
-    return [ordered[share::count] for share in range(count)]
+def share_groups(groups: Sequence[Group], count: int) -> list[list[Group]]:
+    """Members in turn to `count` processes, so that each has as many of every group, but for one more or less.
+
+    What is traced in a group stays so in its parts: they are parts of one program's members.
+    """
+    shares: list[list[Group]] = [[] for _ in range(count)]
+    done = 0
+    for group in groups:
+        for process, share in enumerate(shares):
+            members = group.members[(process - done) % count :: count]
+            if members:
+                share.append(group._replace(members=members))
+        done += len(group.members)
+    return shares
 
 
 def split_group(group: Group, fitting: int) -> list[Group]:

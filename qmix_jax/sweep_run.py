@@ -12,7 +12,7 @@ from qmix_jax.config import Config
 from qmix_jax.dashboards import check_dashboards
 from qmix_jax.environments import make_environment
 from qmix_jax.errors import DivergedError, RunError, StoppedError, reporting
-from qmix_jax.lock import RunLock
+from qmix_jax.lock import InUseError, RunLock
 from qmix_jax.members import Job, Members, available_cores
 from qmix_jax.outcomes import follow, show_runs
 from qmix_jax.progress import GroupProgress
@@ -23,7 +23,7 @@ from qmix_jax.run_record import has_diverged, has_ended
 from qmix_jax.settings import ConfigError
 from qmix_jax.signals import StopRequest, StopSignal
 from qmix_jax.sweep_findings import write_findings
-from qmix_jax.sweep_plan import Group, Member, group_members, split_group
+from qmix_jax.sweep_plan import Group, split_group
 from qmix_jax.sweep_runner import is_finished, train_group
 from qmix_jax.sweep_settings import Sweep
 from qmix_jax.sweep_share import SHARE_MODULE, share_flags
@@ -62,7 +62,7 @@ def train_share(path: Path, groups: list[Group], show: Callable[[], None], stop_
 
 
 def find(path: Path, sweep: Sweep) -> None:
-    """Write what a sweep whose runs have all ended comes to.
+    """Write the tables and plots of a sweep whose runs have all ended, and its report where that is wanted.
 
     Raises:
         DivergedError: runs diverged.
@@ -77,14 +77,19 @@ def find(path: Path, sweep: Sweep) -> None:
 
 
 def conclude(path: Path, sweep: Sweep) -> None:
-    """`find` for one of several processes: only the one that ends last writes."""
+    """`find` for one of several processes: only the one that ends last writes.
+
+    Raises:
+        ConfigError: the folder cannot be locked.
+        DivergedError: runs diverged.
+    """
     if not all(has_ended(directory) for directory in _directories(path, sweep)):
         print(f"{count_ended(path, sweep)} have ended; the last process writes what they come to")
         return
     with ExitStack() as stack:
         try:
             stack.enter_context(RunLock(path))
-        except ConfigError:
+        except InUseError:
             return  # two ended at the same moment, and the other one writes
         find(path, sweep)
 
@@ -102,8 +107,6 @@ def count_workers(sweep: Sweep) -> int:
         ConfigError: there is no use for as many as the user wants.
     """
     wanted, runs, cores = sweep.settings.workers, len(sweep.members()), len(available_cores())
-    if jax.process_count() > 1:
-        return jax.process_count()
     if jax.default_backend() != "cpu":
         if wanted not in (None, 1):
             raise ConfigError(f"--workers {wanted}: must be 1 where JAX has an accelerator, which trains all at once")
@@ -122,12 +125,12 @@ def plan_shares(sweep: Sweep) -> list[list[Group]]:
     check_dashboards(sweep.config())
     shares = sweep.shares()
     limit = _memory_limit(sweep, len(shares))
-    return [_plan_groups(members, limit) for members in shares]
+    return [_split_groups(groups, limit) for groups in shares]
 
 
-def _plan_groups(members: list[Member], limit: float) -> list[Group]:
-    groups = []
-    for group in group_members(members):
+def _split_groups(groups: list[Group], limit: float) -> list[Group]:
+    fitting_groups = []
+    for group in groups:
         config = group.members[0].config
         size = member_bytes(config)
         fitting = int(limit // size) * jax.local_device_count()
@@ -136,8 +139,8 @@ def _plan_groups(members: list[Member], limit: float) -> list[Group]:
                 f"--memory_limit {limit / 2**30:.3g}: must be at least {size / 2**30:.3g} GiB, what one member takes "
                 f"with --buffer_capacity {config.buffer_capacity}"
             )
-        groups += split_group(group, fitting)
-    return groups
+        fitting_groups += split_group(group, fitting)
+    return fitting_groups
 
 
 def member_bytes(config: Config) -> int:
@@ -169,12 +172,12 @@ def _group_bytes(group: Group) -> int:
 
 def _train(path: Path, shares: list[list[Group]], show: Callable[[], None]) -> int | None:
     """Train all shares, here if there is only one; the number of the signal that stopped them, if one did."""
-    if len(shares) == 1:
+    if len(shares) == 1 or jax.default_backend() != "cpu":  # an accelerator is one process's
         with StopRequest() as stop:
-            return train_share(path, shares[0], show, lambda: stop.signal_number)
+            return train_share(path, [group for share in shares for group in share], show, lambda: stop.signal_number)
     jobs = [Job(f"process {i}", share_flags(path, i)) for i in range(len(shares))]
     with (
-        Members(min(len(jobs), len(available_cores())), SHARE_MODULE) as processes,
+        Members(min(len(jobs), len(available_cores())), SHARE_MODULE, tied=True) as processes,
         StopRequest(last_act=processes.kill) as stop,
     ):
         outcomes = processes.train(jobs, lambda: stop.signal_number, show)

@@ -17,10 +17,10 @@ from qmix_jax.config import Config
 from qmix_jax.flags import check_stored_flags, make_config, read_settings
 from qmix_jax.integrity import check_no_links, read_json, write_json
 from qmix_jax.settings import ConfigError, DamagedError, check_setting, setting
-from qmix_jax.sweep_plan import Member, plan_members, share_members
+from qmix_jax.sweep_plan import Group, Member, group_members, plan_members, share_groups
 from qmix_jax.sweep_points import Point, grid_points, random_points
 
-_FORMAT = 1  # of sweep.json
+_FORMAT = 2  # of sweep.json
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,9 @@ class SweepSettings:
     random: int | None = setting(None, "instead: so many draws from --ranges", at_least=1, at_most=10_000)
     ranges: tuple[str, ...] | None = setting(None, "what --random draws from: lr=1e-4:1e-2:log gamma=0.9:0.99")
     memory_limit: float | None = setting(
-        None, "GiB that members may take at once, on each device; not set: 70 % of what it has", above=0.0
+        None,
+        "GiB that members may take at once, on each device or in each process; not set: 70 % of what there is",
+        above=0.0,
     )
     workers: int | None = setting(
         None,
@@ -85,8 +87,8 @@ class Sweep(NamedTuple):
         return grid_points(self.settings.grid or ())
 
     def words(self) -> dict[str, Any]:
-        """All flags of the sweep's command line, as text by name."""
-        own = {name: value for name, value in asdict(self.settings).items() if value is not None}
+        """Flags of a command line that tries the same, wherever it runs, as text by name."""
+        own = {name: value for name, value in asdict(self.settings).items() if value is not None and name != "workers"}
         texts = {name: [*value] if isinstance(value, tuple) else str(value) for name, value in own.items()}
         return {**texts, **self.flags}
 
@@ -114,9 +116,16 @@ class Sweep(NamedTuple):
         """The same, trained by so many processes."""
         return self._replace(settings=replace(self.settings, workers=workers))
 
-    def shares(self) -> list[list[Member]]:
-        """Runs by the process that trains them."""
-        return share_members(self.members(), self.settings.workers or 1)
+    def shares(self) -> list[list[Group]]:
+        """Groups of runs by the process that trains them.
+
+        Raises:
+            ConfigError: there are more processes than runs.
+        """
+        members, workers = self.members(), self.settings.workers or 1
+        if workers > len(members):
+            raise ConfigError(f"--workers {workers}: must be at most {len(members)}, the runs there are")
+        return share_groups(group_members(members), workers)
 
 
 def read_flags(arguments: Mapping[str, Any]) -> Sweep:
@@ -145,8 +154,12 @@ def write_sweep(path: Path, sweep: Sweep) -> None:
     write_json(written, content)
 
 
-def read_sweep(path: Path) -> Sweep:
+def read_sweep(path: Path, is_checked: bool = False) -> Sweep:
     """What `write_sweep` wrote.
+
+    Args:
+        path: the sweep's folder.
+        is_checked: whether another process has looked for links in it, and may be writing into it by now.
 
     Raises:
         ConfigError: the folder holds no sweep that can be gone on with.
@@ -155,7 +168,8 @@ def read_sweep(path: Path) -> Sweep:
     try:
         if not written.is_file():
             raise ConfigError(f"must be the folder of a sweep, with {written.relative_to(path)}")
-        check_no_links(path)
+        if not is_checked:
+            check_no_links(path)
         content = read_json(written)
         if content.pop("format", None) != _FORMAT:
             raise ConfigError(f"{written}: format must be {_FORMAT}, as this version writes it")
@@ -166,7 +180,7 @@ def read_sweep(path: Path) -> Sweep:
             name: tuple(value) if isinstance(value, list) else value for name, value in content.items()
         }
         sweep = Sweep(SweepSettings(**settings), flags)
-        sweep.members()
+        sweep.shares()
     except (OSError, ConfigError, DamagedError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(f"--resume {path}: {reason}") from None

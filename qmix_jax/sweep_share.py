@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, NoReturn
 
 from qmix_jax.command import run_command
 from qmix_jax.errors import StoppedError, reporting
@@ -28,7 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = FlagParser("Train one share of a sweep, for qmix_jax.sweep.", [], prog="python -m qmix_jax.sweep")
     parser.add_flag("folder", "FOLDER", "results/sweep_<i>")
     parser.add_flag("share", "N", "which share, from 0")
-    parser.add_flag("joined", "true", "whether other machines train the other shares")
+    parser.add_flag(
+        "joined", "GPUS", "other machines train the other shares; which of this one's GPUs are for this one"
+    )
     return run_command(parser, argv, _train)
 
 
@@ -37,9 +39,15 @@ def share_flags(path: Path, share: int) -> list[str]:
     return [f"--folder={path}", f"--share={share}"]
 
 
-def become_share(path: Path, share: int) -> None:
-    """Go on as a fresh process of the same number, with this machine's devices alone."""
-    words = [sys.executable, *program_words(SHARE_MODULE), *share_flags(path, share), "--joined=true"]
+def become_share(path: Path, share: int, gpus: str | None) -> NoReturn:
+    """Go on as a fresh process of the same number, with its own devices alone.
+
+    Args:
+        path: the sweep's folder.
+        share: which share is this process's.
+        gpus: JAX's `jax_cuda_visible_devices`, which it sets where SLURM or MPI started several processes on a machine.
+    """
+    words = [sys.executable, *program_words(SHARE_MODULE), *share_flags(path, share), f"--joined={gpus or 'all'}"]
     os.execve(sys.executable, words, program_environment())
 
 
@@ -47,13 +55,17 @@ def _train(arguments: dict[str, Any]) -> None:
     path, share, joined = Path(arguments["folder"]), int(arguments["share"]), "joined" in arguments
     if not joined:
         Thread(target=_end_with_starter, daemon=True).start()
-    sweep = read_sweep(path)
+    sweep = read_sweep(path, is_checked=True)
+    import jax
+
     from qmix_jax.compilation import enable_compilation_cache
     from qmix_jax.sweep_run import conclude, count_ended, plan_shares, start_lines, train_share
 
     enable_compilation_cache()
+    if joined:
+        jax.config.update("jax_cuda_visible_devices", arguments["joined"])
     shares = plan_shares(sweep)
-    with reporting(path, "sweep"), StopRequest() as stop:
+    with reporting(path, "sweep"), StopRequest(leaves=joined) as stop:
         print(*start_lines(shares), sep="\n", flush=True)
         stopped_by = train_share(path, shares[share], lambda: None, lambda: stop.signal_number)
         if stopped_by is not None:

@@ -74,9 +74,10 @@ def start(folder, *arguments, program=(str(ROOT / "train.py"),)):
         free.bind(("127.0.0.1", 0))
         coordinator = f"127.0.0.1:{free.getsockname()[1]}"
     environ = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(folder / "cache"), "PYTHONPATH": str(ROOT)}
+    environ["PYTHONWARNINGS"] = "error"
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     joined = ["--coordinator", coordinator, "--num_processes", "2", "--process_id"]
-    command = [sys.executable, "-W", "error", *program, *arguments, *joined]
+    command = [sys.executable, *program, *arguments, *joined]
     return [subprocess.Popen([*command, str(i)], cwd=folder, env=environ, **pipes) for i in range(2)]
 
 

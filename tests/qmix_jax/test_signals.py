@@ -94,6 +94,17 @@ def test_signals_that_come_together_are_one_request(monkeypatch, seconds_between
     assert acts == ["last act"] * len(statuses)
 
 
+def test_a_process_that_another_one_ends_does_not_leave_by_itself(monkeypatch):
+    """A signal to all processes reaches it twice, the second time passed on."""
+    clock, left = iter([100.0, 100.2, 100.4]), []
+    monkeypatch.setattr(signals, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(os, "_exit", left.append)
+    with StopRequest(leaves=False) as stop:
+        for _ in range(3):
+            signal.raise_signal(signal.SIGTERM)
+    assert (stop.signal_number, left) == (signal.SIGTERM, [])
+
+
 @pytest.mark.parametrize("lost", ["sys.stderr.close()", "sys.stderr = None"])
 def test_a_request_needs_no_stderr(start, lost):
     process = start(f"    {lost}\n    print(flush=True)\n" + PYTHON_LOOP)

@@ -1,12 +1,14 @@
 """Whole sweeps: a normal run directory for each member, and the same bits however often it was killed."""
 
 import csv
+import json
 import os
 import random
 import shutil
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from qmix_jax import sweep as sweep_program
 from qmix_jax.checkpoint import checkpoints, load_params
 from qmix_jax.config import ConfigError
 from qmix_jax.hparams import read_config
+from qmix_jax.members import available_cores
 
 ROOT = Path(__file__).parents[2]
 FLAGS = (
@@ -25,6 +28,7 @@ FLAGS = (
     "--save_interval 8 --buffer_capacity 2000 --num_seeds 2"
 ).split()
 ALONE = ["--workers", "1"]
+SHARED = ["--workers", str(min(2, len(available_cores())))]
 QUICK = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}  # compiles in less time
 MEMBERS = [f"point_{point}/seed_{seed}" for point in range(2) for seed in range(2)]
 KILLS = 3
@@ -37,7 +41,8 @@ def folder(tmp_path_factory):
 
 def start(folder, *arguments):
     environ = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(folder / "cache"), "PYTHONPATH": str(ROOT), **QUICK}
-    command = [sys.executable, "-W", "error", "-m", "qmix_jax.sweep", *arguments]
+    environ["PYTHONWARNINGS"] = "error"
+    command = [sys.executable, "-m", "qmix_jax.sweep", *arguments]
     return subprocess.Popen(command, cwd=folder, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -52,7 +57,7 @@ def sweep(folder, *arguments, status=0):
 @pytest.fixture(scope="module")
 def whole(folder):
     """A sweep that nothing interrupted, and what it printed. Where there are two cores, two processes share it."""
-    out, err = sweep(folder, *FLAGS, "--results_dir", "whole")
+    out, err = sweep(folder, *FLAGS, *SHARED, "--results_dir", "whole")
     assert err == ""
     return folder / "whole" / "sweep_1", out
 
@@ -96,19 +101,43 @@ def rows(page):
     return [line for line in page.read_text().splitlines() if line.startswith("| lr=")]
 
 
+def owners(path):
+    """Numbers of the processes that train members just now."""
+    numbers = set()
+    for lock in path.glob("point_*/seed_*/lock"):
+        with suppress(OSError, ValueError):
+            numbers.add(json.loads(lock.read_text())["pid"])
+    return numbers
+
+
+def is_alive(number):
+    return Path(f"/proc/{number}").exists()
+
+
 def test_kills_at_any_moment_change_nothing(folder, whole):
     generator = random.Random(0)
     path = folder / "killed" / "sweep_1"
-    process = start(folder, *FLAGS, "--results_dir", "killed")
+    process = start(folder, *FLAGS, *SHARED, "--results_dir", "killed")
     wait_until(process, (path / "configs" / "sweep.json").exists)  # from here on it can be resumed
     for number in range(KILLS):
-        if number % 2:
+        if number == 1:
             time.sleep(generator.uniform(0.0, 8.0))
         else:  # some members have written a checkpoint, and others have not
             known = set(path.glob("point_*/seed_*/models/*.writing*"))
             wait_until(process, lambda known=known: set(path.glob("point_*/seed_*/models/*.writing*")) - known)
-        process.kill()
-        process.communicate()
+        workers = owners(path)
+        if number == 2:
+            process.terminate()
+            _, err = process.communicate()
+            assert process.returncode == 143
+            assert f"of 4 runs; to go on: python -m qmix_jax.sweep --resume {path}" in err
+        else:
+            process.kill()
+            process.communicate()
+        deadline = time.monotonic() + 30
+        while any(map(is_alive, workers)):  # they end with the process that started them
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
         process = start(folder, "--resume", str(path))
     _, err = process.communicate()
     assert process.returncode == 0, err
@@ -156,14 +185,13 @@ def test_one_process_makes_the_same_runs(folder, whole):
 
 
 def test_a_process_that_dies_is_named_and_the_sweep_goes_on(folder, whole, monkeypatch, capsys):
-    """The last two of four members are gone; of two processes, one cannot even start."""
+    """Two of four members are gone, and processes cannot even start; then they can."""
     monkeypatch.chdir(folder)
     path = Path(shutil.copytree(whole[0], folder / "broken" / "sweep_1"))
     written = sweep_settings.read_sweep(path).shared_by(2)
     sweep_settings.write_sweep(path, written)
-    lost = [path / member.folder for member in written.shares()[1]]
-    for member in lost:
-        shutil.rmtree(member)
+    for member in written.shares()[1][0].members:
+        shutil.rmtree(path / member.folder)
     program = members.program_words
     monkeypatch.setattr(members, "program_words", lambda module: ("-c", "import os; os.kill(os.getpid(), 9)"))
     monkeypatch.setattr(sweep_run, "available_cores", lambda: [0])
@@ -201,10 +229,17 @@ def test_with_an_accelerator_there_is_one_process(monkeypatch):
         sweep_run.count_workers(four.shared_by(2))
 
 
-def test_a_process_ends_with_the_one_that_started_it(folder, whole):
-    path = Path(shutil.copytree(whole[0], folder / "lost" / "sweep_1"))
-    words = ["-m", "qmix_jax.sweep_share", "--folder", str(path), "--share", "0"]
-    process = subprocess.Popen([sys.executable, *words], stdin=subprocess.PIPE, cwd=ROOT)
-    assert process.stdin is not None
-    process.stdin.close()
-    assert process.wait(timeout=60) == 1
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"format": 1}, "format must be 2, as this version writes it"),
+        ({"workers": 5}, "--workers 5: must be at most 4, the runs there are"),
+        ({"workers": 0}, "--workers 0: must be a whole number, at least 1"),
+    ],
+)
+def test_edited_settings_are_refused(tmp_path, capsys, change, line):
+    sweep_settings.write_sweep(tmp_path, sweep_settings.read_flags({"num_seeds": "4"}).shared_by(2))
+    path = sweep_settings.settings_path(tmp_path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    assert sweep_program.main(["--resume", str(tmp_path)]) == 2
+    assert line in capsys.readouterr().err

@@ -6,7 +6,7 @@ import pytest
 from helpers import small_config
 
 from qmix_jax.config import TRACEABLE, ConfigError
-from qmix_jax.sweep_plan import group_members, member_values, plan_members, share_members, split_group
+from qmix_jax.sweep_plan import group_members, member_values, plan_members, share_groups, split_group
 from qmix_jax.sweep_points import grid_points, random_points
 from qmix_jax.sweep_settings import SweepSettings, read_flags
 
@@ -112,9 +112,17 @@ def test_the_defaults_are_a_single_seed():
 
 def test_processes_share_every_group():
     """Two widths, three seeds: of each group one process has a member more, and both have three in all."""
-    members = plan_members(small_config(), [{"hidden_sizes": (8,)}, {"hidden_sizes": (4,)}], num_seeds=3)
-    shares = share_members(members, 2)
-    assert [[(member.point, member.seed) for member in share] for share in shares] == [
-        [(0, 0), (0, 2), (1, 1)],
-        [(0, 1), (1, 0), (1, 2)],
+    points = [{"hidden_sizes": (8,)}, {"hidden_sizes": (4,), "lr": 0.1}, {"hidden_sizes": (4,), "lr": 0.2}]
+    shares = share_groups(group_members(plan_members(small_config(), points, num_seeds=3)), 2)
+    assert [[[(member.point, member.seed) for member in group.members] for group in share] for share in shares] == [
+        [[(0, 0), (0, 2)], [(1, 1), (2, 0), (2, 2)]],
+        [[(0, 1)], [(1, 0), (1, 2), (2, 1)]],
     ]
+
+
+def test_a_member_by_itself_is_computed_as_many_are():
+    """Its learning rate stays an array of the program, whatever its process's other members are."""
+    groups = group_members(plan_members(small_config(), [{"lr": 0.1}, {"lr": 0.2}, {"lr": 0.3}], num_seeds=1))
+    assert [[(group.names, len(group.members)) for group in share] for share in share_groups(groups, 3)] == [
+        [(("lr",), 1)]
+    ] * 3
