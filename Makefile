@@ -11,6 +11,7 @@ install: .venv/installed-base
 	$(PYTHON) -m venv .venv
 
 .venv/installed-base: pyproject.toml | .venv/bin/python
+	@echo "installing into .venv, about 900 MB"
 	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 

@@ -1,8 +1,12 @@
 """Train QMIX on GridWorld25: `python train.py --num_envs 512`; `--help` explains every flag."""
 
 import sys
+from importlib.util import find_spec
 
 from qmix_jax.cli import main
+
+if find_spec("jax") is None:
+    sys.exit("train.py: error: this Python has no jax; `make install` puts it into .venv, then `. .venv/bin/activate`")
 
 if __name__ == "__main__":
     sys.exit(main())

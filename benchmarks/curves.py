@@ -63,6 +63,7 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
         axes.set_yscale("log")
     else:
         axes.set_ylim(0, None)
-    axes.yaxis.set_major_formatter(EngFormatter(sep=" "))
+    if max(medians) >= 1_000:
+        axes.yaxis.set_major_formatter(EngFormatter(sep=" "))
     axes.grid(alpha=0.3, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)

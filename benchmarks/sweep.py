@@ -133,8 +133,8 @@ def plot(path: Path, figures: dict[str, Any]) -> None:
     sizes = [row["members"] for row in rows]
     memory = [Spread(*[row["peak_memory_mib"]] * 3) for row in rows]
     panels = [
-        Panel("", "members", "times the steps/s of one seed on one core", sizes, [row["ratio"] for row in rows]),
-        Panel("", "members", "peak memory (MiB)", sizes, memory),
+        Panel("Steps/s", "members", "times those of one seed alone", sizes, [row["ratio"] for row in rows]),
+        Panel("Peak memory", "members", "MiB, all processes", sizes, memory),
     ]
     draw(path, f"Many runs in one sweep, {figures['cores']} cores of {machine()['cpu']}", [panels])
 

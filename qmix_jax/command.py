@@ -1,6 +1,7 @@
 """How a program of this package begins and ends: flags are parsed, errors become one line and an exit status."""
 
 import shlex
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from io import TextIOWrapper
@@ -42,4 +43,7 @@ def run_command(parser: FlagParser, argv: Sequence[str] | None, act: Callable[[d
     except RunError as error:
         print(f"{parser.prog}: error: {' '.join(str(error).splitlines())}", file=sys.stderr)
         return error.exit_status
+    except KeyboardInterrupt:  # of a program that has nothing to save
+        print(f"{parser.prog}: stopped", file=sys.stderr)
+        return 128 + signal.SIGINT
     return 0

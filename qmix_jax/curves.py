@@ -55,23 +55,27 @@ def make_bands(
     return bands
 
 
-def plot_curves(path: Path, title: str, records: Sequence[RunRecord], score: str) -> None:
-    """Draw the curves of all groups in two panels.
+def plot_curves(path: Path, title: str, records: Sequence[RunRecord], score: str, wall_time: bool = True) -> None:
+    """Draw the curves of all groups.
 
     Args:
         path: the PNG to write.
         title: what was trained.
         records: runs of all groups.
         score: column of the score, see `score_name`.
+        wall_time: whether a second panel shows them against time. Of runs that took turns it would say nothing.
     """
-    figure = Figure(figsize=(13, 5.6), layout="constrained")  # not pyplot's: nothing global is touched
+    figure = Figure(
+        figsize=(13 if wall_time else 8, 5.6), layout="constrained"
+    )  # not pyplot's: nothing global is touched
     figure.get_layout_engine().set(h_pad=0.12, w_pad=0.12)  # type: ignore[union-attr, call-arg]
     figure.suptitle(f"{title}\ninterquartile mean over seeds, 95% bootstrap intervals", fontsize=13)
-    left, right = figure.subplots(1, 2, sharey=True)
+    left, *right = figure.subplots(1, 1 + wall_time, sharey=True, squeeze=False)[0]
     decorate(left, "Against environment steps", "environment steps", _LABELS[score])
-    decorate(right, "Against wall time", "seconds of training, after the first chunk", "")
-    for axes, positions in ((left, training_steps), (right, training_seconds)):
-        _plot_bands(axes, make_bands(records, score, positions))
+    _plot_bands(left, make_bands(records, score, training_steps))
+    for axes in right:
+        decorate(axes, "Against wall time", "seconds of training, after the first chunk", "")
+        _plot_bands(axes, make_bands(records, score, training_seconds))
     if score == "optimality":
         left.yaxis.set_major_formatter(PercentFormatter(1.0))
     handles, labels = left.get_legend_handles_labels()
@@ -86,5 +90,5 @@ def _plot_bands(axes: Axes, bands: Mapping[str, Band]) -> None:
         axes.fill_between(band.x, band.low, band.high, color=colour, alpha=0.18, linewidth=0)
         marker = "o" if len(band.x) == 1 else None
         axes.plot(band.x, band.value, color=colour, linestyle=style, linewidth=1.8, marker=marker, label=name)
-    ends = [band.x[-1] for band in bands.values() if len(band.x)]
-    axes.set_xlim(0.0, 1.02 * max(ends, default=1.0))
+    last = max([band.x[-1] for band in bands.values() if len(band.x)], default=0.0)
+    axes.set_xlim(0.0, 1.02 * last if last > 0.0 else 1.0)

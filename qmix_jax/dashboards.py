@@ -39,7 +39,7 @@ def check_dashboards(config: Config) -> None:
     """
     for name in EXTRAS:
         if getattr(config, name) and find_spec(name) is None:
-            raise ConfigError(f"--{name} true: needs {name}: pip install 'qmix-jax[{name}]'")
+            raise ConfigError(f"--{name} true: needs {name}: pip install -e '.[{name}]'")
 
 
 class Dashboards:

@@ -45,9 +45,7 @@ def _from_library(library: str, name: str, max_steps: int) -> Environment:
     try:
         adapter = import_module(f"env_jax.adapters.from_{library}")  # seconds: only when it is asked for
     except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"--env {library}:{name[:100]}: needs {error.name}: pip install 'qmix-jax[{library}]'"
-        ) from None
+        raise ConfigError(f"--env {library}:{name[:100]}: needs {error.name}: pip install -e '.[{library}]'") from None
     if name not in adapter.names():
         raise _unknown(f"{library}:{name}", [*KNOWN, *(f"{library}:{other}" for other in adapter.names())])
     try:

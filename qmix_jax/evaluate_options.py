@@ -17,7 +17,9 @@ class Options:
         None, "instead of a run: q_networks that the PyTorch script saved, on raw observations", metavar="FILE"
     )
     checkpoint: str = setting("final", "final, best, or ep<N> for models/checkpoint_ep<N>")
-    episodes: int = setting(1_000, "episodes, each from a start of its own", at_least=1, at_most=100_000)
+    episodes: int = setting(
+        1_000, "episodes; with random starts each from a start of its own", at_least=1, at_most=100_000
+    )
     env_mode: str | None = setting(
         None,
         "starts: one layout restored at every reset, or a new one; as trained where not set",

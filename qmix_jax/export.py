@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _make_parser() -> FlagParser:
     description = "Write a trained model as a file that programs without JAX can read."
-    needs = "safetensors and onnx need the extra 'export': pip install 'qmix-jax[export]'."
+    needs = "safetensors and onnx need the extra 'export': pip install -e '.[export]'."
     parser = FlagParser(description, [needs], _PROG, ("run", "results/run_<i>"))
     parser.add_settings(ExportOptions)
     return parser

@@ -30,7 +30,7 @@ def export_run(run: RunDirectory, options: ExportOptions) -> None:
     try:
         content = _CONTENTS[options.format](policy)
     except ModuleNotFoundError as error:
-        raise ConfigError(f"--format {options.format}: needs {error.name}: pip install 'qmix-jax[export]'") from None
+        raise ConfigError(f"--format {options.format}: needs {error.name}: pip install -e '.[export]'") from None
     with writing(name) as path:
         if isinstance(content, bytes):
             path.write_bytes(content)

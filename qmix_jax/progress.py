@@ -88,8 +88,14 @@ class GroupProgress:
         shown = is_watched() if visible is None else visible
         self._runs = runs
         self._bar: Any = tqdm(
-            total=env_steps, disable=not shown, bar_format=_GROUP_FORMAT, unit_scale=True, dynamic_ncols=True
+            total=env_steps,
+            disable=not shown,
+            bar_format=_GROUP_FORMAT,
+            unit_scale=True,
+            dynamic_ncols=True,
+            smoothing=0.0,  # time left by all that was done: runs report in bursts
         )
+        self._bar.set_postfix_str("compiling")
 
     def __enter__(self) -> Self:
         return self
@@ -104,6 +110,8 @@ class GroupProgress:
 
     def update(self, env_steps: int, ended: int) -> None:
         """Say how many environment steps have been made in all, and how many runs have ended."""
+        if env_steps == 0:
+            return
         self._bar.set_postfix_str(f"{ended} of {self._runs} runs", refresh=False)
         self._bar.update(env_steps - self._bar.n)
 

@@ -1,6 +1,5 @@
 """One run, from a configuration to a complete run directory: the host's loop around the compiled trainer."""
 
-import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -12,6 +11,7 @@ import numpy as np
 
 from env_jax.types import Environment, EnvSpec
 from qmix_jax.compilation import compile_programs, device_memory
+from qmix_jax.conclusion import conclusion_lines
 from qmix_jax.config import Config, ConfigError
 from qmix_jax.dashboards import check_dashboards
 from qmix_jax.environments import make_environment
@@ -140,7 +140,8 @@ def _train(
         from qmix_jax.report_run import report_run  # SciPy's import should not delay the first progress
 
         report_run(directory, ReportOptions())
-    print(_summary(evaluation))
+    if is_first():
+        print(*conclusion_lines(evaluation, directory), sep="\n")
     return RunResult(directory.path, evaluation, params)
 
 
@@ -178,11 +179,6 @@ def _divergence(directory: RunDirectory, chunk: Chunk) -> str:
         f"{int(faults.streak)} times in a row{also}; parameters are those before it, "
         f"and the state is in {directory.models}/{DIVERGED}*"
     )
-
-
-def _summary(evaluation: Evaluation) -> str:
-    optimality = "" if math.isnan(evaluation.optimality) else f" ({evaluation.optimality:z.1%} of the best possible)"
-    return f"final policy: return {evaluation.mean_return:z.3f}{optimality}, solved {evaluation.solved:.0%}"
 
 
 def run_title(config: Config, spec: EnvSpec) -> str:

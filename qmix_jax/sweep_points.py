@@ -35,7 +35,7 @@ def grid_points(words: Sequence[str]) -> list[Point]:
     lists: dict[str, list[Any]] = {}
     for word in words:
         name, texts = _split("grid", word, "NAME=VALUE,VALUE,...", lists)
-        values = [_read(name, text) for text in texts.split(",")]
+        values = [_read(f"grid {word}", name, text) for text in texts.split(",")]
         if len(set(values)) < len(values):
             raise ConfigError(f"--grid {word}: must name every value once")
         lists[name] = values
@@ -64,7 +64,7 @@ def random_points(words: Sequence[str], count: int, seed: int) -> list[Point]:
             raise ConfigError(f"--ranges {word}: must name a setting that is a number; use --grid for {name}")
         if not low_text or not high_text or (colon and scale != "log"):
             raise ConfigError(f"--ranges {word}: must be {form}")
-        low, high = _read(name, low_text), _read(name, high_text)
+        low, high = (_read(f"ranges {word}", name, end) for end in (low_text, high_text))
         if low >= high or (scale and low <= 0):
             raise ConfigError(f"--ranges {word}: must have LOW below HIGH{', and LOW above 0' if scale else ''}")
         ranges[name] = low, high, bool(scale)
@@ -94,6 +94,9 @@ def _split(flag: str, word: str, form: str, known: Mapping[str, Any]) -> tuple[s
     return name, values
 
 
-def _read(name: str, text: str) -> Any:
+def _read(flag: str, name: str, text: str) -> Any:
     many = is_tuple(_SETTINGS[name])
-    return read_settings(Config, {name: text.split("x") if many else text})[name]
+    try:
+        return read_settings(Config, {name: text.split("x") if many else text})[name]
+    except ConfigError as error:
+        raise ConfigError(f"--{flag}: {str(error).removeprefix('--')}") from None

@@ -48,7 +48,7 @@ def run_sweep(path: Path, sweep: Sweep) -> None:
             show_runs(progress, runs)
         if stopped_by is not None:
             raise StoppedError(path, stopped_by, count_ended(path, sweep))
-        find(path, sweep)
+        sum_up(path, sweep)
 
 
 def train_share(path: Path, groups: list[Group], show: Callable[[], None], stop_signal: StopSignal) -> int | None:
@@ -61,14 +61,14 @@ def train_share(path: Path, groups: list[Group], show: Callable[[], None], stop_
     return None
 
 
-def find(path: Path, sweep: Sweep) -> None:
+def sum_up(path: Path, sweep: Sweep) -> None:
     """Write the tables and plots of a sweep whose runs have all ended, and its report where that is wanted.
 
     Raises:
         DivergedError: runs diverged.
     """
     members = sweep.members()
-    write_findings(path, sweep, members)
+    print(write_findings(path, sweep, members))
     if sweep.config().report:
         report_findings(path / "sweep.md", ReportOptions())
     diverged = [member.folder for member in members if has_diverged(RunDirectory(path / member.folder))]
@@ -77,7 +77,7 @@ def find(path: Path, sweep: Sweep) -> None:
 
 
 def conclude(path: Path, sweep: Sweep) -> None:
-    """`find` for one of several processes: only the one that ends last writes.
+    """`sum_up` for one of several processes: only the one that ends last writes.
 
     Raises:
         ConfigError: the folder cannot be locked.
@@ -91,7 +91,7 @@ def conclude(path: Path, sweep: Sweep) -> None:
             stack.enter_context(RunLock(path))
         except InUseError:
             return  # two ended at the same moment, and the other one writes
-        find(path, sweep)
+        sum_up(path, sweep)
 
 
 def count_ended(path: Path, sweep: Sweep) -> str:

@@ -31,10 +31,14 @@ class SweepSettings:
         1, "runs of each point, with the seeds --seed, --seed + 1, ...", at_least=1, at_most=10_000, group="The sweep"
     )
     grid: tuple[str, ...] | None = setting(
-        None, "every combination: lr=1e-3,5e-4 gamma=0.95,0.97 hidden_sizes=64x64,128x128"
+        None,
+        "every combination: lr=1e-3,5e-4 gamma=0.95,0.97 hidden_sizes=64x64,128x128",
+        metavar="NAME=VALUE,VALUE",
     )
     random: int | None = setting(None, "instead: so many draws from --ranges", at_least=1, at_most=10_000)
-    ranges: tuple[str, ...] | None = setting(None, "what --random draws from: lr=1e-4:1e-2:log gamma=0.9:0.99")
+    ranges: tuple[str, ...] | None = setting(
+        None, "what --random draws from: lr=1e-4:1e-2:log gamma=0.9:0.99", metavar="NAME=LOW:HIGH[:log]"
+    )
     memory_limit: float | None = setting(
         None,
         "GiB that members may take at once, on each device or in each process; not set: 70 % of what there is",

@@ -44,7 +44,7 @@ def _read(path: str) -> dict[str, np.ndarray]:
     try:
         import torch
     except ModuleNotFoundError:
-        raise ConfigError("needs torch: pip install 'qmix-jax[torch]'") from None
+        raise ConfigError("needs torch: pip install -e '.[torch]'") from None
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of many kinds, as the file may hold anything

@@ -56,6 +56,7 @@ HOST = {
     "comparison",
     "comparison_run",
     "compilation",
+    "conclusion",
     "curves",
     "dashboards",
     "errors",

@@ -202,7 +202,7 @@ def test_a_missing_library_names_its_extra(saved_model, capsys, monkeypatch):
     monkeypatch.delitem(sys.modules, "qmix_jax.onnx_graph")
     monkeypatch.delitem(sys.modules, "qmix_jax.onnx_encoding")
     assert export.main([str(run), "--format", "onnx"]) == 2
-    assert "--format onnx: needs onnx: pip install 'qmix-jax[export]'" in capsys.readouterr().err
+    assert "--format onnx: needs onnx: pip install -e '.[export]'" in capsys.readouterr().err
 
 
 def test_foreign_feature_maps_are_refused():

@@ -87,10 +87,12 @@ def test_devices_that_cannot_share_the_run_are_refused(stopped):
 
 
 @pytest.mark.slow
-def test_eight_devices_leave_the_same_bytes_twice(tmp_path):
+@pytest.mark.parametrize("num_devices", [4, 8])
+def test_many_devices_leave_the_same_bytes_twice(tmp_path, num_devices):
     flags = (
-        "--num_devices 8 --num_envs 16 --total_episodes 32 --max_steps_per_ep 20 --min_buffer_size 100 --batch_size 16 "
-        "--hidden_sizes 8 --mixing_size 8 --hypernet_size 8 --eval_interval 160 --eval_episodes 8 --buffer_capacity 800"
+        f"--num_devices {num_devices} --num_envs 16 --total_episodes 32 --max_steps_per_ep 20 --min_buffer_size 100 "
+        "--batch_size 16 --hidden_sizes 8 --mixing_size 8 --hypernet_size 8 "
+        "--eval_interval 160 --eval_episodes 8 --buffer_capacity 800"
     )
     environ = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache")}
     for _ in range(2):

@@ -64,9 +64,11 @@ def whole(folder):
 
 def test_it_says_what_it_will_do_and_where(whole):
     path, out = whole
-    first, memory, last = out.splitlines()
+    first, memory, best, last = out.splitlines()
     assert first.startswith("4 runs, 3840 environment steps together, in ")
     assert memory.startswith("memory: ")
+    assert best.startswith("best: lr=0.0")
+    assert best.endswith(" over 2 seed(s); all in whole/sweep_1/sweep.md")
     assert last == f"sweep directory: whole/{path.name}"
 
 
