@@ -30,6 +30,7 @@ from qmix_jax.sweep_share import SHARE_MODULE, share_flags
 from qmix_jax.trainer import make_trainer
 
 _USED = 0.7  # share of a device's memory that members may take unless told: compiled programs need the rest
+_PROCESS_BYTES = 2**30  # a process with its programs, besides its members: 0.8 GiB at most where it was measured
 
 
 def run_sweep(path: Path, sweep: Sweep) -> None:
@@ -113,7 +114,8 @@ def count_workers(sweep: Sweep) -> int:
         return 1
     if wanted is not None and wanted > min(cores, runs):
         raise ConfigError(f"--workers {wanted}: must be at most {min(cores, runs)}, of {cores} cores and {runs} runs")
-    return wanted or min(cores, runs)
+    fitting = int(_USED * device_memory() // _PROCESS_BYTES)
+    return wanted or min(cores, runs, max(1, fitting))
 
 
 def plan_shares(sweep: Sweep) -> list[list[Group]]:
@@ -175,7 +177,13 @@ def _train(path: Path, shares: list[list[Group]], show: Callable[[], None]) -> i
     if len(shares) == 1 or jax.default_backend() != "cpu":  # an accelerator is one process's
         with StopRequest() as stop:
             return train_share(path, [group for share in shares for group in share], show, lambda: stop.signal_number)
-    jobs = [Job(f"process {i}", share_flags(path, i)) for i in range(len(shares))]
+    jobs = [
+        Job(f"process {i}", share_flags(path, i))
+        for i, groups in enumerate(shares)
+        if not all(is_finished(group, path) for group in groups)
+    ]
+    if not jobs:
+        return None
     with (
         Members(min(len(jobs), len(available_cores())), SHARE_MODULE, tied=True) as processes,
         StopRequest(last_act=processes.kill) as stop,

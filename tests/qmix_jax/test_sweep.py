@@ -187,7 +187,7 @@ def test_one_process_makes_the_same_runs(folder, whole):
 
 
 def test_a_process_that_dies_is_named_and_the_sweep_goes_on(folder, whole, monkeypatch, capsys):
-    """Two of four members are gone, and processes cannot even start; then they can."""
+    """One share's members are gone, and its process cannot even start; then it can. The other one has ended."""
     monkeypatch.chdir(folder)
     path = Path(shutil.copytree(whole[0], folder / "broken" / "sweep_1"))
     written = sweep_settings.read_sweep(path).shared_by(2)
@@ -196,9 +196,8 @@ def test_a_process_that_dies_is_named_and_the_sweep_goes_on(folder, whole, monke
         shutil.rmtree(path / member.folder)
     program = members.program_words
     monkeypatch.setattr(members, "program_words", lambda module: ("-c", "import os; os.kill(os.getpid(), 9)"))
-    monkeypatch.setattr(sweep_run, "available_cores", lambda: [0])
     assert sweep_program.main(["--resume", str(path)]) == 1
-    assert "2 of 2 processes failed: process 0 ended by SIGKILL; process 1 ended by SIGKILL" in capsys.readouterr().err
+    assert "1 of 1 processes failed: process 1 ended by SIGKILL; to go on: --resume" in capsys.readouterr().err
     monkeypatch.setattr(members, "program_words", program)
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(folder / "cache"))
     monkeypatch.setenv("XLA_FLAGS", QUICK["XLA_FLAGS"])
@@ -221,6 +220,14 @@ def test_processes_that_cannot_be(tmp_path, monkeypatch, capsys, flags, line):
     assert sweep_program.main([*FLAGS, *flags]) == 2
     assert line in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_as_many_processes_as_memory_has_room_for(monkeypatch):
+    monkeypatch.setattr(sweep_run, "available_cores", lambda: [*range(64)])
+    monkeypatch.setattr(sweep_run, "device_memory", lambda: 8 * 2**30)
+    assert sweep_run.count_workers(sweep_settings.read_flags({"num_seeds": "4"})) == 4
+    assert sweep_run.count_workers(sweep_settings.read_flags({"num_seeds": "100"})) == 5
+    assert sweep_run.count_workers(sweep_settings.read_flags({"num_seeds": "100", "workers": "64"})) == 64
 
 
 def test_with_an_accelerator_there_is_one_process(monkeypatch):
