@@ -44,9 +44,6 @@ class Loop:
         """Train to the run's end, or until `stop_signal` gives a number or the run has diverged."""
         config, programs, pending = self._config, self._programs, None
         key = evaluation_key(jax.random.key(config.seed))
-        self.stopped_by = agreed(stop_signal())
-        if self.stopped_by is not None:  # while programs were compiled; what there is to go on from is on disk
-            return
         for end in chunk_ends(config, int(self.state.vector_step)):
             self.state, log = programs.train_chunk(self.state)
             progression = programs.snapshot(self.state.learner)

@@ -62,9 +62,6 @@ class GroupLoop:
         """
         config, programs, pending = self._config, self._programs, None
         interval = config.save_interval * self._size
-        self.stopped_by = stop_signal()
-        if self.stopped_by is not None:  # while programs were compiled; what there is to go on from is on disk
-            return
         for end in chunk_ends(config, int(self.state.vector_step)):
             self.state, log = programs.train_chunk(self.state)
             progression = programs.snapshot(self.state.learner)
