@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 
 import jax
@@ -145,6 +146,7 @@ def _split_groups(groups: list[Group], limit: float) -> list[Group]:
     return fitting_groups
 
 
+@cache  # tracing a run's initialisation takes a moment, and plans and start lines ask for the same
 def member_bytes(config: Config) -> int:
     """Bytes of a member's state, its replay above all; compiled programs need more while they run."""
     state = jax.eval_shape(make_trainer(config, make_environment(config)).init, jax.random.key(0))

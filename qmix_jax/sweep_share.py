@@ -66,7 +66,8 @@ def _train(arguments: dict[str, Any]) -> None:
         jax.config.update("jax_cuda_visible_devices", arguments["joined"])
     shares = plan_shares(sweep)
     with reporting(path, "sweep"), StopRequest(leaves=joined) as stop:
-        print(*start_lines(shares), sep="\n", flush=True)
+        if joined:  # else the process that started this one has said so
+            print(*start_lines(shares), sep="\n", flush=True)
         stopped_by = train_share(path, shares[share], lambda: None, lambda: stop.signal_number)
         if stopped_by is not None:
             raise StoppedError(path, stopped_by, count_ended(path, sweep))
