@@ -80,6 +80,7 @@ def _agent_values(config, params, batch, row, t):
 
 def numpy_predictions(config, params, batch):
     """Values of the actions taken at the learnt steps, [B, K, V]."""
+    params, batch = jax.device_get((params, batch))  # thousands of single numbers are read
     return np.array(
         [
             [
@@ -95,6 +96,7 @@ def numpy_predictions(config, params, batch):
 
 def numpy_targets(config, params, target_params, batch):
     """Targets of the learnt steps, [B, K, V]."""
+    params, target_params, batch = jax.device_get((params, target_params, batch))
     chooser = params if config.double_q else target_params
 
     def bootstrap(row, t):
@@ -175,11 +177,14 @@ def test_the_metrics_of_an_update(double_q):
     config = _config(double_q=double_q)
     params, target_params = _two_parameters(config)
     batch = _batch(3)
+    slow_batch = jax.device_get(batch)
     predicted = numpy_predictions(config, params, batch)
     errors = predicted - numpy_targets(config, params, target_params, batch)
-    teams = (params, target_params)
+    teams = slow_params, slow_target_params = jax.device_get((params, target_params))
     with_online, with_target = (
-        np.array([_bootstrap(config, params, team, target_params, batch, row, 2) for row in range(BATCH)])
+        np.array(
+            [_bootstrap(config, slow_params, team, slow_target_params, slow_batch, row, 2) for row in range(BATCH)]
+        )
         for team in teams
     )
     lag = np.abs(with_online - with_target).mean()
