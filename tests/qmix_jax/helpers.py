@@ -25,11 +25,12 @@ quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level":
 @contextmanager
 def quick_compilation():
     """Compile in the same way what code under test jits by itself."""
+    before = jax.config.values["jax_disable_most_optimizations"]
     jax.config.update("jax_disable_most_optimizations", True)
     try:
         yield
     finally:
-        jax.config.update("jax_disable_most_optimizations", False)
+        jax.config.update("jax_disable_most_optimizations", before)
 
 
 SMALL = {"hidden_sizes": (16,), "mixing_size": 8, "hypernet_size": 8, "weight_decay": 0.0, "optimizer_epsilon": 1e-8}

@@ -84,6 +84,7 @@ def _agent_values(config, params, batch, row, t):
 
 def numpy_predictions(config, params, batch):
     """Values of the actions taken at the learnt steps, [B, K, V]."""
+    params, batch = jax.device_get((params, batch))  # thousands of single numbers are read
     return np.array(
         [
             [
@@ -99,6 +100,7 @@ def numpy_predictions(config, params, batch):
 
 def numpy_targets(config, params, target_params, batch, final_steps=None):
     """Targets of the learnt steps, [B, K, V]; NaN where they need a final step that was overwritten."""
+    params, target_params, batch, final_steps = jax.device_get((params, target_params, batch, final_steps))
     chooser = params if config.double_q else target_params
 
     def bootstrap(row, t):
@@ -111,13 +113,11 @@ def numpy_targets(config, params, target_params, batch, final_steps=None):
         if count < int(final_steps.count[environment]) - slots:
             return np.nan
         at = environment, count % slots
-        longer = batch.replace(
-            observations=batch.observations.at[row, t + 1].set(final_steps.observations[at]),
-            state=batch.state.at[row, t + 1].set(final_steps.state[at]),
-            action_mask=batch.action_mask.at[row, t + 1].set(final_steps.action_mask[at]),
-            elapsed=batch.elapsed.at[row, t + 1].set(batch.elapsed[row, t] + 1),
-            done=batch.done.at[row, t].set(False),
-        )
+        longer = jax.tree.map(np.copy, batch)
+        for name in ("observations", "state", "action_mask"):
+            getattr(longer, name)[row, t + 1] = getattr(final_steps, name)[at]
+        longer.elapsed[row, t + 1] = batch.elapsed[row, t] + 1
+        longer.done[row, t] = False
         own = config if config.target != "td_lambda" else replace(config, target="q_lambda", double_q=False)
         team = chooser if own is config else target_params  # no action was taken there: the target team's greedy one
         return np.array(_bootstrap(own, team, target_params, target_params, longer, row, t + 1))
@@ -243,11 +243,14 @@ def test_the_metrics_of_an_update(double_q):
     config = _config(double_q=double_q)
     params, target_params = _two_parameters(config)
     batch = _batch(3)
+    slow_batch = jax.device_get(batch)
     predicted = numpy_predictions(config, params, batch)
     errors = predicted - numpy_targets(config, params, target_params, batch)
-    teams = (params, target_params)
+    teams = slow_params, slow_target_params = jax.device_get((params, target_params))
     with_online, with_target = (
-        np.array([_bootstrap(config, params, team, target_params, batch, row, 2) for row in range(BATCH)])
+        np.array(
+            [_bootstrap(config, slow_params, team, slow_target_params, slow_batch, row, 2) for row in range(BATCH)]
+        )
         for team in teams
     )
     lag = np.abs(with_online - with_target).mean()

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from qmix_jax.targets import lambda_returns, n_step_return, n_step_targets
 
-jit_return = jax.jit(n_step_return, static_argnums=2)
-jit_targets = jax.jit(n_step_targets, static_argnums=(3, 4))
-jit_lambda_returns = jax.jit(lambda_returns, static_argnums=(3, 4))
+jit_return = jax.jit(n_step_return)
+jit_targets = jax.jit(n_step_targets, static_argnums=3)
+jit_lambda_returns = jax.jit(lambda_returns)
 
 
 def _target(rewards, done, value, gamma):
