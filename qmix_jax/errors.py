@@ -34,15 +34,22 @@ class StoppedError(RunError):
         self.exit_status = 128 + signal_number
 
 
+class CallbackError(Exception):
+    """Carries what a caller's own function raised, its `__cause__`, past the handling of errors of the run itself."""
+
+
 @contextmanager
 def reporting(directory: Path, kind: str) -> Iterator[None]:
     """Name the directory in the last line, however a run ends; what the disk refuses ends it in one line."""
     refused = False
+    raised: BaseException | None = None
     try:
         yield
     except ConfigError:
         refused = True  # nothing was done
         raise
+    except CallbackError as error:
+        raised = error.__cause__
     except DamagedError as error:
         raise RunError(str(error)) from error
     except OSError as error:
@@ -50,3 +57,5 @@ def reporting(directory: Path, kind: str) -> Iterator[None]:
     finally:
         if not refused:
             print(f"{kind} directory: {directory}", flush=True)
+    if raised is not None:
+        raise raised

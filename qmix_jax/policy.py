@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from env_jax.types import Environment, EnvSpec
 from qmix_jax.checkpoint import FINAL, load_params
 from qmix_jax.config import Config, ConfigError
-from qmix_jax.environments import make_environment
+from qmix_jax.environments import same_environment
 from qmix_jax.exploration import greedy_action
-from qmix_jax.hparams import read_config
+from qmix_jax.hparams import check_spec, read_config
 from qmix_jax.learner import Learner, make_learner
 from qmix_jax.run_directory import RunDirectory
 from qmix_jax.settings import DamagedError
@@ -80,11 +80,16 @@ class TrainedPolicy:
         return actions.reshape(*batch, num_agents), flat_memory.reshape(memory.shape)
 
 
-def load_policy(run_directory: str | Path, which: str = FINAL) -> TrainedPolicy:
+def load_policy(run_directory: str | Path, which: str = FINAL, environment: Environment | None = None) -> TrainedPolicy:
     """The greedy policy of a run's 'final_model', 'best_model' or 'checkpoint_ep<N>'.
 
+    Args:
+        run_directory: `results/run_<i>`.
+        which: the model.
+        environment: what the run was trained on, if that was given to `run` as an object; else None.
+
     Raises:
-        ConfigError: the directory holds no run.
+        ConfigError: the directory holds no run, or was trained on another environment.
         FileNotFoundError: the run has no such model.
         DamagedError: the model is not what was written, or not one of this run's networks.
     """
@@ -93,7 +98,8 @@ def load_policy(run_directory: str | Path, which: str = FINAL) -> TrainedPolicy:
         wanted = directory.hparams.relative_to(directory.path)
         raise ConfigError(f"{directory.path}: must be the folder of a run, with {wanted}")
     config = read_config(directory.hparams)
-    environment = make_environment(config)
+    environment = same_environment(config, environment)
+    check_spec(directory.hparams, environment.spec)
     learner = make_learner(config, environment.spec)
     params = load_params(directory.path, which)
     return TrainedPolicy(config, environment, _checked(params, learner, environment.spec), learner)
