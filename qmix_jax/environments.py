@@ -1,4 +1,4 @@
-"""The environment of a run: what its configuration names, which is made only here, or an object that the caller gives."""
+"""The environment of a run: what its settings name, which is made only here, or an object that the caller gives."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -6,6 +6,9 @@ from difflib import get_close_matches
 from importlib import import_module
 
 from env_jax.adapters.foreign import UnfitError
+from env_jax.checking import check_briefly
+from env_jax.contract import ContractError
+from env_jax.conversion import conform
 from env_jax.gridworld import GridWorld25
 from env_jax.last_action import LastAction
 from env_jax.types import Environment
@@ -48,16 +51,18 @@ def make_environment(config: Config) -> Environment:
     return _with_last_action(config, world)
 
 
-def choose_environment(config: Config, environment: Environment | None) -> Environment:
+def choose_environment(config: Config, environment: Environment | None, check: bool = False) -> Environment:
     """`environment`, with every agent's last action where `config` says so; without one, what `config` names.
 
-    Its time limit is its own, whatever `config.max_steps_per_ep` is.
+    Its time limit is its own, whatever `config.max_steps_per_ep` is. Where `check`, its values are checked too, for
+    about 2 s, see `env_jax.checking.check_briefly`.
 
     Raises:
-        ConfigError: settings that choose another environment, or what `make_environment` raises.
+        ConfigError: it breaks the contract, settings choose another environment, or what `make_environment` raises.
     """
     if environment is None:
         return make_environment(config)
+    environment = fitted(environment, check)
     name = environment.spec.name
     if config.env not in (Config.env, f"{GIVEN}{name}"):
         raise ConfigError(f"--env {config.env[:100]}: must be left out beside environment={name}")
@@ -68,12 +73,28 @@ def choose_environment(config: Config, environment: Environment | None) -> Envir
     return _with_last_action(config, environment)
 
 
+def fitted(environment: Environment, check: bool = False) -> Environment:
+    """`environment`, or what converts its numbers and flags to the contract's dtypes; see `choose_environment`.
+
+    Raises:
+        ConfigError: it breaks the contract; its cause is what the environment raised, if it did.
+    """
+    try:
+        if check:
+            check_briefly(environment)
+        return conform(environment)
+    except ContractError as error:
+        raise ConfigError(str(error)) from error.__cause__
+
+
 def same_environment(config: Config, environment: Environment | None) -> Environment:
     """The environment of a run that there is: it must be given exactly if the run was trained on a given one.
 
     Raises:
         ConfigError: it is missing, of another name, or not needed.
     """
+    if environment is not None:
+        environment = fitted(environment)
     if environment is not None and config.env != f"{GIVEN}{environment.spec.name}":
         given = config.env.startswith(GIVEN)
         wanted = f"be {config.env.removeprefix(GIVEN)}" if given else f"be left out, as the run has --env {config.env}"

@@ -27,7 +27,7 @@ class RunMetrics(NamedTuple):
 
 
 def make_train(
-    config: Config, environment: Environment | None = None
+    config: Config, environment: Environment | None = None, check: bool = True
 ) -> Callable[[Array], tuple[TrainState, RunMetrics]]:
     """Build `train(key) -> (state, metrics)`, jittable whole and vmappable over keys.
 
@@ -37,11 +37,12 @@ def make_train(
     Args:
         config: settings; those of the run directory are not used.
         environment: what to train on; by default what `config` names.
+        check: whether to play a few random episodes of it first, see `run`.
 
     Raises:
-        ConfigError: `config` names another environment, see `environments.choose_environment`.
+        ConfigError: it breaks the contract, or `config` names another one; see `environments.choose_environment`.
     """
-    environment = choose_environment(config, environment)
+    environment = choose_environment(config, environment, check)
     trainer = make_trainer(config, environment)
 
     def train(key: Array) -> tuple[TrainState, RunMetrics]:

@@ -51,6 +51,7 @@ def run(
     run_directory: str | Path | None = None,
     environment: Environment | None = None,
     on_evaluation: OnEvaluation | None = None,
+    check: bool = True,
 ) -> RunResult:
     """Train as `config` says and leave a complete run directory, which the last line printed names.
 
@@ -62,13 +63,15 @@ def run(
             its name as `env`, and whatever reads the run needs it again.
         on_evaluation: called with the environment steps so far and each evaluation (NumPy values), after its row is
             written; of several processes, in the first one. What it raises ends the run, which can be resumed.
+        check: whether to play a few random episodes of the given environment first, for about 2 s, and refuse values
+            that break the contract (shapes and dtypes are always checked). Later values are not looked at.
 
     Raises:
-        ConfigError: the run directory cannot be made, the replay does not fit in memory, devices are missing, or
-            `config` names another environment than the one given.
+        ConfigError: the run directory cannot be made, the replay does not fit in memory, devices are missing, the
+            environment breaks the contract, or `config` names another one.
         RunError: the run had to end, see `errors`.
     """
-    given, environment = environment, choose_environment(config, environment)
+    given, environment = environment, choose_environment(config, environment, check)
     config = naming_given(config, given)
     _check_machine(config, environment.spec)
     directory = RunDirectory(Path(told_by_first(lambda: str(_make_directory(config, run_directory).path))))
