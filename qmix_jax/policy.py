@@ -46,10 +46,11 @@ class TrainedPolicy:
             action_mask: bool[..., N, A], actions that are allowed; None for all.
 
         Raises:
-            ValueError: the agents have a memory.
+            ValueError: the agents have a memory, or an array has another shape.
         """
         if self.has_memory:
             raise ValueError("agents with a memory act by policy.step(key, observations, memory)")
+        self._check_observations(observations)
         actions, _ = self.step(key, observations, self.init_memory(*observations.shape[:-2]), action_mask)
         return actions
 
@@ -66,9 +67,17 @@ class TrainedPolicy:
     def step(
         self, key: Array, observations: Array, memory: Array, action_mask: Array | None = None
     ) -> tuple[Array, Array]:
-        """Actions int32[..., N] and the new memory float32[..., N, H]; arguments as when it is called."""
+        """Actions int32[..., N] and the new memory float32[..., N, H]; arguments as when it is called.
+
+        Raises:
+            ValueError: an array has another shape.
+        """
         del key
+        self._check_observations(observations)
         *batch, num_agents, _ = observations.shape
+        self._check_shape("memory", memory, (*batch, *self.learner.init_memory(1).shape[1:]))
+        if action_mask is not None:
+            self._check_shape("action_mask", action_mask, (*batch, num_agents, self.environment.spec.num_actions))
 
         def flat(x: Array) -> Array:
             return x.reshape(math.prod(batch), *x.shape[len(batch) :])
@@ -78,6 +87,16 @@ class TrainedPolicy:
         mask = jnp.ones(q_values.shape, bool) if action_mask is None else flat(action_mask)
         actions = jax.vmap(jax.vmap(greedy_action))(q_values, mask)
         return actions.reshape(*batch, num_agents), flat_memory.reshape(memory.shape)
+
+    def _check_observations(self, observations: Array) -> None:
+        spec = self.environment.spec
+        batch = jnp.shape(observations)[:-2]
+        self._check_shape("observations", observations, (*batch, spec.num_agents, spec.observation_size))
+
+    def _check_shape(self, name: str, array: Array, wanted: tuple[int, ...]) -> None:
+        if jnp.shape(array) != wanted:
+            came = list(jnp.shape(array))
+            raise ValueError(f"{name} {came}: must be {list(wanted)}, by the sizes of {self.environment.spec.name}")
 
 
 def load_policy(run_directory: str | Path, which: str = FINAL, environment: Environment | None = None) -> TrainedPolicy:
