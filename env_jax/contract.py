@@ -185,9 +185,11 @@ def _check_functions(environment: Environment, spec: EnvSpec, key: Any, state: A
                 raise ContractError(environment, f"spec.{name}: gives {described(got)}, must be {wanted}")
     if spec.episode_metrics is not None:
         got = trace(environment, "spec.episode_metrics", spec.episode_metrics, state)
-        named = isinstance(got, dict) and all(isinstance(name, str) for name in got)
+        named = isinstance(got, dict) and all(isinstance(name, str) and name.isidentifier() for name in got)
         if not (named and all(_is_real(value) and value.shape == () for value in got.values())):
-            raise ContractError(environment, f"spec.episode_metrics: gives {got!r:.100}, must be numbers [] by name")
+            raise ContractError(
+                environment, f"spec.episode_metrics: gives {got!r:.100}, must be numbers [] by names such as food_left"
+            )
 
 
 def _is_real(leaf: Any) -> bool:

@@ -24,6 +24,7 @@ from qmix_jax.lock import RunLock
 from qmix_jax.loop import Loop, state_arrays
 from qmix_jax.processes import is_first, told_by_first
 from qmix_jax.recorder import DIVERGED, Chunk, Recorder
+from qmix_jax.records import EVALUATION_COLUMNS
 from qmix_jax.replay import transition_bytes
 from qmix_jax.report_options import ReportOptions
 from qmix_jax.restore import find_start, restore_state, resume_lines
@@ -73,7 +74,7 @@ def run(
     """
     given, environment = environment, choose_environment(config, environment, check)
     config = naming_given(config, given)
-    _check_machine(config, environment.spec)
+    _check_fit(config, environment)
     directory = RunDirectory(Path(told_by_first(lambda: str(_make_directory(config, run_directory).path))))
     with reporting(directory.path, "run"), _lock(directory):
         _tell(config, environment, directory, [])
@@ -109,7 +110,7 @@ def resume_run(
     began_on = read_config(directory.hparams).num_devices
     environment = same_environment(config, environment)
     check_spec(directory.hparams, environment.spec)
-    _check_machine(config, environment.spec)
+    _check_fit(config, environment)
     with _lock(directory), reporting(directory.path, "run"):
         point = find_start(config, environment, directory)
         _tell(config, environment, directory, [] if point is None else resume_lines(config, point, began_on))
@@ -229,8 +230,16 @@ def evaluate_own_baseline(config: Config, environment: Environment) -> Evaluatio
     return jax.device_get(evaluate(environment, evaluation_key(jax.random.key(config.seed)), config.eval_episodes))
 
 
-def _check_machine(config: Config, spec: EnvSpec) -> None:
-    """Refuse dashboards that are not installed, more devices than there are, a replay that the device cannot hold."""
+def _check_fit(config: Config, environment: Environment) -> None:
+    """Refuse dashboards that are not installed, more devices than there are, a replay that the device cannot hold.
+
+    And metrics of the environment under names that the log has already.
+    """
+    spec = environment.spec
+    for name in set(extra_names(environment)) & set(EVALUATION_COLUMNS):
+        raise ConfigError(
+            f"environment {spec.name}: spec.episode_metrics: {name}: must not be named like a log's column"
+        )
     check_dashboards(config)
     check_devices(config.num_devices)
     available = device_memory()
