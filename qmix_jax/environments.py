@@ -62,7 +62,7 @@ def choose_environment(config: Config, environment: Environment | None, check: b
     """
     if environment is None:
         return make_environment(config)
-    environment = fitted(environment, check)
+    fitted(environment)  # first what takes no time
     name = environment.spec.name
     if config.env not in (Config.env, f"{GIVEN}{name}"):
         raise ConfigError(f"--env {config.env[:100]}: must be left out beside environment={name}")
@@ -70,7 +70,7 @@ def choose_environment(config: Config, environment: Environment | None, check: b
         value, default = getattr(config, setting), getattr(Config, setting)
         if value != default:
             raise ConfigError(f"--{setting} {value}: must be {default} beside environment={name}, which has its own")
-    return _with_last_action(config, environment)
+    return _with_last_action(config, fitted(environment, check))
 
 
 def fitted(environment: Environment, check: bool = False) -> Environment:
@@ -93,8 +93,6 @@ def same_environment(config: Config, environment: Environment | None) -> Environ
     Raises:
         ConfigError: it is missing, of another name, or not needed.
     """
-    if environment is not None:
-        environment = fitted(environment)
     if environment is not None and config.env != f"{GIVEN}{environment.spec.name}":
         given = config.env.startswith(GIVEN)
         wanted = f"be {config.env.removeprefix(GIVEN)}" if given else f"be left out, as the run has --env {config.env}"

@@ -15,7 +15,7 @@ from qmix_jax.conclusion import conclusion_lines
 from qmix_jax.config import Config, ConfigError
 from qmix_jax.dashboards import check_dashboards
 from qmix_jax.environments import GIVEN, choose_environment, naming_given, same_environment
-from qmix_jax.errors import CallbackError, DivergedError, StoppedError, reporting
+from qmix_jax.errors import DivergedError, StoppedError, calling_back, is_callers, reporting
 from qmix_jax.evaluation import baseline_name, evaluate_baseline, evaluation_key, extra_names
 from qmix_jax.faults import QUANTITIES
 from qmix_jax.follower import Follower
@@ -145,14 +145,16 @@ def _train(
                 recorder.record(chunk)
                 if on_evaluation is not None and chunk.evaluation is not None and is_first():
                     assert recorder.evaluation is not None
-                    _tell_caller(on_evaluation, chunk.env_steps, recorder.evaluation)
+                    with calling_back():
+                        on_evaluation(chunk.env_steps, recorder.evaluation)
                 if baseline is None and is_first():  # after the first progress, which it would delay
                     baseline = background.submit(evaluate_own_baseline, config, environment)
                 if chunk.diverged:
                     recorder.plot(title, None)
                     raise DivergedError(_divergence(directory, chunk))
-        except (KeyboardInterrupt, CallbackError):
-            recorder.plot(title, None)
+        except (KeyboardInterrupt, Exception) as error:
+            if isinstance(error, KeyboardInterrupt) or is_callers(error):
+                recorder.plot(title, None)
             raise
         if loop.stopped_by is not None:
             recorder.plot(title, None)
@@ -193,13 +195,6 @@ def _tell(config: Config, environment: Environment, directory: RunDirectory, lin
         hparams = describe_run(config, environment.spec)
         write_hparams(directory.hparams, hparams)
         print(*start_lines(hparams), *lines, sep="\n", flush=True)
-
-
-def _tell_caller(on_evaluation: OnEvaluation, env_steps: int, evaluation: Evaluation) -> None:
-    try:
-        on_evaluation(env_steps, evaluation)
-    except Exception as error:
-        raise CallbackError from error
 
 
 def _divergence(directory: RunDirectory, chunk: Chunk) -> str:
