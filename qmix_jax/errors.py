@@ -34,18 +34,38 @@ class StoppedError(RunError):
         self.exit_status = 128 + signal_number
 
 
+_BY_CALLER = "raised by the function that was given to the run, which can be resumed"
+
+
+@contextmanager
+def calling_back() -> Iterator[None]:
+    """Mark what a caller's own function raises, so that nothing takes it for an error of the run."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(_BY_CALLER)
+        raise
+
+
+def is_callers(error: Exception) -> bool:
+    """Whether it was raised under `calling_back`."""
+    return _BY_CALLER in getattr(error, "__notes__", ())
+
+
 @contextmanager
 def reporting(directory: Path, kind: str) -> Iterator[None]:
     """Name the directory in the last line, however a run ends; what the disk refuses ends it in one line."""
     refused = False
     try:
         yield
-    except ConfigError:
-        refused = True  # nothing was done
-        raise
-    except DamagedError as error:
-        raise RunError(str(error)) from error
-    except OSError as error:
+    except (ConfigError, DamagedError, OSError) as error:
+        if is_callers(error):
+            raise
+        if isinstance(error, ConfigError):
+            refused = True  # nothing was done
+            raise
+        if isinstance(error, DamagedError):
+            raise RunError(str(error)) from error
         raise CannotWriteError(f"cannot write {error.filename or directory}: {error.strerror}") from error
     finally:
         if not refused:

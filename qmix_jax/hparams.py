@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 import jax
+import numpy as np
 
 from env_jax.types import EnvSpec
 from qmix_jax.config import Config
@@ -47,6 +48,7 @@ def describe_run(config: Config, spec: EnvSpec) -> dict[str, Any]:
             **derived,
             "environment": spec.name,
             "time_limit": "bootstrap" if bootstraps_at_limit(config, spec) else "terminal",
+            "environment_spec": _sizes(spec),
             "replay_bytes_per_transition": per_transition,
             "replay_bytes": replay_bytes(config, spec),
         },
@@ -98,6 +100,28 @@ def read_config(path: Path) -> Config:
         return Config(**settings)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
+
+
+def check_spec(path: Path, spec: EnvSpec) -> None:
+    """Refuse an environment of other sizes than the run in hparams.json was trained on; older ones do not tell them.
+
+    Raises:
+        ConfigError: naming the first that differs.
+    """
+    derived = read_json(path).get("derived")
+    told = derived.get("environment_spec") if isinstance(derived, dict) else None
+    if not isinstance(told, dict):
+        return
+    for name, value in _sizes(spec).items():
+        if told.get(name, value) != value:
+            wanted = str(told[name])[:100]
+            raise ConfigError(f"environment={spec.name}: {name} is {value}, must be {wanted}, as the run was trained")
+
+
+def _sizes(spec: EnvSpec) -> dict[str, Any]:
+    names = ("num_agents", "num_actions", "observation_size", "state_size", "max_steps")
+    dtype = str(np.dtype(spec.observation_dtype))
+    return {**{name: int(getattr(spec, name)) for name in names}, "observation_dtype": dtype}
 
 
 def start_lines(hparams: dict[str, Any]) -> list[str]:

@@ -131,7 +131,7 @@ def make_loss(config: Config, networks: Networks) -> Loss:
         target = learnt_targets(config, rewards, batch, bootstrap_values)
         td_error = q_tot - jax.lax.stop_gradient(target)
         if cuts is not None:
-            td_error = jnp.where((cuts.known | ~cuts.here)[..., None], td_error, 0.0)
+            td_error = jnp.where(cuts.known[..., None], td_error, 0.0)
         squares = jnp.square(td_error)
         if central is not None and algorithm.weighting is not None:
             q_star = sequence_values(central, params["central"], batch, learnt)

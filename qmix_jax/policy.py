@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from env_jax.types import Environment, EnvSpec
 from qmix_jax.checkpoint import FINAL, load_params
 from qmix_jax.config import Config, ConfigError
-from qmix_jax.environments import make_environment
+from qmix_jax.environments import same_environment
 from qmix_jax.exploration import greedy_action
-from qmix_jax.hparams import read_config
+from qmix_jax.hparams import check_spec, read_config
 from qmix_jax.learner import Learner, make_learner
 from qmix_jax.run_directory import RunDirectory
 from qmix_jax.settings import DamagedError
@@ -46,10 +46,11 @@ class TrainedPolicy:
             action_mask: bool[..., N, A], actions that are allowed; None for all.
 
         Raises:
-            ValueError: the agents have a memory.
+            ValueError: the agents have a memory, or an array has another shape.
         """
         if self.has_memory:
             raise ValueError("agents with a memory act by policy.step(key, observations, memory)")
+        self._check_observations(observations)
         actions, _ = self.step(key, observations, self.init_memory(*observations.shape[:-2]), action_mask)
         return actions
 
@@ -66,9 +67,17 @@ class TrainedPolicy:
     def step(
         self, key: Array, observations: Array, memory: Array, action_mask: Array | None = None
     ) -> tuple[Array, Array]:
-        """Actions int32[..., N] and the new memory float32[..., N, H]; arguments as when it is called."""
+        """Actions int32[..., N] and the new memory float32[..., N, H]; arguments as when it is called.
+
+        Raises:
+            ValueError: an array has another shape.
+        """
         del key
+        self._check_observations(observations)
         *batch, num_agents, _ = observations.shape
+        self._check_shape("memory", memory, (*batch, *self.learner.init_memory(1).shape[1:]))
+        if action_mask is not None:
+            self._check_shape("action_mask", action_mask, (*batch, num_agents, self.environment.spec.num_actions))
 
         def flat(x: Array) -> Array:
             return x.reshape(math.prod(batch), *x.shape[len(batch) :])
@@ -79,12 +88,27 @@ class TrainedPolicy:
         actions = jax.vmap(jax.vmap(greedy_action))(q_values, mask)
         return actions.reshape(*batch, num_agents), flat_memory.reshape(memory.shape)
 
+    def _check_observations(self, observations: Array) -> None:
+        spec = self.environment.spec
+        batch = jnp.shape(observations)[:-2]
+        self._check_shape("observations", observations, (*batch, spec.num_agents, spec.observation_size))
 
-def load_policy(run_directory: str | Path, which: str = FINAL) -> TrainedPolicy:
+    def _check_shape(self, name: str, array: Array, wanted: tuple[int, ...]) -> None:
+        if jnp.shape(array) != wanted:
+            came = list(jnp.shape(array))
+            raise ValueError(f"{name} {came}: must be {list(wanted)}, by the sizes of {self.environment.spec.name}")
+
+
+def load_policy(run_directory: str | Path, which: str = FINAL, environment: Environment | None = None) -> TrainedPolicy:
     """The greedy policy of a run's 'final_model', 'best_model' or 'checkpoint_ep<N>'.
 
+    Args:
+        run_directory: `results/run_<i>`.
+        which: the model.
+        environment: what the run was trained on, if that was given to `run` as an object; else None.
+
     Raises:
-        ConfigError: the directory holds no run.
+        ConfigError: the directory holds no run, or was trained on another environment.
         FileNotFoundError: the run has no such model.
         DamagedError: the model is not what was written, or not one of this run's networks.
     """
@@ -93,7 +117,8 @@ def load_policy(run_directory: str | Path, which: str = FINAL) -> TrainedPolicy:
         wanted = directory.hparams.relative_to(directory.path)
         raise ConfigError(f"{directory.path}: must be the folder of a run, with {wanted}")
     config = read_config(directory.hparams)
-    environment = make_environment(config)
+    environment = same_environment(config, environment)
+    check_spec(directory.hparams, environment.spec)
     learner = make_learner(config, environment.spec)
     params = load_params(directory.path, which)
     return TrainedPolicy(config, environment, _checked(params, learner, environment.spec), learner)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from env_jax.types import Environment
 from qmix_jax.config import Config
-from qmix_jax.environments import make_environment
+from qmix_jax.environments import choose_environment
 from qmix_jax.evaluation import evaluation_key
 from qmix_jax.trainer import make_trainer
 from qmix_jax.types import Array, EpisodeLog, Evaluation, TrainState, UpdateMetrics
@@ -27,7 +27,7 @@ class RunMetrics(NamedTuple):
 
 
 def make_train(
-    config: Config, environment: Environment | None = None
+    config: Config, environment: Environment | None = None, check: bool = True
 ) -> Callable[[Array], tuple[TrainState, RunMetrics]]:
     """Build `train(key) -> (state, metrics)`, jittable whole and vmappable over keys.
 
@@ -37,8 +37,12 @@ def make_train(
     Args:
         config: settings; those of the run directory are not used.
         environment: what to train on; by default what `config` names.
+        check: whether to play a few random episodes of it first, see `run`.
+
+    Raises:
+        ConfigError: it breaks the contract, or `config` names another one; see `environments.choose_environment`.
     """
-    environment = environment or make_environment(config)
+    environment = choose_environment(config, environment, check)
     trainer = make_trainer(config, environment)
 
     def train(key: Array) -> tuple[TrainState, RunMetrics]:

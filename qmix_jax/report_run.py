@@ -6,6 +6,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from env_jax.types import Environment
 from qmix_jax.config import Config
 from qmix_jax.errors import RunError
 from qmix_jax.evaluate_options import Options
@@ -25,8 +26,8 @@ from qmix_jax.scores import figure_rows
 from qmix_jax.settings import DamagedError
 
 
-def report_run(run: RunDirectory, options: ReportOptions) -> None:
-    """Write a run's page: its evaluation, curves, diagnostics, replays and settings.
+def report_run(run: RunDirectory, options: ReportOptions, given: Environment | None = None) -> None:
+    """Write a run's page: its evaluation, curves, diagnostics, replays and settings; `given` as for `play`.
 
     Raises:
         ConfigError: the run, its model or an option cannot be used.
@@ -36,7 +37,7 @@ def report_run(run: RunDirectory, options: ReportOptions) -> None:
     chosen = Options(checkpoint=options.checkpoint, episodes=options.episodes, seed=options.seed)
     try:
         config, hparams = read_config(run.hparams), read_json(run.hparams)
-        played = play(run, chosen)
+        played = play(run, chosen, given)
         sections = [
             section("Evaluation", html_table(figure_rows(played.figures)), hint=heading(played.document)),
             section("Learning curves", picture(run.plots, "Returns, loss, Q-values and epsilon over the run")),

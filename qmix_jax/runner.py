@@ -1,6 +1,6 @@
 """One run, from a configuration to a complete run directory: the host's loop around the compiled trainer."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
@@ -14,16 +14,17 @@ from qmix_jax.compilation import compile_programs, device_memory
 from qmix_jax.conclusion import conclusion_lines
 from qmix_jax.config import Config, ConfigError
 from qmix_jax.dashboards import check_dashboards
-from qmix_jax.environments import make_environment
-from qmix_jax.errors import DivergedError, StoppedError, reporting
+from qmix_jax.environments import GIVEN, choose_environment, naming_given, same_environment
+from qmix_jax.errors import DivergedError, StoppedError, calling_back, is_callers, reporting
 from qmix_jax.evaluation import baseline_name, evaluate_baseline, evaluation_key, extra_names
 from qmix_jax.faults import QUANTITIES
 from qmix_jax.follower import Follower
-from qmix_jax.hparams import describe_run, read_config, start_lines, write_hparams
+from qmix_jax.hparams import check_spec, describe_run, read_config, start_lines, write_hparams
 from qmix_jax.lock import RunLock
 from qmix_jax.loop import Loop, state_arrays
 from qmix_jax.processes import is_first, told_by_first
 from qmix_jax.recorder import DIVERGED, Chunk, Recorder
+from qmix_jax.records import EVALUATION_COLUMNS
 from qmix_jax.replay import transition_bytes
 from qmix_jax.report_options import ReportOptions
 from qmix_jax.restore import find_start, restore_state, resume_lines
@@ -34,6 +35,8 @@ from qmix_jax.signals import StopSignal
 from qmix_jax.trainer import make_trainer
 from qmix_jax.types import Evaluation, Params
 
+OnEvaluation = Callable[[int, Evaluation], None]  # (environment steps, evaluation on the host)
+
 
 class RunResult(NamedTuple):
     """What a run leaves in memory."""
@@ -43,28 +46,47 @@ class RunResult(NamedTuple):
     params: Params
 
 
-def run(config: Config, stop_signal: StopSignal = lambda: None, run_directory: str | Path | None = None) -> RunResult:
+def run(
+    config: Config,
+    stop_signal: StopSignal = lambda: None,
+    run_directory: str | Path | None = None,
+    environment: Environment | None = None,
+    on_evaluation: OnEvaluation | None = None,
+    check: bool = True,
+) -> RunResult:
     """Train as `config` says and leave a complete run directory, which the last line printed names.
 
     Args:
         config: the run's settings.
         stop_signal: asked after every chunk; once it gives a number, the run saves and ends.
         run_directory: where to write, a new or empty folder; None for the next `run_<i>` of `config.results_dir`.
+        environment: what to train on, with a time limit of its own; None for what `config` names. hparams.json then has
+            its name as `env`, and whatever reads the run needs it again.
+        on_evaluation: called with the environment steps so far and each evaluation (NumPy values), after its row is
+            written; of several processes, in the first one. What it raises ends the run, which can be resumed.
+        check: whether to play a few random episodes of the given environment first, for about 2 s, and refuse values
+            that break the contract (shapes and dtypes are always checked). Later values are not looked at.
 
     Raises:
-        ConfigError: the run directory cannot be made, the replay does not fit in memory, or devices are missing.
+        ConfigError: the run directory cannot be made, the replay does not fit in memory, devices are missing, the
+            environment breaks the contract, or `config` names another one.
         RunError: the run had to end, see `errors`.
     """
-    environment = make_environment(config)
-    _check_machine(config, environment.spec)
+    given, environment = environment, choose_environment(config, environment, check)
+    config = naming_given(config, given)
+    _check_fit(config, environment)
     directory = RunDirectory(Path(told_by_first(lambda: str(_make_directory(config, run_directory).path))))
     with reporting(directory.path, "run"), _lock(directory):
         _tell(config, environment, directory, [])
-        return _train(config, environment, directory, None, stop_signal)
+        return _train(config, environment, directory, None, stop_signal, on_evaluation)
 
 
 def resume_run(
-    run_directory: str | Path, changes: Mapping[str, Any] | None = None, stop_signal: StopSignal = lambda: None
+    run_directory: str | Path,
+    changes: Mapping[str, Any] | None = None,
+    stop_signal: StopSignal = lambda: None,
+    environment: Environment | None = None,
+    on_evaluation: OnEvaluation | None = None,
 ) -> RunResult:
     """Go on with a run from its newest whole checkpoint, to the end that was planned or to a later one.
 
@@ -75,20 +97,24 @@ def resume_run(
         run_directory: `results/run_<i>`.
         changes: settings other than before, by name: a larger budget, and those that do not change the run's shape.
         stop_signal: as for `run`.
+        environment: what the run was begun on, if that was given as an object; else None.
+        on_evaluation: as for `run`, of the evaluations that are still to come.
 
     Raises:
-        ConfigError: the directory holds no run that can be resumed, is in use, or a change cannot be made.
+        ConfigError: the directory holds no run that can be resumed, is in use, a change cannot be made, or it was begun
+            on another environment.
         RunError: the run had to end, see `errors`.
     """
     directory = RunDirectory(Path(run_directory))
     config = resumed_config(directory, changes or {})
     began_on = read_config(directory.hparams).num_devices
-    environment = make_environment(config)
-    _check_machine(config, environment.spec)
+    environment = same_environment(config, environment)
+    check_spec(directory.hparams, environment.spec)
+    _check_fit(config, environment)
     with _lock(directory), reporting(directory.path, "run"):
         point = find_start(config, environment, directory)
         _tell(config, environment, directory, [] if point is None else resume_lines(config, point, began_on))
-        return _train(config, environment, directory, point, stop_signal)
+        return _train(config, environment, directory, point, stop_signal, on_evaluation)
 
 
 def _train(
@@ -97,6 +123,7 @@ def _train(
     directory: RunDirectory,
     point: ResumePoint | None,
     stop_signal: StopSignal,
+    on_evaluation: OnEvaluation | None,
 ) -> RunResult:
     title = run_title(config, environment.spec)
     trainer = make_trainer(config, environment)
@@ -116,13 +143,18 @@ def _train(
         try:
             for chunk in loop.chunks(stop_signal):
                 recorder.record(chunk)
+                if on_evaluation is not None and chunk.evaluation is not None and is_first():
+                    assert recorder.evaluation is not None
+                    with calling_back():
+                        on_evaluation(chunk.env_steps, recorder.evaluation)
                 if baseline is None and is_first():  # after the first progress, which it would delay
                     baseline = background.submit(evaluate_own_baseline, config, environment)
                 if chunk.diverged:
                     recorder.plot(title, None)
                     raise DivergedError(_divergence(directory, chunk))
-        except KeyboardInterrupt:
-            recorder.plot(title, None)
+        except (KeyboardInterrupt, Exception) as error:
+            if isinstance(error, KeyboardInterrupt) or is_callers(error):
+                recorder.plot(title, None)
             raise
         if loop.stopped_by is not None:
             recorder.plot(title, None)
@@ -139,7 +171,7 @@ def _train(
     if config.report and is_first():
         from qmix_jax.report_run import report_run  # SciPy's import should not delay the first progress
 
-        report_run(directory, ReportOptions())
+        report_run(directory, ReportOptions(), environment if config.env.startswith(GIVEN) else None)
     if is_first():
         print(*conclusion_lines(evaluation, directory), sep="\n")
     return RunResult(directory.path, evaluation, params)
@@ -193,8 +225,16 @@ def evaluate_own_baseline(config: Config, environment: Environment) -> Evaluatio
     return jax.device_get(evaluate(environment, evaluation_key(jax.random.key(config.seed)), config.eval_episodes))
 
 
-def _check_machine(config: Config, spec: EnvSpec) -> None:
-    """Refuse dashboards that are not installed, more devices than there are, a replay that the device cannot hold."""
+def _check_fit(config: Config, environment: Environment) -> None:
+    """Refuse dashboards that are not installed, more devices than there are, a replay that the device cannot hold.
+
+    And metrics of the environment under names that the log has already.
+    """
+    spec = environment.spec
+    for name in set(extra_names(environment)) & set(EVALUATION_COLUMNS):
+        raise ConfigError(
+            f"environment {spec.name}: spec.episode_metrics: {name}: must not be named like a log's column"
+        )
     check_dashboards(config)
     check_devices(config.num_devices)
     available = device_memory()

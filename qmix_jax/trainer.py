@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from env_jax.types import Environment
 from qmix_jax.config import Config
+from qmix_jax.environments import fitted
 from qmix_jax.episodes import advance_episodes, empty_log, init_episodes
 from qmix_jax.evaluation import evaluate, greedy_policy
 from qmix_jax.exploration import decay_shares, final_epsilons, free_exploration, linear_epsilon
@@ -33,7 +34,12 @@ class Trainer(NamedTuple):
 
 
 def make_trainer(config: Config, environment: Environment) -> Trainer:
-    """Bind `config` and `environment` to the trainer's functions."""
+    """Bind `config` and `environment` to the trainer's functions.
+
+    Raises:
+        ConfigError: the environment's shapes or dtypes break the contract.
+    """
+    environment = fitted(environment)
     spec = environment.spec
     learner = make_learner(config, spec)
     whole_replay, replay = make_replay(config, spec), make_replay(config, spec, config.num_devices)

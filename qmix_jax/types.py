@@ -55,7 +55,7 @@ class Cuts(NamedTuple):
     """
 
     here: Array  # bool[B, K], the first end in the step's window is a truncation
-    known: Array  # bool[B, K], its final step is still stored
+    known: Array  # bool[B, K], all final steps that the learned step's target rests on are still stored
     steps: Array  # int32[B, K], from the learned step to the truncated one, 0..n-1
     observations: Array  # [B, K, N, O] of the final step, and so are the next two
     state: Array | None  # float32[B, K, S]

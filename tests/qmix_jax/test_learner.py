@@ -231,9 +231,10 @@ def _truncated(length):
     generator = np.random.default_rng(5)
     finals, batch = random_batch(generator, 4, 2), _batch(length)
     count = np.full(4, 3)  # of three truncations each the first is overwritten
-    numbers = generator.permutation(4 * 3 * length * BATCH)[: BATCH * length].reshape(BATCH, length) % 12
-    cut = np.asarray(batch.done) & (np.arange(BATCH)[:, None] // (length + 1) % 2 == 0)
-    batch = batch.replace(final_step=jnp.asarray(np.where(cut, numbers, -1), jnp.int32))
+    cut = np.asarray(batch.done) & (np.arange(BATCH)[:, None] % 4 > 0)
+    order = np.cumsum(cut).reshape(cut.shape)
+    numbers = np.where(cut, order % 3 * 4 + order % 4, -1)
+    batch = batch.replace(final_step=jnp.asarray(numbers, jnp.int32))
     final_steps = FinalSteps(finals.observations, finals.state, finals.action_mask, jnp.asarray(count, jnp.int32))
     return batch, final_steps
 

@@ -275,7 +275,7 @@ def test_dashboards_get_what_the_logs_get(run_idle):
 
 def test_the_report_comes_last(run_idle, monkeypatch, tmp_path):
     made = []
-    monkeypatch.setattr("qmix_jax.report_run.report_run", lambda run, _: made.append(list(run.models.iterdir())))
+    monkeypatch.setattr("qmix_jax.report_run.report_run", lambda run, *_: made.append(list(run.models.iterdir())))
     directory = run_idle([0.1] * 4, report=True).directory
     assert directory / "models" / "final_model" in made[0]
     run_idle([0.1] * 4)
