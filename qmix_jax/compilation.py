@@ -1,6 +1,7 @@
 """A trainer's programs, compiled before the first step and kept on disk for the next run."""
 
 import os
+import sys
 from typing import Any, NamedTuple
 
 import jax
@@ -80,12 +81,15 @@ def enable_compilation_cache() -> None:
     """
     # Programs that compile faster than this are not worth a file.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-    if jax.config.values["jax_compilation_cache_dir"] is not None:
-        return
+    wanted = jax.config.values["jax_compilation_cache_dir"]
     caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    folder = os.path.join(caches, "qmix-jax")
+    folder = wanted or os.path.join(caches, "qmix-jax")
     try:
-        os.makedirs(folder, exist_ok=True)
-    except OSError:
-        return  # a read-only home only costs time
+        if "://" not in folder:  # JAX also takes a bucket's address
+            os.makedirs(folder, exist_ok=True)
+            os.close(os.open(os.path.join(folder, ".writable"), os.O_CREAT | os.O_WRONLY))
+    except OSError as error:  # which only costs time
+        if wanted is not None:
+            print(f"warning: JAX_COMPILATION_CACHE_DIR={wanted}: {error.strerror}; nothing is kept", file=sys.stderr)
+        folder = None
     jax.config.update("jax_compilation_cache_dir", folder)

@@ -14,6 +14,7 @@ from qmix_jax.config import Config
 from qmix_jax.curves import plot_curves
 from qmix_jax.environments import make_environment
 from qmix_jax.flags import flag_words
+from qmix_jax.pinning import seed_key
 from qmix_jax.run_record import RunRecord, read_record, score_name, write_evaluations
 from qmix_jax.summary import Summary, summarise, write_summary
 from qmix_jax.tables import figures_table, questions_table
@@ -59,7 +60,7 @@ def write_findings(path: Path, comparison: Comparison, members: Sequence[Member]
 def count_parameters(config: Config) -> int:
     """Numbers that a run learns, the mixer's among them and target networks not. Nothing is computed for it."""
     config = replace(config, num_devices=1)  # which does not change them, and may be more than there are
-    state = jax.eval_shape(make_trainer(config, make_environment(config)).init, jax.random.key(0))
+    state = jax.eval_shape(make_trainer(config, make_environment(config)).init, seed_key(0))
     return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(state.learner.params))
 
 

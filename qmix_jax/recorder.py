@@ -12,6 +12,7 @@ import numpy as np
 from qmix_jax.checkpoint import BEST, FINAL, Checkpoints, ResumeData, checkpoint_name
 from qmix_jax.config import Config
 from qmix_jax.dashboards import Dashboards
+from qmix_jax.learner import unmeasured
 from qmix_jax.progress import Progress
 from qmix_jax.records import (
     DIAGNOSTIC_COLUMNS,
@@ -21,6 +22,7 @@ from qmix_jax.records import (
     EpisodeRows,
     diagnostic_row,
     evaluation_row,
+    fetch_evaluation,
     finished_episodes,
     read_log,
 )
@@ -115,9 +117,11 @@ class Recorder:
         self._episodes += len(rows.episode)
 
         self._training_log.write(rows)
-        row = self._record_evaluation(evaluation, progression.params) if evaluation is not None else None
+        row = None
+        if evaluation is not None:
+            row = self._record_evaluation(fetch_evaluation(evaluation), progression.params)
         updates, skipped = int(progression.updates), int(progression.faults.skipped)
-        diagnostics = diagnostic_row(env_steps, updates, skipped, log, self._q_bound)
+        diagnostics = diagnostic_row(env_steps, updates, skipped, log, self._q_bound, unmeasured(self._config))
         self._diagnostics_log.write_row(diagnostics.values())
         self._timing.write_row((env_steps, updates, self._episodes, self._seconds()))
         self._dashboards.write(env_steps, rows, row, diagnostics)
@@ -129,7 +133,7 @@ class Recorder:
 
     def finish(self, params: Params, evaluation: Evaluation) -> None:
         """Write the final model."""
-        self.evaluation = evaluation
+        self.evaluation = fetch_evaluation(evaluation)
         self._checkpoints.save(FINAL, params)
 
     def plot(self, title: str, baseline: Evaluation | None, baseline_name: str = "baseline") -> None:

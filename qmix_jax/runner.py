@@ -22,14 +22,17 @@ from qmix_jax.follower import Follower
 from qmix_jax.hparams import describe_run, read_config, start_lines, write_hparams
 from qmix_jax.lock import RunLock
 from qmix_jax.loop import Loop, state_arrays
+from qmix_jax.pinning import pinned, seed_key
 from qmix_jax.processes import is_first, told_by_first
 from qmix_jax.recorder import DIVERGED, Chunk, Recorder
+from qmix_jax.records import fetch_evaluation
 from qmix_jax.replay import transition_bytes
 from qmix_jax.report_options import ReportOptions
 from qmix_jax.restore import find_start, restore_state, resume_lines
 from qmix_jax.resume import ResumePoint, resumed_config
 from qmix_jax.run_directory import RunDirectory, check_run_directory, create_run_directory, make_run_directory
 from qmix_jax.sharding import check_devices
+from qmix_jax.shell import check_settings
 from qmix_jax.signals import StopSignal
 from qmix_jax.trainer import make_trainer
 from qmix_jax.types import Evaluation, Params
@@ -43,6 +46,7 @@ class RunResult(NamedTuple):
     params: Params
 
 
+@pinned()
 def run(config: Config, stop_signal: StopSignal = lambda: None, run_directory: str | Path | None = None) -> RunResult:
     """Train as `config` says and leave a complete run directory, which the last line printed names.
 
@@ -63,6 +67,7 @@ def run(config: Config, stop_signal: StopSignal = lambda: None, run_directory: s
         return _train(config, environment, directory, None, stop_signal)
 
 
+@pinned()
 def resume_run(
     run_directory: str | Path, changes: Mapping[str, Any] | None = None, stop_signal: StopSignal = lambda: None
 ) -> RunResult:
@@ -105,8 +110,8 @@ def _train(
         if is_first():
             recorder = stack.enter_context(Recorder(config, directory, extra_names(environment), point))
         background = stack.enter_context(ThreadPoolExecutor(1))
-        programs = compile_programs(trainer, jax.random.key(config.seed))
-        state = programs.init(jax.random.key(config.seed))
+        programs = compile_programs(trainer, seed_key(config.seed))
+        state = programs.init(seed_key(config.seed))
         if point is not None:
             state = restore_state(config, programs, state, point)
         first = None if point is not None else state_arrays(config, state)
@@ -131,7 +136,7 @@ def _train(
         params = jax.device_get(programs.snapshot(loop.state.learner).params)
         evaluation = recorder.evaluation
         if evaluation is None:  # resumed at its end
-            evaluation = jax.device_get(programs.evaluate(params, evaluation_key(jax.random.key(config.seed))))
+            evaluation = fetch_evaluation(programs.evaluate(params, evaluation_key(seed_key(config.seed))))
         recorder.finish(params, evaluation)
         if is_first():
             played = evaluate_own_baseline(config, environment) if baseline is None else baseline.result()
@@ -190,11 +195,12 @@ def run_title(config: Config, spec: EnvSpec) -> str:
 def evaluate_own_baseline(config: Config, environment: Environment) -> Evaluation:
     """The environment's baseline on the run's evaluation starts."""
     evaluate = jax.jit(evaluate_baseline, static_argnums=(0, 2))
-    return jax.device_get(evaluate(environment, evaluation_key(jax.random.key(config.seed)), config.eval_episodes))
+    return fetch_evaluation(evaluate(environment, evaluation_key(seed_key(config.seed)), config.eval_episodes))
 
 
 def _check_machine(config: Config, spec: EnvSpec) -> None:
     """Refuse dashboards that are not installed, more devices than there are, a replay that the device cannot hold."""
+    check_settings()
     check_dashboards(config)
     check_devices(config.num_devices)
     available = device_memory()

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from env_jax.types import Environment
 from qmix_jax.compilation import chunk_options, snapshot
 from qmix_jax.evaluation import evaluation_key
+from qmix_jax.pinning import seed_key
 from qmix_jax.sweep_plan import Group, member_values
 from qmix_jax.vmapped import make_members
 
@@ -30,8 +31,8 @@ def compile_group(group: Group, environment: Environment) -> GroupPrograms:
     filled = group._replace(members=group.members + group.members[-1:] * (-len(group.members) % devices))
     members = make_members(group.members[0].config, environment, group.names, devices)
     settings = {name: jnp.array(values, jnp.float32) for name, values in member_values(filled).items()}
-    keys = jnp.stack([jax.random.key(member.config.seed) for member in filled.members])
-    eval_keys = jnp.stack([evaluation_key(jax.random.key(member.config.seed)) for member in filled.members])
+    keys = jnp.stack([seed_key(member.config.seed) for member in filled.members])
+    eval_keys = jnp.stack([evaluation_key(seed_key(member.config.seed)) for member in filled.members])
 
     init = jax.jit(members.init).lower(settings, keys).compile()
     state = jax.tree.map(

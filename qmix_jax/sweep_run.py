@@ -16,6 +16,7 @@ from qmix_jax.errors import DivergedError, RunError, StoppedError, reporting
 from qmix_jax.lock import InUseError, RunLock
 from qmix_jax.members import Job, Members, available_cores
 from qmix_jax.outcomes import follow, show_runs
+from qmix_jax.pinning import seed_key
 from qmix_jax.progress import GroupProgress
 from qmix_jax.report_options import ReportOptions
 from qmix_jax.report_run import report_findings
@@ -149,7 +150,7 @@ def _split_groups(groups: list[Group], limit: float) -> list[Group]:
 @cache  # tracing a run's initialisation takes a moment, and plans and start lines ask for the same
 def member_bytes(config: Config) -> int:
     """Bytes of a member's state, its replay above all; compiled programs need more while they run."""
-    state = jax.eval_shape(make_trainer(config, make_environment(config)).init, jax.random.key(0))
+    state = jax.eval_shape(make_trainer(config, make_environment(config)).init, seed_key(0))
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
 
 
