@@ -15,7 +15,7 @@ from qmix_jax.config import Config, ConfigError
 from qmix_jax.flags import FlagParser, make_config, preset_lines, read_settings
 from qmix_jax.machines import FLAGS, Machines, end_joined, join, local_devices, take_machines
 from qmix_jax.run_directory import RunDirectory, check_results_dir, check_run_directory
-from qmix_jax.shell import check_backend, prepare_jax
+from qmix_jax.shell import check_backend, prepare_libraries
 from qmix_jax.signals import StopRequest
 
 
@@ -54,7 +54,7 @@ def _run(arguments: dict[str, Any], stop: StopRequest, machines: Machines | None
         check_results_dir(config.results_dir)
     else:
         check_run_directory(directory)
-    prepare_jax()
+    prepare_libraries()
     config = _start_jax(config, on_all, machines)
     from qmix_jax.runner import run
 
@@ -68,7 +68,7 @@ def _resume(arguments: dict[str, Any], stop: StopRequest, machines: Machines | N
             raise ConfigError(f"--{name} {arguments[name]}: cannot be given with --resume")
     on_all = _wants_all_devices(arguments)
     changes = read_settings(Config, arguments)
-    prepare_jax()
+    prepare_libraries()
     from qmix_jax.resume import resumed_config
 
     config = _start_jax(resumed_config(directory, changes), on_all, machines)

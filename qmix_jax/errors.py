@@ -1,5 +1,6 @@
 """What can end a run before its time, each with an exit status of its own. Bad input is `settings.ConfigError`, 2."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,23 @@ class StoppedError(RunError):
         super().__init__(f"stopped at {done}")
         self.directory = directory
         self.exit_status = 128 + signal_number
+
+
+@contextmanager
+def sparing(what: object) -> Iterator[None]:
+    """Warn in one line of stderr where `what` fails, and go on: no result depends on it, such as a plot's file."""
+    try:
+        yield
+    except Exception as error:  # whatever a library of plots or dashboards raises
+        begin = "\n" if sys.stderr is not None and sys.stderr.isatty() else ""  # there may be a progress bar
+        print(f"{begin}warning: {what}: {_reason(error)}", file=sys.stderr)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 @contextmanager

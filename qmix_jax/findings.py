@@ -11,8 +11,8 @@ import numpy as np
 
 from qmix_jax.comparison import Comparison, Member
 from qmix_jax.config import Config
-from qmix_jax.curves import plot_curves
 from qmix_jax.environments import make_environment
+from qmix_jax.errors import sparing
 from qmix_jax.flags import flag_words
 from qmix_jax.pinning import seed_key
 from qmix_jax.run_record import RunRecord, read_record, score_name, write_evaluations
@@ -54,7 +54,10 @@ def write_findings(path: Path, comparison: Comparison, members: Sequence[Member]
     write_evaluations(path / "evaluations.csv", _COLUMN, records)
     write_summary(path / "summary.csv", _COLUMN, summaries)
     (path / "comparison.md").write_text(_page(comparison, members, summaries, score), encoding="utf-8")
-    plot_curves(path / "curves.png", _title(members[0].config, groups), records, score)
+    with sparing(path / "curves.png"):
+        from qmix_jax.curves import plot_curves
+
+        plot_curves(path / "curves.png", _title(members[0].config, groups), records, score)
 
 
 def count_parameters(config: Config) -> int:

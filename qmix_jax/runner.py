@@ -15,7 +15,7 @@ from qmix_jax.conclusion import conclusion_lines
 from qmix_jax.config import Config, ConfigError
 from qmix_jax.dashboards import check_dashboards
 from qmix_jax.environments import make_environment
-from qmix_jax.errors import DivergedError, StoppedError, reporting
+from qmix_jax.errors import DivergedError, StoppedError, reporting, sparing
 from qmix_jax.evaluation import baseline_name, evaluate_baseline, evaluation_key, extra_names
 from qmix_jax.faults import QUANTITIES
 from qmix_jax.follower import Follower
@@ -139,12 +139,15 @@ def _train(
             evaluation = fetch_evaluation(programs.evaluate(params, evaluation_key(seed_key(config.seed))))
         recorder.finish(params, evaluation)
         if is_first():
-            played = evaluate_own_baseline(config, environment) if baseline is None else baseline.result()
+            played = None
+            with sparing("the baseline's evaluation"):
+                played = evaluate_own_baseline(config, environment) if baseline is None else baseline.result()
             recorder.plot(title, played, baseline_name(environment.spec))
     if config.report and is_first():
-        from qmix_jax.report_run import report_run  # SciPy's import should not delay the first progress
+        with sparing(directory.path / "report.html"):
+            from qmix_jax.report_run import report_run  # SciPy's import should not delay the first progress
 
-        report_run(directory, ReportOptions())
+            report_run(directory, ReportOptions())
     if is_first():
         print(*conclusion_lines(evaluation, directory), sep="\n")
     return RunResult(directory.path, evaluation, params)

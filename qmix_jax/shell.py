@@ -23,15 +23,17 @@ xla_client._xla.CompileOptions()
 """
 
 
-def prepare_jax() -> None:
+def prepare_libraries() -> None:
     """Import JAX as a command uses it: its settings pinned, see `pinning`, and compiled programs kept for the next.
 
-    It changes JAX's global configuration, so it is for programs to call, not for libraries.
+    Matplotlib gets the backend that every installation has, as plots are files. All this is global to the process, so
+    it is for programs to call, not for libraries.
 
     Raises:
         ConfigError: JAX or XLA refuses one of the shell's settings, or nothing could be trained under it.
     """
     _check_xla_flags()
+    os.environ["MPLBACKEND"] = "agg"
     try:
         import jax
     except ValueError as error:  # a JAX_* variable without a meaning

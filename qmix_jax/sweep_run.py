@@ -12,7 +12,7 @@ from qmix_jax.compilation import device_memory
 from qmix_jax.config import Config
 from qmix_jax.dashboards import check_dashboards
 from qmix_jax.environments import make_environment
-from qmix_jax.errors import DivergedError, RunError, StoppedError, reporting
+from qmix_jax.errors import DivergedError, RunError, StoppedError, reporting, sparing
 from qmix_jax.lock import InUseError, RunLock
 from qmix_jax.members import Job, Members, available_cores
 from qmix_jax.outcomes import follow, show_runs
@@ -73,7 +73,8 @@ def sum_up(path: Path, sweep: Sweep) -> None:
     members = sweep.members()
     print(write_findings(path, sweep, members))
     if sweep.config().report:
-        report_findings(path / "sweep.md", ReportOptions())
+        with sparing(path / "report.html"):
+            report_findings(path / "sweep.md", ReportOptions())
     diverged = [member.folder for member in members if has_diverged(RunDirectory(path / member.folder))]
     if diverged:
         raise DivergedError(f"{len(diverged)} of {len(members)} runs diverged: {', '.join(diverged)}")
