@@ -63,6 +63,8 @@ def reporting(directory: Path, kind: str) -> Iterator[None]:
         raise
     except DamagedError as error:
         raise RunError(str(error)) from error
+    except FloatingPointError as error:
+        raise RunError(f"JAX_DEBUG_NANS or JAX_DEBUG_INFS: {str(error).splitlines()[0]}") from error
     except OSError as error:
         raise CannotWriteError(f"cannot write {error.filename or directory}: {error.strerror}") from error
     finally:

@@ -1,7 +1,7 @@
 """A whole run as one pure function: jit it, vmap it over keys, call it in a notebook."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -88,4 +88,5 @@ def summarise_chunk(
 
 def nothing() -> Array:
     """What stands for "none" in `RunMetrics`: NaN, or 0 where JAX is told to refuse every NaN. float32[]."""
-    return jnp.full((), 0.0 if jax.config.values["jax_debug_nans"] else jnp.nan, jnp.float32)
+    config: Any = jax.config
+    return jnp.full((), 0.0 if config.jax_debug_nans else jnp.nan, jnp.float32)

@@ -9,8 +9,13 @@ import sys
 
 from qmix_jax.settings import ConfigError
 
-# Training is compiled; without that a run would take days, or nothing would happen at all.
-_IMPOSSIBLE = ("jax_disable_jit", "jax_no_tracing", "jax_no_execution")
+# Settings of JAX under which nothing can be trained: what they must be, and why.
+_COMPILED = ("not be set", False, "training is compiled")
+_UNCHECKED = ("be ignore", "ignore", "JAX does not check what is vmapped; JAX_DEBUG_NANS does")
+_NEEDED = {
+    **dict.fromkeys(("jax_disable_jit", "jax_no_tracing", "jax_no_execution"), _COMPILED),
+    **{f"jax_error_checking_behavior_{kind}": _UNCHECKED for kind in ("nan", "divide", "oob")},
+}
 # XLA ends the process where a flag is unknown, so another process asks it.
 _READ_XLA_FLAGS = """\
 try:
@@ -55,9 +60,9 @@ def check_settings() -> None:
     """
     import jax
 
-    for name in _IMPOSSIBLE:
-        if jax.config.values[name]:
-            raise ConfigError(f"{name.upper()}={jax.config.values[name]}: must not be set: what trains is compiled")
+    for name, (wanted, value, reason) in _NEEDED.items():
+        if getattr(jax.config, name, value) != value:
+            raise ConfigError(f"{name.upper()}: must {wanted}: {reason}")
 
 
 def check_backend() -> None:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from env_jax.types import Environment
-from qmix_jax.compilation import chunk_options, snapshot
+from qmix_jax.compilation import chunk_options, donated, naming_faults, snapshot
 from qmix_jax.evaluation import evaluation_key
 from qmix_jax.pinning import seed_key
 from qmix_jax.sweep_plan import Group, member_values
@@ -40,17 +40,19 @@ def compile_group(group: Group, environment: Environment) -> GroupPrograms:
         jax.eval_shape(members.init, settings, keys),
         init.output_shardings,
     )
-    chunk = jax.jit(members.train_chunk, donate_argnums=1).lower(settings, state).compile(chunk_options(devices))
+    shardings, options = init.output_shardings, chunk_options(devices)
+    chunk = jax.jit(members.train_chunk, donate_argnums=donated(1)).lower(settings, state).compile(options)
     evaluate = jax.jit(members.evaluate).lower(settings, state.learner.params, eval_keys).compile()
     chunk_settings, eval_settings, eval_keys = jax.device_put(
         (settings, settings, eval_keys),
         (chunk.input_shardings[0][0], evaluate.input_shardings[0][0], evaluate.input_shardings[0][2]),
     )
+    init, chunk, evaluate = map(naming_faults, (init, chunk, evaluate))
     return GroupPrograms(
         init=lambda: init(settings, keys),
         train_chunk=lambda state: chunk(chunk_settings, state),
         evaluate=lambda params: evaluate(eval_settings, params, eval_keys),
         snapshot=jax.jit(snapshot).lower(state.learner).compile(),
-        shardings=init.output_shardings,
+        shardings=shardings,
         rows=len(filled.members),
     )

@@ -31,6 +31,7 @@ class Trainer(NamedTuple):
     evaluate: Callable[[Params, Array], Evaluation]  # (params, key) -> greedy evaluation
 
 
+@pinned()
 def make_trainer(config: Config, environment: Environment) -> Trainer:
     """Bind `config` and `environment` to the trainer's functions."""
     spec = environment.spec
