@@ -96,7 +96,7 @@ def _faults(results: Any) -> list[str]:
             array = np.asarray(leaf)
             bad = np.unique(array[~np.isfinite(array)])
             if len(bad):
-                name = jax.tree_util.keystr(path, simple=True, separator="/")
+                name = jax.tree_util.keystr(path, simple=True, separator="/").lstrip("0123456789/")
                 faults.append(f"{' and '.join(map(str, bad))} in {name}")
     return faults
 
