@@ -15,6 +15,7 @@ from qmix_jax.config import Config, ConfigError
 from qmix_jax.flags import FlagParser, make_config, preset_lines, read_settings
 from qmix_jax.machines import FLAGS, Machines, end_joined, join, local_devices, take_machines
 from qmix_jax.run_directory import RunDirectory, check_results_dir, check_run_directory
+from qmix_jax.shell import check_backend, prepare_libraries
 from qmix_jax.signals import StopRequest
 
 
@@ -53,7 +54,8 @@ def _run(arguments: dict[str, Any], stop: StopRequest, machines: Machines | None
         check_results_dir(config.results_dir)
     else:
         check_run_directory(directory)
-    config = _prepare_jax(config, on_all, machines)
+    prepare_libraries()
+    config = _start_jax(config, on_all, machines)
     from qmix_jax.runner import run
 
     run(config, lambda: stop.signal_number, directory)
@@ -66,9 +68,10 @@ def _resume(arguments: dict[str, Any], stop: StopRequest, machines: Machines | N
             raise ConfigError(f"--{name} {arguments[name]}: cannot be given with --resume")
     on_all = _wants_all_devices(arguments)
     changes = read_settings(Config, arguments)
+    prepare_libraries()
     from qmix_jax.resume import resumed_config
 
-    config = _prepare_jax(resumed_config(directory, changes), on_all, machines)
+    config = _start_jax(resumed_config(directory, changes), on_all, machines)
     changes["num_devices"] = config.num_devices
     from qmix_jax.runner import resume_run
 
@@ -83,17 +86,17 @@ def _wants_all_devices(arguments: dict[str, Any]) -> bool:
     return on_all
 
 
-def _prepare_jax(config: Config, on_all: bool, machines: Machines | None) -> Config:
+def _start_jax(config: Config, on_all: bool, machines: Machines | None) -> Config:
     """Make the devices of all processes ready, and return `config` with their number."""
     cpu_devices = (os.cpu_count() or 1) if on_all else local_devices(machines, config.num_devices)
     import jax
 
-    from qmix_jax.compilation import enable_compilation_cache, provide_cpu_devices
+    from qmix_jax.compilation import provide_cpu_devices
 
-    enable_compilation_cache()
     provide_cpu_devices(cpu_devices)
     if machines is not None:
         join(machines)
+    check_backend()
     return replace(config, num_devices=jax.device_count()) if on_all else config
 
 

@@ -16,6 +16,7 @@ from qmix_jax.config import Config, ConfigError
 from qmix_jax.flags import FlagParser, read_settings
 from qmix_jax.members import available_cores
 from qmix_jax.run_directory import check_results_dir, create_numbered
+from qmix_jax.shell import prepare_libraries
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,6 +50,7 @@ def _start(arguments: dict[str, Any]) -> None:
     _check_workers(comparison)
     results_dir = comparison.configs()[0].results_dir
     check_results_dir(results_dir)
+    prepare_libraries()
     from qmix_jax.comparison_run import run_comparison
 
     path = create_numbered(results_dir, "compare")
@@ -70,6 +72,7 @@ def _resume(path: Path, arguments: dict[str, Any]) -> None:
     settings = replace(comparison.settings, **read_settings(ComparisonSettings, arguments))
     comparison = comparison._replace(settings=settings)
     _check_workers(comparison)
+    prepare_libraries()
     from qmix_jax.comparison_run import run_comparison
 
     write_comparison(path, comparison)

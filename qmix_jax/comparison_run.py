@@ -8,7 +8,7 @@ import numpy as np
 
 from qmix_jax.comparison import Comparison, Member
 from qmix_jax.config import Config
-from qmix_jax.errors import CannotWriteError, DivergedError, RunError, StoppedError
+from qmix_jax.errors import CannotWriteError, DivergedError, RunError, StoppedError, sparing
 from qmix_jax.findings import write_findings
 from qmix_jax.hparams import read_config
 from qmix_jax.lock import RunLock
@@ -39,7 +39,8 @@ def run_comparison(path: Path, comparison: Comparison) -> None:
             if ended:
                 write_findings(path, comparison, ended)
                 if ended[0].config.report:
-                    report_findings(path / "comparison.md", ReportOptions())
+                    with sparing(path / "report.html"):
+                        report_findings(path / "comparison.md", ReportOptions())
         except DamagedError as error:
             raise RunError(str(error)) from error
         except OSError as error:

@@ -11,9 +11,10 @@ import numpy as np
 
 from qmix_jax.comparison import Comparison, Member
 from qmix_jax.config import Config
-from qmix_jax.curves import plot_curves
 from qmix_jax.environments import make_environment
+from qmix_jax.errors import sparing
 from qmix_jax.flags import flag_words
+from qmix_jax.pinning import seed_key
 from qmix_jax.run_record import RunRecord, read_record, score_name, write_evaluations
 from qmix_jax.summary import Summary, summarise, write_summary
 from qmix_jax.tables import figures_table, questions_table
@@ -53,13 +54,16 @@ def write_findings(path: Path, comparison: Comparison, members: Sequence[Member]
     write_evaluations(path / "evaluations.csv", _COLUMN, records)
     write_summary(path / "summary.csv", _COLUMN, summaries)
     (path / "comparison.md").write_text(_page(comparison, members, summaries, score), encoding="utf-8")
-    plot_curves(path / "curves.png", _title(members[0].config, groups), records, score)
+    with sparing(path / "curves.png"):
+        from qmix_jax.curves import plot_curves
+
+        plot_curves(path / "curves.png", _title(members[0].config, groups), records, score)
 
 
 def count_parameters(config: Config) -> int:
     """Numbers that a run learns, the mixer's among them and target networks not. Nothing is computed for it."""
     config = replace(config, num_devices=1)  # which does not change them, and may be more than there are
-    state = jax.eval_shape(make_trainer(config, make_environment(config)).init, jax.random.key(0))
+    state = jax.eval_shape(make_trainer(config, make_environment(config)).init, seed_key(0))
     return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(state.learner.params))
 
 

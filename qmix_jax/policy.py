@@ -14,6 +14,7 @@ from qmix_jax.environments import same_environment
 from qmix_jax.exploration import greedy_action
 from qmix_jax.hparams import check_spec, read_config
 from qmix_jax.learner import Learner, make_learner
+from qmix_jax.pinning import pinned, seed_key
 from qmix_jax.run_directory import RunDirectory
 from qmix_jax.settings import DamagedError
 from qmix_jax.types import Array, Params
@@ -37,6 +38,7 @@ class TrainedPolicy:
     params: Params
     learner: Learner
 
+    @pinned()
     def __call__(self, key: Array, observations: Array, action_mask: Array | None = None) -> Array:
         """Each agent's best action: [..., N, O] -> int32[..., N].
 
@@ -59,11 +61,13 @@ class TrainedPolicy:
         """Whether what an agent does depends on more than what it sees now."""
         return self.init_memory().size > 0
 
+    @pinned()
     def init_memory(self, *batch: int) -> Array:
         """What the agents remember at the start of an episode: float32[*batch, N, H], H = 0 without a memory."""
         memory = self.learner.init_memory(1)[0]
         return jnp.broadcast_to(memory, (*batch, *memory.shape))
 
+    @pinned()
     def step(
         self, key: Array, observations: Array, memory: Array, action_mask: Array | None = None
     ) -> tuple[Array, Array]:
@@ -99,6 +103,7 @@ class TrainedPolicy:
             raise ValueError(f"{name} {came}: must be {list(wanted)}, by the sizes of {self.environment.spec.name}")
 
 
+@pinned()
 def load_policy(run_directory: str | Path, which: str = FINAL, environment: Environment | None = None) -> TrainedPolicy:
     """The greedy policy of a run's 'final_model', 'best_model' or 'checkpoint_ep<N>'.
 
@@ -130,7 +135,7 @@ def _checked(params: Params, learner: Learner, spec: EnvSpec) -> Params:
     Raises:
         DamagedError: naming the first difference.
     """
-    expected = jax.eval_shape(learner.init, jax.random.key(0)).params
+    expected = jax.eval_shape(learner.init, seed_key(0)).params
     found, wanted = (dict(jax.tree_util.tree_leaves_with_path(tree)) for tree in (params, expected))
     for path in [*wanted, *found]:
         is_at = [(leaves[path].shape, leaves[path].dtype) if path in leaves else None for leaves in (found, wanted)]

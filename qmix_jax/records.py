@@ -47,17 +47,20 @@ def finished_episodes(log: EpisodeLog, first_episode: int) -> EpisodeRows:
     """Rows of a chunk's log, arrays [C, E]; `first_episode` is the number of the first one."""
     log = jax.tree.map(np.asarray, log)
     steps, environments = np.nonzero(log.finished)
+    saw_updates = log.num_updates[steps, environments] > 0
     columns: Any = (
         first_episode + np.arange(len(steps)),
         log.episode_return[steps, environments],
         log.episode_length[steps, environments],
         log.epsilon[steps],
-        *(metric[steps, environments] for metric in log.updates),
+        *(np.where(saw_updates, metric[steps, environments], np.float32(np.nan)) for metric in log.updates),
     )
     return EpisodeRows(*columns)
 
 
-def diagnostic_row(env_steps: int, updates: int, skipped: int, log: EpisodeLog, q_bound: float) -> dict[str, float]:
+def diagnostic_row(
+    env_steps: int, updates: int, skipped: int, log: EpisodeLog, q_bound: float, unmeasured: Sequence[str] = ()
+) -> dict[str, float]:
     """One row of diagnostics_log.csv, in the order of its columns.
 
     Args:
@@ -66,12 +69,21 @@ def diagnostic_row(env_steps: int, updates: int, skipped: int, log: EpisodeLog, 
         skipped: updates by then that were not made, because they were not finite.
         log: the chunk's log, arrays [C, E]; metrics are means over its vector steps with updates, NaN without any.
         q_bound: mean best possible return of the evaluation's starts at --gamma, NaN where none is known.
+        unmeasured: metrics that mean nothing, see `learner.unmeasured`: they become NaN.
     """
     row: dict[str, float] = {"env_steps": env_steps, "updates": updates, "skipped": skipped, "q_bound": q_bound}
     for name, values in log.step_updates._asdict().items():
-        known = values[~np.isnan(values)]
-        row[name] = float(np.mean(known, dtype=np.float64)) if len(known) else math.nan
+        known = values[(log.num_step_updates > 0) & ~np.isnan(values)]
+        is_known = len(known) and name not in unmeasured
+        row[name] = float(np.mean(known, dtype=np.float64)) if is_known else math.nan
     return {name: row[name] for name in DIAGNOSTIC_COLUMNS}
+
+
+def fetch_evaluation(evaluation: Evaluation) -> Evaluation:
+    """The evaluation on the host, with NaN for what is unknown: traced code, where a NaN is a fault, has None."""
+    return jax.tree.map(
+        lambda value: np.float32(np.nan) if value is None else jax.device_get(value), evaluation, is_leaf=_is_none
+    )
 
 
 def evaluation_row(env_steps: int, episodes: int, evaluation: Evaluation) -> dict[str, float]:
@@ -146,3 +158,7 @@ def read_log(path: Path) -> dict[str, np.ndarray]:
         return dict(zip(names, numbers.T, strict=True))
     except ValueError as error:
         raise DamagedError(f"{path}: {error}") from None
+
+
+def _is_none(value: Any) -> bool:
+    return value is None

@@ -15,16 +15,17 @@ from qmix_jax.conclusion import conclusion_lines
 from qmix_jax.config import Config, ConfigError
 from qmix_jax.dashboards import check_dashboards
 from qmix_jax.environments import GIVEN, choose_environment, naming_given, same_environment
-from qmix_jax.errors import DivergedError, StoppedError, calling_back, is_callers, reporting
+from qmix_jax.errors import DivergedError, StoppedError, calling_back, is_callers, reporting, sparing
 from qmix_jax.evaluation import baseline_name, evaluate_baseline, evaluation_key, extra_names
 from qmix_jax.faults import QUANTITIES
 from qmix_jax.follower import Follower
 from qmix_jax.hparams import check_spec, describe_run, read_config, start_lines, write_hparams
 from qmix_jax.lock import RunLock
 from qmix_jax.loop import Loop, state_arrays
+from qmix_jax.pinning import pinned, seed_key
 from qmix_jax.processes import is_first, told_by_first
 from qmix_jax.recorder import DIVERGED, Chunk, Recorder
-from qmix_jax.records import EVALUATION_COLUMNS
+from qmix_jax.records import EVALUATION_COLUMNS, fetch_evaluation
 from qmix_jax.replay import transition_bytes
 from qmix_jax.report_options import ReportOptions
 from qmix_jax.restore import find_start, restore_state, resume_lines
@@ -46,6 +47,7 @@ class RunResult(NamedTuple):
     params: Params
 
 
+@pinned()
 def run(
     config: Config,
     stop_signal: StopSignal = lambda: None,
@@ -81,6 +83,7 @@ def run(
         return _train(config, environment, directory, None, stop_signal, on_evaluation)
 
 
+@pinned()
 def resume_run(
     run_directory: str | Path,
     changes: Mapping[str, Any] | None = None,
@@ -132,8 +135,8 @@ def _train(
         if is_first():
             recorder = stack.enter_context(Recorder(config, directory, extra_names(environment), point))
         background = stack.enter_context(ThreadPoolExecutor(1))
-        programs = compile_programs(trainer, jax.random.key(config.seed))
-        state = programs.init(jax.random.key(config.seed))
+        programs = compile_programs(trainer, seed_key(config.seed))
+        state = programs.init(seed_key(config.seed))
         if point is not None:
             state = restore_state(config, programs, state, point)
         first = None if point is not None else state_arrays(config, state)
@@ -163,15 +166,18 @@ def _train(
         params = jax.device_get(programs.snapshot(loop.state.learner).params)
         evaluation = recorder.evaluation
         if evaluation is None:  # resumed at its end
-            evaluation = jax.device_get(programs.evaluate(params, evaluation_key(jax.random.key(config.seed))))
+            evaluation = fetch_evaluation(programs.evaluate(params, evaluation_key(seed_key(config.seed))))
         recorder.finish(params, evaluation)
         if is_first():
-            played = evaluate_own_baseline(config, environment) if baseline is None else baseline.result()
+            played = None
+            with sparing("the baseline's evaluation"):
+                played = evaluate_own_baseline(config, environment) if baseline is None else baseline.result()
             recorder.plot(title, played, baseline_name(environment.spec))
     if config.report and is_first():
-        from qmix_jax.report_run import report_run  # SciPy's import should not delay the first progress
+        with sparing(directory.path / "report.html"):
+            from qmix_jax.report_run import report_run  # SciPy's import should not delay the first progress
 
-        report_run(directory, ReportOptions(), environment if config.env.startswith(GIVEN) else None)
+            report_run(directory, ReportOptions(), environment if config.env.startswith(GIVEN) else None)
     if is_first():
         print(*conclusion_lines(evaluation, directory), sep="\n")
     return RunResult(directory.path, evaluation, params)
@@ -222,7 +228,7 @@ def run_title(config: Config, spec: EnvSpec) -> str:
 def evaluate_own_baseline(config: Config, environment: Environment) -> Evaluation:
     """The environment's baseline on the run's evaluation starts."""
     evaluate = jax.jit(evaluate_baseline, static_argnums=(0, 2))
-    return jax.device_get(evaluate(environment, evaluation_key(jax.random.key(config.seed)), config.eval_episodes))
+    return fetch_evaluation(evaluate(environment, evaluation_key(seed_key(config.seed)), config.eval_episodes))
 
 
 def _check_fit(config: Config, environment: Environment) -> None:
@@ -235,6 +241,7 @@ def _check_fit(config: Config, environment: Environment) -> None:
         raise ConfigError(
             f"environment {spec.name}: spec.episode_metrics: {name}: must not be named like a log's column"
         )
+    check_settings()
     check_dashboards(config)
     check_devices(config.num_devices)
     available = device_memory()

@@ -14,6 +14,7 @@ from qmix_jax.config import Config, ConfigError
 from qmix_jax.flags import FlagParser
 from qmix_jax.machines import FLAGS, end_joined, join, part, take_machines
 from qmix_jax.run_directory import check_results_dir, create_numbered
+from qmix_jax.shell import check_backend, prepare_libraries
 from qmix_jax.sweep_settings import Sweep, SweepSettings, read_flags, read_sweep, write_sweep
 
 
@@ -52,11 +53,10 @@ def _sweep(arguments: dict[str, Any]) -> None:
             raise ConfigError(f"--workers {sweep.settings.workers}: cannot be given with --coordinator")
         check_results_dir(sweep.config().results_dir)
         open_sweep = partial(_begin, sweep, machines is not None)
-    from qmix_jax.compilation import enable_compilation_cache
-
-    enable_compilation_cache()
+    prepare_libraries()
     if machines is not None:
         join(machines)
+    check_backend()
     from qmix_jax.processes import told_by_first
     from qmix_jax.sweep_run import run_sweep
 

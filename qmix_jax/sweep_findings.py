@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from qmix_jax.curves import plot_curves
 from qmix_jax.environments import make_environment
+from qmix_jax.errors import sparing
 from qmix_jax.findings import count_parameters
 from qmix_jax.flags import flag_words, shown
 from qmix_jax.run_directory import RunDirectory
@@ -16,7 +16,6 @@ from qmix_jax.run_record import RunRecord, read_record, score_name, write_evalua
 from qmix_jax.stats import Estimate
 from qmix_jax.summary import Summary, summarise, write_summary
 from qmix_jax.sweep_plan import Member
-from qmix_jax.sweep_plots import plot_settings
 from qmix_jax.sweep_points import Point
 from qmix_jax.sweep_settings import Sweep
 from qmix_jax.tables import figures_table, seeds_table
@@ -69,15 +68,16 @@ def write_findings(path: Path, sweep: Sweep, members: Sequence[Member]) -> str:
     best = [names[i] for i in order[:_MOST_CURVES]]
     title = f"{members[0].config.algorithm} on {make_environment(members[0].config).spec.name}"
     title += f", the best {len(best)} of {len(points)} points" if len(best) < len(points) else ""
-    plot_curves(
-        path / "curves.png",
-        title,
-        [record for name in best for record in records if record.group == name],
-        score,
-        wall_time=False,
-    )
+    curves = [record for name in best for record in records if record.group == name]
+    with sparing(path / "curves.png"):
+        from qmix_jax.curves import plot_curves
+
+        plot_curves(path / "curves.png", title, curves, score, wall_time=False)
     if points[0]:
-        plot_settings(path / "settings.png", title, [points[member.point] for member in members], records, score)
+        with sparing(path / "settings.png"):
+            from qmix_jax.sweep_plots import plot_settings
+
+            plot_settings(path / "settings.png", title, [points[member.point] for member in members], records, score)
     figure = _final(ranked[0], score)
     first = f"{score} {figure.value:z.3f} over {sweep.settings.num_seeds} seed(s)"
     return f"best: {names[order[0]]}, {first}; all in {path / 'sweep.md'}"

@@ -12,10 +12,11 @@ from qmix_jax.compilation import device_memory
 from qmix_jax.config import Config
 from qmix_jax.dashboards import check_dashboards
 from qmix_jax.environments import make_environment
-from qmix_jax.errors import DivergedError, RunError, StoppedError, reporting
+from qmix_jax.errors import DivergedError, RunError, StoppedError, reporting, sparing
 from qmix_jax.lock import InUseError, RunLock
 from qmix_jax.members import Job, Members, available_cores
 from qmix_jax.outcomes import follow, show_runs
+from qmix_jax.pinning import seed_key
 from qmix_jax.progress import GroupProgress
 from qmix_jax.report_options import ReportOptions
 from qmix_jax.report_run import report_findings
@@ -72,7 +73,8 @@ def sum_up(path: Path, sweep: Sweep) -> None:
     members = sweep.members()
     print(write_findings(path, sweep, members))
     if sweep.config().report:
-        report_findings(path / "sweep.md", ReportOptions())
+        with sparing(path / "report.html"):
+            report_findings(path / "sweep.md", ReportOptions())
     diverged = [member.folder for member in members if has_diverged(RunDirectory(path / member.folder))]
     if diverged:
         raise DivergedError(f"{len(diverged)} of {len(members)} runs diverged: {', '.join(diverged)}")
@@ -149,7 +151,7 @@ def _split_groups(groups: list[Group], limit: float) -> list[Group]:
 @cache  # tracing a run's initialisation takes a moment, and plans and start lines ask for the same
 def member_bytes(config: Config) -> int:
     """Bytes of a member's state, its replay above all; compiled programs need more while they run."""
-    state = jax.eval_shape(make_trainer(config, make_environment(config)).init, jax.random.key(0))
+    state = jax.eval_shape(make_trainer(config, make_environment(config)).init, seed_key(0))
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
 
 

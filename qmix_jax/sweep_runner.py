@@ -10,6 +10,7 @@ from typing import Any
 import jax
 
 from qmix_jax.environments import make_environment
+from qmix_jax.errors import sparing
 from qmix_jax.evaluation import baseline_name, extra_names
 from qmix_jax.hparams import describe_run, write_hparams
 from qmix_jax.lock import RunLock
@@ -85,12 +86,13 @@ def train_group(group: Group, root: Path, show: Callable[[], None], stop_signal:
             return loop.stopped_by
         snapshot = programs.snapshot(loop.state.learner)
         params, evaluation = jax.device_get((snapshot.params, programs.evaluate(snapshot.params)))
+        played = None
+        with sparing("the baseline's evaluation"):
+            played = baseline.result()
         for i, (member, recorder) in enumerate(zip(group.members, recorders, strict=True)):
             if snapshot.faults.streak[i] < config.max_bad_updates:
                 recorder.finish(_row(params, i), _row(evaluation, i))
-            recorder.plot(
-                run_title(member.config, environment.spec), baseline.result(), baseline_name(environment.spec)
-            )
+            recorder.plot(run_title(member.config, environment.spec), played, baseline_name(environment.spec))
     return None
 
 

@@ -17,6 +17,7 @@ from qmix_jax.command import run_command
 from qmix_jax.errors import StoppedError, reporting
 from qmix_jax.flags import FlagParser
 from qmix_jax.members import program_environment, program_words
+from qmix_jax.shell import prepare_libraries
 from qmix_jax.signals import StopRequest
 from qmix_jax.sweep_settings import read_sweep
 
@@ -56,12 +57,11 @@ def _train(arguments: dict[str, Any]) -> None:
     if not joined:
         Thread(target=_end_with_starter, daemon=True).start()
     sweep = read_sweep(path, is_checked=True)
+    prepare_libraries()
     import jax
 
-    from qmix_jax.compilation import enable_compilation_cache
     from qmix_jax.sweep_run import conclude, count_ended, plan_shares, start_lines, train_share
 
-    enable_compilation_cache()
     if joined:
         jax.config.update("jax_cuda_visible_devices", arguments["joined"])
     shares = plan_shares(sweep)

@@ -43,6 +43,7 @@ TRACED = {
     "program",
     "schedule",
     "faults",
+    "pinning",
 }
 FACTORIES = {"environments"}  # names the world, so that nothing else has to
 HOST = {
@@ -100,6 +101,7 @@ HOST = {
     "run_record",
     "runner",
     "scores",
+    "shell",
     "signals",
     "state_file",
     "stats",
