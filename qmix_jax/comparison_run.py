@@ -37,7 +37,8 @@ def run_comparison(path: Path, comparison: Comparison) -> None:
         ended = [member for member in members if has_ended(member.directory)]
         try:
             if ended:
-                write_findings(path, comparison, ended)
+                for warning in write_findings(path, comparison, ended):
+                    print(f"warning: {warning}")
                 if ended[0].config.report:
                     report_findings(path / "comparison.md", ReportOptions())
         except DamagedError as error:

@@ -24,6 +24,7 @@ class RunMetrics(NamedTuple):
     epsilon: Array  # float32[K], mean exploration rate of the chunk's last vector step
     updates: UpdateMetrics  # float32[K] each, mean over the chunk's vector steps with updates, NaN without any
     evaluation: Evaluation  # float32[K] each, greedy policy at the end of the chunk
+    skipped: Array  # int32[K], updates by the end of the chunk that were not made, because they were not finite
 
 
 def make_train(
@@ -47,14 +48,15 @@ def make_train(
         def chunk(state: TrainState, _: None) -> tuple[TrainState, RunMetrics]:
             state, log = trainer.train_chunk(state)
             evaluation = trainer.evaluate(state.learner.params, jax.random.clone(eval_key))
-            return state, summarise_chunk(state.vector_step * config.num_envs, log, evaluation)
+            env_steps, skipped = state.vector_step * config.num_envs, state.learner.faults.skipped
+            return state, summarise_chunk(env_steps, log, evaluation, skipped)
 
         return jax.lax.scan(chunk, trainer.init(key), length=config.num_chunks)
 
     return train
 
 
-def summarise_chunk(env_steps: Array, log: EpisodeLog, evaluation: Evaluation) -> RunMetrics:
+def summarise_chunk(env_steps: Array, log: EpisodeLog, evaluation: Evaluation, skipped: Array) -> RunMetrics:
     """Means over one chunk's log, `EpisodeLog` with a leading axis of vector steps."""
 
     def finished_mean(values: Array) -> Array:
@@ -68,4 +70,5 @@ def summarise_chunk(env_steps: Array, log: EpisodeLog, evaluation: Evaluation) -
         epsilon=log.epsilon[-1],
         updates=jax.tree.map(jnp.nanmean, log.step_updates),
         evaluation=evaluation,
+        skipped=skipped,
     )

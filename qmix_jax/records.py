@@ -29,6 +29,7 @@ DIAGNOSTIC_COLUMNS = (
 )
 EVALUATION_COLUMNS = ("env_steps", "episode", "mean_return", "optimality", "solved", "mean_length")
 TIMING_COLUMNS = ("env_steps", "updates", "episodes", "seconds")
+_NUMBER = "%.7g"
 
 
 class EpisodeRows(NamedTuple):
@@ -64,13 +65,14 @@ def diagnostic_row(env_steps: int, updates: int, skipped: int, log: EpisodeLog, 
         env_steps: environment steps by the end of the chunk.
         updates: gradient updates by then, skipped ones too.
         skipped: updates by then that were not made, because they were not finite.
-        log: the chunk's log, arrays [C, E]; metrics are means over its vector steps with updates, NaN without any.
+        log: the chunk's log, arrays [C, E]; metrics are means over its vector steps with updates, NaN without any. So
+            `central_loss` is NaN, too, where an update of the central value network was not finite.
         q_bound: mean best possible return of the evaluation's starts at --gamma, NaN where none is known.
     """
     row: dict[str, float] = {"env_steps": env_steps, "updates": updates, "skipped": skipped, "q_bound": q_bound}
+    made = ~np.isnan(log.step_updates.loss)
     for name, values in log.step_updates._asdict().items():
-        known = values[~np.isnan(values)]
-        row[name] = float(np.mean(known, dtype=np.float64)) if len(known) else math.nan
+        row[name] = float(np.mean(values[made], dtype=np.float64)) if made.any() else math.nan
     return {name: row[name] for name in DIAGNOSTIC_COLUMNS}
 
 
@@ -79,6 +81,11 @@ def evaluation_row(env_steps: int, episodes: int, evaluation: Evaluation) -> dic
     columns = {name: float(getattr(evaluation, name)) for name in EVALUATION_COLUMNS[2:]}
     extra = {name: float(value) for name, value in evaluation.extra.items()}
     return {"env_steps": env_steps, "episode": episodes, **columns, **extra}
+
+
+def logged(value: float) -> float:
+    """The number that a log holds of this one, see `CsvLog.write`."""
+    return float(_NUMBER % value)
 
 
 class CsvLog:
@@ -120,7 +127,7 @@ class CsvLog:
     def write(self, columns: Iterable[Any]) -> None:
         """Append rows given as columns: equally long arrays, integers in full, floats to 7 digits, NaN as nothing."""
         arrays = [np.asarray(column) for column in columns]
-        formats = ["%d" if np.issubdtype(array.dtype, np.integer) else "%.7g" for array in arrays]
+        formats = ["%d" if np.issubdtype(array.dtype, np.integer) else _NUMBER for array in arrays]
         line = ",".join(formats) + "\n"
         # One pass over Python tuples: half a million episodes take about a second.
         text = "".join(line % row for row in zip(*(array.tolist() for array in arrays), strict=True))

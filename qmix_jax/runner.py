@@ -10,13 +10,14 @@ import jax
 import numpy as np
 
 from env_jax.types import Environment, EnvSpec
+from qmix_jax.baselines import play_baselines
 from qmix_jax.compilation import compile_programs, device_memory
-from qmix_jax.conclusion import conclusion_lines
+from qmix_jax.conclusion import conclusion_lines, too_many_skipped
 from qmix_jax.config import Config, ConfigError
 from qmix_jax.dashboards import check_dashboards
 from qmix_jax.environments import make_environment
 from qmix_jax.errors import DivergedError, StoppedError, reporting
-from qmix_jax.evaluation import baseline_name, evaluate_baseline, evaluation_key, extra_names
+from qmix_jax.evaluation import baseline_name, evaluation_key, extra_names
 from qmix_jax.faults import QUANTITIES
 from qmix_jax.follower import Follower
 from qmix_jax.hparams import describe_run, read_config, start_lines, write_hparams
@@ -112,37 +113,40 @@ def _train(
         first = None if point is not None else state_arrays(config, state)
         recorder.start(jax.device_get(programs.snapshot(state.learner).params), first)
         loop = Loop(config, programs, state, 0 if point is None else point.notes["episodes"])
-        baseline = None
+        baselines = None
         try:
             for chunk in loop.chunks(stop_signal):
                 recorder.record(chunk)
-                if baseline is None and is_first():  # after the first progress, which it would delay
-                    baseline = background.submit(evaluate_own_baseline, config, environment)
+                if baselines is None and is_first():  # after the first progress, which it would delay
+                    baselines = background.submit(play_baselines, config, environment)
                 if chunk.diverged:
-                    recorder.plot(title, None)
+                    recorder.plot(title)
                     raise DivergedError(_divergence(directory, chunk))
         except KeyboardInterrupt:
-            recorder.plot(title, None)
+            recorder.plot(title)
             raise
         if loop.stopped_by is not None:
-            recorder.plot(title, None)
+            recorder.plot(title)
             done = f"{int(loop.state.vector_step) * config.num_envs} of {config.env_steps} environment steps"
             raise StoppedError(directory.path, loop.stopped_by, done)
-        params = jax.device_get(programs.snapshot(loop.state.learner).params)
+        end = jax.device_get(programs.snapshot(loop.state.learner))
         evaluation = recorder.evaluation
         if evaluation is None:  # resumed at its end
-            evaluation = jax.device_get(programs.evaluate(params, evaluation_key(jax.random.key(config.seed))))
-        recorder.finish(params, evaluation)
+            evaluation = jax.device_get(programs.evaluate(end.params, evaluation_key(jax.random.key(config.seed))))
+        recorder.finish(end.params, evaluation)
         if is_first():
-            played = evaluate_own_baseline(config, environment) if baseline is None else baseline.result()
-            recorder.plot(title, played, baseline_name(environment.spec))
+            played = play_baselines(config, environment) if baselines is None else baselines.result()
+            recorder.plot(title, float(played.own), baseline_name(environment.spec))
     if config.report and is_first():
         from qmix_jax.report_run import report_run  # SciPy's import should not delay the first progress
 
         report_run(directory, ReportOptions())
     if is_first():
-        print(*conclusion_lines(evaluation, directory), sep="\n")
-    return RunResult(directory.path, evaluation, params)
+        print(*conclusion_lines(evaluation, directory, float(played.random), end), sep="\n")
+    skipped_too_many = too_many_skipped(end)
+    if skipped_too_many is not None:
+        raise DivergedError(skipped_too_many)
+    return RunResult(directory.path, evaluation, end.params)
 
 
 def _make_directory(config: Config, run_directory: str | Path | None) -> RunDirectory:
@@ -185,12 +189,6 @@ def run_title(config: Config, spec: EnvSpec) -> str:
     """What a run's plots are headed by."""
     mode = f" ({config.env_mode})" if config.env == Config.env else ""
     return f"{config.algorithm.upper()} on {spec.name}{mode}, {config.num_envs} environments, seed {config.seed}"
-
-
-def evaluate_own_baseline(config: Config, environment: Environment) -> Evaluation:
-    """The environment's baseline on the run's evaluation starts."""
-    evaluate = jax.jit(evaluate_baseline, static_argnums=(0, 2))
-    return jax.device_get(evaluate(environment, evaluation_key(jax.random.key(config.seed)), config.eval_episodes))
 
 
 def _check_machine(config: Config, spec: EnvSpec) -> None:

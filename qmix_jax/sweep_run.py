@@ -70,7 +70,7 @@ def sum_up(path: Path, sweep: Sweep) -> None:
         DivergedError: runs diverged.
     """
     members = sweep.members()
-    print(write_findings(path, sweep, members))
+    print(*write_findings(path, sweep, members), sep="\n")
     if sweep.config().report:
         report_findings(path / "sweep.md", ReportOptions())
     diverged = [member.folder for member in members if has_diverged(RunDirectory(path / member.folder))]

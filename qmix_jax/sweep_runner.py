@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import jax
 
+from qmix_jax.baselines import play_baselines
 from qmix_jax.environments import make_environment
 from qmix_jax.evaluation import baseline_name, extra_names
 from qmix_jax.hparams import describe_run, write_hparams
@@ -18,7 +20,7 @@ from qmix_jax.recorder import Recorder
 from qmix_jax.resume import saved_template
 from qmix_jax.run_directory import RunDirectory, make_run_directory
 from qmix_jax.run_record import has_ended
-from qmix_jax.runner import evaluate_own_baseline, run_title
+from qmix_jax.runner import run_title
 from qmix_jax.signals import StopSignal
 from qmix_jax.sweep_loop import GroupLoop, member_state
 from qmix_jax.sweep_plan import Group
@@ -73,7 +75,8 @@ def train_group(group: Group, root: Path, show: Callable[[], None], stop_signal:
             recorder.start(_row(params, i), None if first is None else member_state(first, i))
         for recorder in recorders:
             recorder.wait()  # members that have rows can be resumed, and so can all others
-        baseline = background.submit(evaluate_own_baseline, config, environment)
+        seeds = dict.fromkeys(member.config.seed for member in group.members)  # each has starts of its own
+        baselines = {seed: background.submit(play_baselines, replace(config, seed=seed), environment) for seed in seeds}
 
         done = sum(point.notes["episodes"] for point in points or [])
         loop = GroupLoop(config, programs, state, len(group.members), done)
@@ -89,7 +92,9 @@ def train_group(group: Group, root: Path, show: Callable[[], None], stop_signal:
             if snapshot.faults.streak[i] < config.max_bad_updates:
                 recorder.finish(_row(params, i), _row(evaluation, i))
             recorder.plot(
-                run_title(member.config, environment.spec), baseline.result(), baseline_name(environment.spec)
+                run_title(member.config, environment.spec),
+                float(baselines[member.config.seed].result().own),
+                baseline_name(environment.spec),
             )
     return None
 

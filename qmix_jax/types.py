@@ -173,7 +173,7 @@ class Evaluation(NamedTuple):
     q_bound: (
         Array  # float32[], as best_return, but at the discount that q_tot is trained with; NaN for standardised rewards
     )
-    optimality: Array  # float32[], mean_return over best_return; NaN where unknown
+    optimality: Array  # float32[], mean_return over best_return; NaN where that is unknown or not above 0
     solved: Array  # float32[], share of episodes that terminated before the time limit
     mean_length: Array  # float32[], steps
     extra: dict[str, Array]  # the environment's own means, by name (GridWorld25: foods_collected)

@@ -30,10 +30,10 @@ LOG = EpisodeLog(
         q_value=np.array([[9, NAN, 2], [-1, 9, 9]], np.float32),
     ),
     step_updates=UpdateMetrics(
-        loss=np.array([9, NAN], np.float32),
-        td_error=np.array([9, NAN], np.float32),
+        loss=np.array([9, 1], np.float32),
+        td_error=np.array([9, 1], np.float32),
         q_value=np.array([1, 2], np.float32),
-        td_error_std=np.array([NAN, 0.5], np.float32),
+        td_error_std=np.array([0.25, 0.75], np.float32),
         target_lag=np.array([NAN, NAN], np.float32),
         grad_norm=np.array([20, 4], np.float32),
         clipped=np.array([0.75, 0], np.float32),
@@ -111,6 +111,17 @@ def test_diagnostics_are_means_over_the_vector_steps_with_updates(tmp_path):
         "100,7,1.5,2.5,,12,0.375,0.5,2,1\n"
         "200,9,1.5,,,12,0.375,0.5,2,0\n"
     )
+
+
+def test_steps_without_updates_do_not_count_and_bad_updates_of_the_central_value_network_show():
+    idle = UpdateMetrics(*np.full((len(UpdateMetrics._fields), 1), NAN, np.float32))
+    steps = UpdateMetrics(*map(np.concatenate, zip(LOG.step_updates, idle, strict=True)))
+    known, alone = diagnostic_row(100, 7, 0, LOG, 2.5), diagnostic_row(100, 7, 0, LOG._replace(step_updates=idle), 2.5)
+    np.testing.assert_equal(diagnostic_row(100, 7, 0, LOG._replace(step_updates=steps), 2.5), known)
+    assert np.isnan([alone[name] for name in ("q_value", "grad_norm", "central_loss")]).all()
+    bad = steps._replace(central_loss=np.array([3, NAN, NAN], np.float32))
+    row = diagnostic_row(100, 7, 0, LOG._replace(step_updates=bad), 2.5)
+    np.testing.assert_equal(row, known | {"central_loss": NAN})
 
 
 def test_an_existing_file_is_not_overwritten(tmp_path):
