@@ -39,7 +39,10 @@ def summarise(values: EpisodeValues, seed: int) -> dict[str, Figure]:
     """
     figures = {"mean_return": _interval(_mean, seed, values.returns)}
     if np.mean(values.best_returns) > 0.0:
-        figures["optimality"] = _interval(_ratio, seed, values.returns, values.best_returns)
+        if np.min(values.best_returns) > 0.0:
+            figures["optimality"] = _interval(_ratio, seed, values.returns, values.best_returns)
+        else:  # some draws of episodes would have no share
+            figures["optimality"] = Figure(float(_ratio(values.returns, values.best_returns)), math.nan, math.nan)
     elif not np.isnan(values.best_returns).any():
         figures["regret"] = _interval(_mean, seed, values.best_returns - values.returns)
     figures["solved"] = _interval(_mean, seed, values.solved)
@@ -72,8 +75,7 @@ def _mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
 
 
 def _ratio(returns: np.ndarray, best_returns: np.ndarray, axis: int = -1) -> np.ndarray:
-    best = np.mean(best_returns, axis=axis)
-    return np.divide(np.mean(returns, axis=axis), best, out=np.full_like(best, np.nan), where=best > 0.0)
+    return np.mean(returns, axis=axis) / np.mean(best_returns, axis=axis)
 
 
 def json_figures(figures: Mapping[str, Figure]) -> dict[str, float | None]:
