@@ -59,9 +59,12 @@ def _limit(evaluation: Evaluation) -> str:
 def _best_lines(evaluations: dict[str, np.ndarray], random_return: float) -> list[str]:
     returns = np.nan_to_num(evaluations["mean_return"], nan=-np.inf)
     best = int(np.argmax(returns))
+    if np.isinf(returns[best]):
+        return ["warning: no evaluation has a finite return: the environment's rewards are not"]
     if returns[best] <= random_return:
         return [f"warning: no evaluation was better than random actions, whose return is {random_return:z.3f}"]
-    if returns[-1] >= returns[best] - _CLEARLY * (returns[best] - random_return):
+    gain = np.nan_to_num(returns[best] - random_return)  # 0 where random actions met rewards that are no numbers
+    if returns[-1] >= returns[best] - _CLEARLY * gain:
         return []
     at = f"at {int(evaluations['env_steps'][best])} environment steps"
     return [f"its best was return {returns[best]:z.3f} {at}: models/best_model, --checkpoint best"]

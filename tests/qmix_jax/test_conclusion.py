@@ -43,6 +43,12 @@ def run_with(folder, rows):
         (-29.9, [(100, -29.9, ""), (200, -30.0, "")], [WORTHLESS]),
         (-30.0, [(100, -29.0, ""), (200, -29.04, "")], []),  # it lacks 4 % of what it has gained on random actions
         (-30.0, [(100, -29.0, ""), (200, -29.06, "")], [BEST.format("-29.000")]),
+        (NAN, [(100, 2.0, ""), (200, 1.99, "")], [BEST.format("2.000")]),
+        (
+            NAN,
+            [(100, "", ""), (200, "", "")],
+            ["warning: no evaluation has a finite return: the environment's rewards are not"],
+        ),
     ],
 )
 def test_a_clearly_better_policy_on_the_way_is_named(tmp_path, random_return, rows, told):
