@@ -73,6 +73,7 @@ class Outcome(NamedTuple):
     """A variant's final scores over seeds, and how far its optimality is from the recipe's."""
 
     name: str
+    final_return: Estimate
     optimality: Estimate
     difference: Estimate
     solved: Estimate
@@ -111,6 +112,7 @@ def compare(name: str, records: list[RunRecord], recipe: list[RunRecord]) -> Out
     own = final(records, "optimality")
     return Outcome(
         name,
+        estimate(final(records, "mean_return")),
         estimate(own),
         estimate_difference(own, final(recipe, "optimality")),
         estimate(final(records, "solved")),
@@ -158,7 +160,7 @@ def main() -> None:
     print(f"`python -m qmix_jax.sweep --num_seeds {arguments.num_seeds} {base}`, final greedy policy\n")
     rows = [
         (f"`{variants[one.name]}`" if one.name in variants else "", one)
-        for one in sorted(outcomes, key=lambda outcome: -outcome.optimality.value)
+        for one in sorted(outcomes, key=lambda outcome: -np.nan_to_num(outcome.final_return.value, nan=-np.inf))
     ]
     print(
         table(

@@ -163,7 +163,8 @@ def _draw_panel(pen: Pen, scene: _Scene, step: int) -> None:
     pen.text((left, 92), f"{reached:.3f}", 28)
     pen.text((left + width, 92), f"of {scene.best_return:.3f} best possible", 15, _GREY, "rs")
     pen.bar(left, 102, width, 10, _LINES)
-    pen.bar(left, 102, width * min(max(reached / scene.best_return, 0.0), 1.0), 10, AGENT_COLORS[0])
+    share = reached / scene.best_return if scene.best_return > 0.0 else 0.0  # without foods there is nothing to win
+    pen.bar(left, 102, width * min(max(share, 0.0), 1.0), 10, AGENT_COLORS[0])
     pen.text((left, 131), "discounted team return so far", 14, _GREY)
 
     pen.text((left, 178), "agents", 17)

@@ -37,7 +37,8 @@ def run_comparison(path: Path, comparison: Comparison) -> None:
         ended = [member for member in members if has_ended(member.directory)]
         try:
             if ended:
-                write_findings(path, comparison, ended)
+                for warning in write_findings(path, comparison, ended):
+                    print(f"warning: {warning}")
                 if ended[0].config.report:
                     with sparing(path / "report.html"):
                         report_findings(path / "comparison.md", ReportOptions())
@@ -105,6 +106,8 @@ def _line(by_name: Mapping[str, Member], outcome: Outcome) -> str:
     record = read_record(member.algorithm, member.seed, member.directory)
     last = {name: values[-1] for name, values in record.evaluations.items() if len(values)}
     parts = [f"diverged, {reason(outcome)}"] if record.diverged else []
+    if record.skipped and not record.diverged:
+        parts.append(f"{record.skipped} of {record.updates} updates skipped")
     if last:
         optimality = [] if np.isnan(last["optimality"]) else [f"optimality {last['optimality']:z.3f}"]
         parts += [*optimality, f"return {last['mean_return']:z.3f}", f"solved {last['solved']:.0%}"]

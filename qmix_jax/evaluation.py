@@ -35,6 +35,13 @@ class Episodes(NamedTuple):
     extra: dict[str, Array]  # float32[K] each, the environment's own figures by name
 
 
+class BaselineReturns(NamedTuple):
+    """Mean returns of policies that learn nothing, over the same starts."""
+
+    own: Array | float  # float32[], of `baseline_policy`
+    random: Array | float  # float32[], of `random_policy`
+
+
 def evaluation_key(run_key: Array) -> Array:
     """The key of every evaluation of a run: the same starts each time."""
     return jax.random.fold_in(run_key, _EVALUATION_STREAM)
@@ -70,11 +77,26 @@ def evaluate(
         mean_return=mean_return,
         best_return=best_return,
         q_bound=q_bound,
-        optimality=None if best_return is None else mean_return / best_return,
+        optimality=None if best_return is None else share_of_best(mean_return, best_return),
         solved=mean(played.solved),
         mean_length=mean(played.lengths),
         extra={name: mean(values) for name, values in played.extra.items()},
     )
+
+
+def share_of_best(mean_return: Array, best_return: Array) -> Array:
+    """`mean_return` over `best_return` where that is above 0, NaN elsewhere. float32[], float32[] -> float32[].
+
+    Over a negative best return the worse of two policies has the larger quotient, and over 0 there is none.
+    """
+    has_share = best_return > 0.0
+    return jnp.where(has_share, mean_return / jnp.where(has_share, best_return, 1.0), nothing())
+
+
+def nothing() -> Array:
+    """What stands for "none" where arrays must: NaN, or 0 where JAX is told to refuse every NaN. float32[]."""
+    config: Any = jax.config
+    return jnp.full((), 0.0 if config.jax_debug_nans else jnp.nan, jnp.float32)
 
 
 @pinned()
@@ -166,8 +188,22 @@ def evaluate_baseline(environment: Environment, key: Array, num_episodes: int) -
     return evaluate(environment, baseline_policy(environment), key, num_episodes)
 
 
+def baseline_returns(environment: Environment, key: Array, num_episodes: int) -> BaselineReturns:
+    """Play policies that learn nothing, from the starts that `evaluate` has for this key."""
+    random = random_return(environment, jax.random.clone(key), num_episodes)
+    if environment.spec.baseline_policy is None:
+        return BaselineReturns(random, random)
+    own = play_episodes(environment, baseline_policy(environment), key, num_episodes)
+    return BaselineReturns(jnp.mean(own.returns), random)
+
+
+def random_return(environment: Environment, key: Array, num_episodes: int) -> Array:
+    """Mean return of `random_policy`, from the starts that `evaluate` has for this key. float32[]."""
+    return jnp.mean(play_episodes(environment, random_policy, key, num_episodes).returns)
+
+
 def baseline_name(spec: EnvSpec) -> str:
-    """What the policy of `evaluate_baseline` is called."""
+    """What `baseline_policy` is called."""
     return "random actions" if spec.baseline_policy is None else spec.baseline_name
 
 

@@ -5,11 +5,17 @@ import jax.numpy as jnp
 from qmix_jax.types import Array, Faults
 
 QUANTITIES = ("none", "loss", "gradient")  # what `Faults.quantity` counts
+MOST_SKIPPED = 0.1  # share of a run's updates; a run that skipped more counts as diverged
 
 
 def no_faults() -> Faults:
     """The count of a new run."""
     return Faults(skipped=jnp.int32(0), streak=jnp.int32(0), since=jnp.int32(0), quantity=jnp.int32(0))
+
+
+def skips_too_many(skipped: int, updates: int) -> bool:
+    """Whether a run that has ended counts as diverged, though bad updates never came in a row for long enough."""
+    return skipped > MOST_SKIPPED * updates
 
 
 def judge_update(

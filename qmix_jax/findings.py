@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from qmix_jax.baselines import play_random
 from qmix_jax.comparison import Comparison, Member
 from qmix_jax.config import Config
 from qmix_jax.environments import make_environment
@@ -17,21 +18,23 @@ from qmix_jax.flags import flag_words
 from qmix_jax.pinning import seed_key
 from qmix_jax.run_record import RunRecord, read_record, score_name, write_evaluations
 from qmix_jax.summary import Summary, summarise, write_summary
-from qmix_jax.tables import figures_table, questions_table
+from qmix_jax.tables import few_seeds, figures_table, questions_table, some_skipped
 from qmix_jax.trainer import make_trainer
 
 REFERENCE = "iql"  # learns without any mixer from the same reward: what the others gain on it, they gain by mixing
 _COLUMN = "algorithm"
 _EXPLANATION = """\
 Figures are interquartile means over seeds (Agarwal et al. 2021) of the greedy policy's last evaluation; in brackets
-are their 95% percentile bootstrap intervals over seeds; `-` is unknown. *Steps to 90% of its best*: environment steps
-of the first evaluation that reaches 90% of the run's own best one. *Range over seeds*: interquartile range of the
-final {score}. *Kept its best*: share of runs that end within 5% of their own best evaluation and did not diverge.
-*Steps/s*: environment steps a second, median over a run's chunks after the first, {concurrency}. A run that diverged
-counts with its last evaluation, and one without any as worse than all others."""
+are their 95% percentile bootstrap intervals over seeds; `-` is unknown. *Random actions*: their return from the same
+starts; a run gains what its return is above that. *Optimality*: share of the best possible return, where that is known
+and above 0. *Steps to 90% of its best*: environment steps of the first evaluation with 90% of the run's own best gain.
+*Range over seeds*: interquartile range of the final {score}. *Kept its best*: share of runs that end with 95% of their
+own best gain and did not diverge. These three are `-` where no run gains anything. *Steps/s*: environment steps a
+second, median over a run's chunks after the first, {concurrency}. A run that diverged, or skipped more than a tenth of
+its updates, counts with its last evaluation, and one without any as worse than all others."""
 
 
-def write_findings(path: Path, comparison: Comparison, members: Sequence[Member]) -> None:
+def write_findings(path: Path, comparison: Comparison, members: Sequence[Member]) -> list[str]:
     """Write all four files.
 
     Args:
@@ -39,11 +42,17 @@ def write_findings(path: Path, comparison: Comparison, members: Sequence[Member]
         comparison: what is compared.
         members: its runs that have ended, at least one.
 
+    Returns:
+        Warnings, a line each.
+
     Raises:
         DamagedError: a log of a run holds something else than a run writes.
         OSError: a file cannot be read or written.
     """
-    records = [read_record(member.algorithm, member.seed, member.directory) for member in members]
+    records = [
+        read_record(member.algorithm, member.seed, member.directory)._replace(random_return=play_random(member.config))
+        for member in members
+    ]
     order = [name for name in comparison.settings.algorithms if any(record.group == name for record in records)]
     records.sort(key=lambda record: (order.index(record.group), record.seed))
     groups = {name: [record for record in records if record.group == name] for name in order}
@@ -53,11 +62,19 @@ def write_findings(path: Path, comparison: Comparison, members: Sequence[Member]
     summaries = [summarise(group, score, count_parameters(configs[name]), reference) for name, group in groups.items()]
     write_evaluations(path / "evaluations.csv", _COLUMN, records)
     write_summary(path / "summary.csv", _COLUMN, summaries)
-    (path / "comparison.md").write_text(_page(comparison, members, summaries, score), encoding="utf-8")
+    warnings = find_warnings(records, summaries)
+    (path / "comparison.md").write_text(_page(comparison, members, summaries, score, warnings), encoding="utf-8")
     with sparing(path / "curves.png"):
         from qmix_jax.curves import plot_curves
 
         plot_curves(path / "curves.png", _title(members[0].config, groups), records, score)
+    return warnings
+
+
+def find_warnings(records: Sequence[RunRecord], summaries: Sequence[Summary]) -> list[str]:
+    """What a reader of the tables has to know first, a line each."""
+    found = few_seeds(min(summary.runs for summary in summaries)), some_skipped(records)
+    return [warning for warning in found if warning is not None]
 
 
 def count_parameters(config: Config) -> int:
@@ -73,7 +90,13 @@ def _title(config: Config, groups: Mapping[str, Sequence[RunRecord]]) -> str:
     return f"{', '.join(groups)} on {environment} ({config.env_mode}), {seeds} seed{'s' * (seeds > 1)}"
 
 
-def _page(comparison: Comparison, members: Sequence[Member], summaries: Sequence[Summary], score: str) -> str:
+def _page(
+    comparison: Comparison,
+    members: Sequence[Member],
+    summaries: Sequence[Summary],
+    score: str,
+    warnings: Sequence[str],
+) -> str:
     settings, config = comparison.settings, members[0].config
     words = ["--algorithms", *settings.algorithms, "--num_seeds", str(settings.num_seeds)]
     command = shlex.join([*words, *flag_words(comparison.flags)])
@@ -89,6 +112,7 @@ def _page(comparison: Comparison, members: Sequence[Member], summaries: Sequence
             f"{config.num_devices} x {device['kind']} ({device['backend']}), {device['cores']} cores, "
             f"jax {versions['jax']}.",
             *([f"**{missing} runs are missing**: they have not ended."] if missing else []),
+            *(f"**Warning**: {warning}." for warning in warnings),
             figures_table(_COLUMN, summaries),
             _EXPLANATION.format(score=shown, concurrency=concurrency),
             "## Question by question",

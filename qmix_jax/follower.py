@@ -1,5 +1,6 @@
 """What stands in the recorder's place in all but the first of a run's processes: it writes nothing."""
 
+import math
 from typing import Any
 
 from qmix_jax.recorder import Chunk
@@ -24,5 +25,5 @@ class Follower:
         """The first process writes the final model now."""
         self.evaluation = evaluation
 
-    def plot(self, title: str, baseline: Evaluation | None, baseline_name: str = "baseline") -> None:
+    def plot(self, title: str, baseline_return: float = math.nan, baseline_name: str = "baseline") -> None:
         """The first process draws now."""

@@ -14,7 +14,7 @@ from qmix_jax.config import Config
 from qmix_jax.faults import judge_update, no_faults
 from qmix_jax.loss import BatchValues, init_params, make_loss, make_networks
 from qmix_jax.optimizer import copy_targets, make_optimizer, step_parameters
-from qmix_jax.priorities import LEAST_PRIORITY, importance_weights, sequence_priorities
+from qmix_jax.priorities import importance_weights, updated_priorities
 from qmix_jax.rewards import add_batch, learnt_rewards, no_statistics
 from qmix_jax.schedule import initial_schedule, share_left
 from qmix_jax.selection import select
@@ -96,8 +96,7 @@ def make_learner(config: Config, spec: EnvSpec) -> Learner:
         state = LearnerState(
             params, target_params, optimizer_state, updates, state.schedule, faults, statistics, central_state
         )
-        # Sequences whose update could not be made are put off.
-        return state, metrics, jnp.where(usable, sequence_priorities(values.td_error), LEAST_PRIORITY)
+        return state, metrics, updated_priorities(values.td_error, usable)
 
     return Learner(
         init=init,

@@ -19,6 +19,19 @@ def sequence_priorities(td_error: Array) -> Array:
     return _SHARE_OF_MAX * jnp.max(errors, axis=1) + (1.0 - _SHARE_OF_MAX) * jnp.mean(errors, axis=1) + LEAST_PRIORITY
 
 
+def updated_priorities(td_error: Array, usable: Array) -> Array:
+    """Priorities after an update; of one that could not be made, the sequences at fault are put off.
+
+    Those are the ones whose own squared errors are not finite, and where none is, all of the batch. To put off the
+    others with them would take a whole batch out of replay for every reward that is not finite.
+
+    float32[B, K, V], bool[] -> float32[B].
+    """
+    at_fault = ~jnp.isfinite(jnp.sum(jnp.square(td_error), axis=(1, 2)))
+    put_off = ~usable & (at_fault | ~jnp.any(at_fault))
+    return jnp.where(put_off, LEAST_PRIORITY, sequence_priorities(td_error))
+
+
 def importance_weights(probabilities: Array, exponent: Array) -> Array:
     """Weights (N P(i))^-exponent over their maximum in the batch (Schaul et al. 2016, section 3.4): at exponent 1 the
     expected gradient is that of a uniform draw.

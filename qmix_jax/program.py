@@ -1,7 +1,7 @@
 """A whole run as one pure function: jit it, vmap it over keys, call it in a notebook."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from env_jax.types import Environment
 from qmix_jax.config import Config
 from qmix_jax.environments import choose_environment
-from qmix_jax.evaluation import evaluation_key
+from qmix_jax.evaluation import evaluation_key, nothing
 from qmix_jax.learner import unmeasured
 from qmix_jax.pinning import pinned
 from qmix_jax.trainer import make_trainer
@@ -29,6 +29,7 @@ class RunMetrics(NamedTuple):
     epsilon: Array  # float32[K], mean exploration rate of the chunk's last vector step
     updates: UpdateMetrics  # float32[K] each, mean over the chunk's vector steps with updates, NaN without any
     evaluation: Evaluation  # float32[K] each, greedy policy at the end of the chunk
+    skipped: Array  # int32[K], updates by the end of the chunk that were not made, because they were not finite
 
 
 def make_train(
@@ -57,7 +58,8 @@ def make_train(
         def chunk(state: TrainState, _: None) -> tuple[TrainState, RunMetrics]:
             state, log = trainer.train_chunk(state)
             evaluation = trainer.evaluate(state.learner.params, jax.random.clone(eval_key))
-            return state, summarise_chunk(state.vector_step * config.num_envs, log, evaluation, unmeasured(config))
+            env_steps, skipped = state.vector_step * config.num_envs, state.learner.faults.skipped
+            return state, summarise_chunk(env_steps, log, evaluation, skipped, unmeasured(config))
 
         return jax.lax.scan(chunk, trainer.init(key), length=config.num_chunks)
 
@@ -65,7 +67,7 @@ def make_train(
 
 
 def summarise_chunk(
-    env_steps: Array, log: EpisodeLog, evaluation: Evaluation, unmeasured: Sequence[str] = ()
+    env_steps: Array, log: EpisodeLog, evaluation: Evaluation, skipped: Array, unmeasured: Sequence[str] = ()
 ) -> RunMetrics:
     """Means over one chunk's log, `EpisodeLog` with a leading axis of vector steps; `unmeasured` metrics are none."""
 
@@ -73,7 +75,7 @@ def summarise_chunk(
         return jnp.where(jnp.any(known), jnp.mean(values.astype(jnp.float32), where=known), none)
 
     def mean_of_updates(values: Array) -> Array:
-        return mean(values, (log.num_step_updates > 0) & ~jnp.isnan(values))
+        return mean(values, log.num_step_updates > 0)
 
     none = nothing()
     updates = jax.tree.map(mean_of_updates, log.step_updates)
@@ -87,10 +89,5 @@ def summarise_chunk(
         evaluation=jax.tree.map(
             lambda value: none if value is None else value, evaluation, is_leaf=lambda x: x is None
         ),
+        skipped=skipped,
     )
-
-
-def nothing() -> Array:
-    """What stands for "none" in `RunMetrics`: NaN, or 0 where JAX is told to refuse every NaN. float32[]."""
-    config: Any = jax.config
-    return jnp.full((), 0.0 if config.jax_debug_nans else jnp.nan, jnp.float32)

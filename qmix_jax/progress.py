@@ -2,6 +2,7 @@
 
 import math
 import sys
+from collections.abc import Mapping
 from importlib.util import find_spec
 from types import TracebackType
 from typing import Any, Self
@@ -38,7 +39,8 @@ class Progress:
         self._bar.set_postfix_str("compiling")
         self._episodes = episodes
         self._recent = np.zeros(0, np.float32)
-        self._epsilon = self._loss = self._optimality = math.nan
+        self._epsilon = self._loss = math.nan
+        self._greedy = self._skipped = ""  # what is said of the latest evaluation and of skipped updates
 
     def __enter__(self) -> Self:
         return self
@@ -50,7 +52,14 @@ class Progress:
         """Say that compilation is over: speed and time left count from here."""
         self._bar.unpause()
 
-    def update(self, env_steps: int, log: EpisodeLog, rows: EpisodeRows, evaluation: dict[str, float] | None) -> None:
+    def update(
+        self,
+        env_steps: int,
+        log: EpisodeLog,
+        rows: EpisodeRows,
+        evaluation: Mapping[str, float] | None,
+        diagnostics: Mapping[str, float],
+    ) -> None:
         """Advance by one chunk.
 
         Args:
@@ -58,6 +67,7 @@ class Progress:
             log: the chunk's log, arrays [C, E] on the host.
             rows: episodes that finished in it.
             evaluation: the row of the evaluation at its end, None without one.
+            diagnostics: its row of diagnostics_log.csv.
         """
         self._episodes += len(rows.episode)
         self._recent = np.concatenate([self._recent, rows.episode_return])[-RECENT_EPISODES:]
@@ -66,7 +76,14 @@ class Progress:
         if len(losses):
             self._loss = float(losses[-1])
         if evaluation is not None:
-            self._optimality = evaluation["optimality"]
+            known = not math.isnan(evaluation["optimality"])
+            self._greedy = (
+                f"optimality {evaluation['optimality']:z.0%}"
+                if known
+                else f"greedy return {evaluation['mean_return']:z.2f}"
+            )
+        if diagnostics["skipped"]:
+            self._skipped = f"{diagnostics['skipped']:.0f} of {diagnostics['updates']:.0f} updates skipped"
         self._bar.set_postfix_str(self._describe(), refresh=False)
         self._bar.update(env_steps - self._bar.n)
 
@@ -74,11 +91,12 @@ class Progress:
         recent_return = self._recent.mean() if len(self._recent) else math.nan
         parts = [
             f"return {recent_return:z.2f}",
-            f"optimality {self._optimality:z.0%}",
+            self._greedy,
             f"epsilon {self._epsilon:.2f}",
             f"loss {self._loss:.2g}",
+            self._skipped,
         ]
-        return ", ".join([f"episodes {self._episodes}", *(part for part in parts if "nan" not in part)])
+        return ", ".join([f"episodes {self._episodes}", *(part for part in parts if part and "nan" not in part)])
 
 
 class GroupProgress:

@@ -25,6 +25,7 @@ from qmix_jax.records import (
     evaluation_row,
     fetch_evaluation,
     finished_episodes,
+    logged,
     read_log,
 )
 from qmix_jax.resume import ResumePoint
@@ -74,7 +75,6 @@ class Recorder:
         self._started = time.perf_counter() - notes.get("seconds", 0.0)
         self._env_steps = notes.get("env_steps", 0)
         self._episodes = notes.get("episodes", 0)
-        self._best_score = _number(notes.get("best_score"), -math.inf)
         self._best: Params | None = None if point is None else point.saved.best
         self._q_bound = _number(notes.get("q_bound"), math.nan)
         self._open = ExitStack()
@@ -85,6 +85,9 @@ class Recorder:
             for path, header in zip(directory.logs, columns, strict=True)
         ]
         self._training_log, self._evaluation_log, self._diagnostics_log, self._timing = self._logs
+        # From the log, which was cut back to where the run goes on: older versions noted another score.
+        returns = read_log(directory.evaluation_log)["mean_return"]
+        self._best_return = float(np.max(returns, initial=-math.inf, where=~np.isnan(returns)))
         self._checkpoints = self._open.enter_context(Checkpoints(directory.models, config.keep_resumable, writer))
         self._dashboards = self._open.enter_context(Dashboards(config, directory, self._env_steps))
         self._progress = self._open.enter_context(Progress(config.env_steps, self._env_steps, self._episodes, visible))
@@ -101,7 +104,7 @@ class Recorder:
         if self._best is None:
             self._best = params
             self._save(checkpoint_name(0), params, state)
-        elif self._best_score > -math.inf:
+        elif self._best_return > -math.inf:
             self._checkpoints.save(BEST, self._best)
 
     def wait(self) -> None:
@@ -130,14 +133,14 @@ class Recorder:
             name = f"{DIVERGED}{self._episodes}" if chunk.diverged else checkpoint_name(self._episodes)
             self._save(name, progression.params, chunk.state)
         self._checkpoints.check()
-        self._progress.update(env_steps, log, rows, row)
+        self._progress.update(env_steps, log, rows, row, diagnostics)
 
     def finish(self, params: Params, evaluation: Evaluation) -> None:
         """Write the final model."""
         self.evaluation = fetch_evaluation(evaluation)
         self._checkpoints.save(FINAL, params)
 
-    def plot(self, title: str, baseline: Evaluation | None, baseline_name: str = "baseline") -> None:
+    def plot(self, title: str, baseline_return: float = math.nan, baseline_name: str = "baseline") -> None:
         """Draw what was recorded; nothing before the first chunk. A plot that fails costs a warning."""
         if not self._env_steps:
             return
@@ -151,7 +154,7 @@ class Recorder:
                 EpisodeRows(**read_log(self._directory.training_log)),
                 read_log(self._directory.evaluation_log),
                 math.nan if self.evaluation is None else float(self.evaluation.best_return),
-                math.nan if baseline is None else float(baseline.mean_return),
+                baseline_return,
                 baseline_name,
             )
         with sparing(self._directory.diagnostics_plots):
@@ -165,9 +168,9 @@ class Recorder:
         self.evaluation = evaluation
         self._q_bound = float(evaluation.q_bound)  # the same each time, since the starts are the same
         self._evaluation_log.write_row(row.values())
-        score = row["mean_return"] if math.isnan(row["optimality"]) else row["optimality"]
-        if score > self._best_score:
-            self._best_score, self._best = score, params
+        mean_return = logged(row["mean_return"])  # so that a run that is resumed finds the same best
+        if mean_return > self._best_return:
+            self._best_return, self._best = mean_return, params
             self._checkpoints.save(BEST, params)
         return row
 
@@ -175,7 +178,7 @@ class Recorder:
         notes = {
             "env_steps": self._env_steps,
             "episodes": self._episodes,
-            "best_score": self._best_score if math.isfinite(self._best_score) else None,
+            "best_score": self._best_return if math.isfinite(self._best_return) else None,
             "q_bound": self._q_bound if math.isfinite(self._q_bound) else None,
             "seconds": self._seconds(),
             "replay": self._config.checkpoint_replay,

@@ -29,6 +29,7 @@ DIAGNOSTIC_COLUMNS = (
 )
 EVALUATION_COLUMNS = ("env_steps", "episode", "mean_return", "optimality", "solved", "mean_length")
 TIMING_COLUMNS = ("env_steps", "updates", "episodes", "seconds")
+_NUMBER = "%.7g"
 
 
 class EpisodeRows(NamedTuple):
@@ -67,23 +68,25 @@ def diagnostic_row(
         env_steps: environment steps by the end of the chunk.
         updates: gradient updates by then, skipped ones too.
         skipped: updates by then that were not made, because they were not finite.
-        log: the chunk's log, arrays [C, E]; metrics are means over its vector steps with updates, NaN without any.
+        log: the chunk's log, arrays [C, E]; metrics are means over its vector steps with updates, NaN without any. So
+            `central_loss` is NaN, too, where an update of the central value network was not finite.
         q_bound: mean best possible return of the evaluation's starts at --gamma, NaN where none is known.
         unmeasured: metrics that mean nothing, see `learner.unmeasured`: they become NaN.
     """
     row: dict[str, float] = {"env_steps": env_steps, "updates": updates, "skipped": skipped, "q_bound": q_bound}
+    made = log.num_step_updates > 0
     for name, values in log.step_updates._asdict().items():
-        known = values[(log.num_step_updates > 0) & ~np.isnan(values)]
-        is_known = len(known) and name not in unmeasured
-        row[name] = float(np.mean(known, dtype=np.float64)) if is_known else math.nan
+        is_known = made.any() and name not in unmeasured
+        row[name] = float(np.mean(values[made], dtype=np.float64)) if is_known else math.nan
     return {name: row[name] for name in DIAGNOSTIC_COLUMNS}
 
 
 def fetch_evaluation(evaluation: Evaluation) -> Evaluation:
     """The evaluation on the host, with NaN for what is unknown: traced code, where a NaN is a fault, has None."""
-    return jax.tree.map(
+    fetched = jax.tree.map(
         lambda value: np.float32(np.nan) if value is None else jax.device_get(value), evaluation, is_leaf=_is_none
     )
+    return fetched if fetched.best_return > 0.0 else fetched._replace(optimality=np.float32(np.nan))
 
 
 def evaluation_row(env_steps: int, episodes: int, evaluation: Evaluation) -> dict[str, float]:
@@ -91,6 +94,11 @@ def evaluation_row(env_steps: int, episodes: int, evaluation: Evaluation) -> dic
     columns = {name: float(getattr(evaluation, name)) for name in EVALUATION_COLUMNS[2:]}
     extra = {name: float(value) for name, value in evaluation.extra.items()}
     return {"env_steps": env_steps, "episode": episodes, **columns, **extra}
+
+
+def logged(value: float) -> float:
+    """The number that a log holds of this one, see `CsvLog.write`."""
+    return float(_NUMBER % value)
 
 
 class CsvLog:
@@ -132,7 +140,7 @@ class CsvLog:
     def write(self, columns: Iterable[Any]) -> None:
         """Append rows given as columns: equally long arrays, integers in full, floats to 7 digits, NaN as nothing."""
         arrays = [np.asarray(column) for column in columns]
-        formats = ["%d" if np.issubdtype(array.dtype, np.integer) else "%.7g" for array in arrays]
+        formats = ["%d" if np.issubdtype(array.dtype, np.integer) else _NUMBER for array in arrays]
         line = ",".join(formats) + "\n"
         # One pass over Python tuples: half a million episodes take about a second.
         text = "".join(line % row for row in zip(*(array.tolist() for array in arrays), strict=True))

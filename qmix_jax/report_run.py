@@ -91,12 +91,13 @@ def _replays(played: Played, most: int) -> list[str]:
 
 
 def _last_diagnostics(run: RunDirectory) -> str:
-    """The log's last row that is as full as any, as far as it holds numbers."""
+    """The log's last row that is as full as any, as far as it holds numbers; skipped updates stand out."""
     columns = read_log(run.diagnostics_log)
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     known = [{name: value for name, value in row.items() if math.isfinite(value)} for row in rows]
     last: dict[str, float] = max(reversed(known), key=len, default={})
-    return definitions([(name.replace("_", " "), _number(value), False) for name, value in last.items()])
+    bad = {"skipped"} if last.get("skipped") else set()
+    return definitions([(name.replace("_", " "), _number(value), name in bad) for name, value in last.items()])
 
 
 def _number(value: float) -> str:

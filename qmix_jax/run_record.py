@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from qmix_jax.checkpoint import FINAL
+from qmix_jax.faults import skips_too_many
 from qmix_jax.recorder import DIVERGED
 from qmix_jax.records import EVALUATION_COLUMNS, read_log
 from qmix_jax.run_directory import RunDirectory
@@ -23,7 +24,10 @@ class RunRecord(NamedTuple):
     evaluations: Mapping[str, np.ndarray]  # columns of evaluation_log.csv and 'seconds', float64[M]
     started: float  # seconds by the end of its first chunk, nearly all of them compilation
     steps_per_second: float  # median over its chunks after the first, NaN without any
+    updates: int  # gradient updates, skipped ones too
+    skipped: int  # updates that were not made, because they were not finite
     diverged: bool
+    random_return: float = float("nan")  # of random actions from the starts of its evaluations; NaN: not measured
 
 
 def has_finished(directory: RunDirectory) -> bool:
@@ -32,13 +36,33 @@ def has_finished(directory: RunDirectory) -> bool:
 
 
 def has_diverged(directory: RunDirectory) -> bool:
-    """Whether the run ended because updates were not finite. Going on would end the same way."""
-    return not has_finished(directory) and any(directory.models.glob(f"{DIVERGED}*"))
+    """Whether the run ended because updates were not finite, or skipped too many of them on its way to its end.
+
+    Raises:
+        DamagedError: diagnostics_log.csv holds something else than a run writes.
+        OSError: it cannot be read.
+    """
+    if not has_finished(directory):
+        return _stands_still(directory)
+    updates, skipped = count_updates(directory)
+    return skips_too_many(skipped, updates)
 
 
 def has_ended(directory: RunDirectory) -> bool:
     """Whether nothing is left to train."""
-    return has_finished(directory) or has_diverged(directory)
+    return has_finished(directory) or _stands_still(directory)
+
+
+def count_updates(directory: RunDirectory) -> tuple[int, int]:
+    """Gradient updates of a run by its last chunk, and how many of them were skipped. Errors as for `has_diverged`."""
+    log = read_log(directory.diagnostics_log)
+    updates, skipped = (np.append(0.0, log[name])[-1] for name in ("updates", "skipped"))
+    return int(updates), int(skipped)
+
+
+def _stands_still(directory: RunDirectory) -> bool:
+    """Whether so many updates in a row were bad that none is made any more. Going on would end the same way."""
+    return any(directory.models.glob(f"{DIVERGED}*"))
 
 
 def read_record(group: str, seed: int, directory: RunDirectory) -> RunRecord:
@@ -56,11 +80,21 @@ def read_record(group: str, seed: int, directory: RunDirectory) -> RunRecord:
     started = float(timing["seconds"][0]) if len(timing["seconds"]) else 0.0
     rates = np.diff(timing["env_steps"]) / np.diff(timing["seconds"])  # compilation falls into the first chunk
     speed = float(np.median(rates)) if len(rates) else float("nan")
-    return RunRecord(group, seed, {**evaluations, "seconds": seconds}, started, speed, has_diverged(directory))
+    updates, skipped = count_updates(directory)
+    return RunRecord(
+        group,
+        seed,
+        {**evaluations, "seconds": seconds},
+        started,
+        speed,
+        updates,
+        skipped,
+        diverged=skips_too_many(skipped, updates) if has_finished(directory) else _stands_still(directory),
+    )
 
 
 def score_name(records: Sequence[RunRecord]) -> str:
-    """The column that tells how good a policy is: optimality, or mean_return where that is unknown."""
+    """The column by which policies are shown: optimality, or mean_return where that is unknown. It orders nothing."""
     known = all(np.isfinite(record.evaluations["optimality"]).all() for record in records)
     return "optimality" if known else "mean_return"
 

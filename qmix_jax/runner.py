@@ -1,5 +1,6 @@
 """One run, from a configuration to a complete run directory: the host's loop around the compiled trainer."""
 
+import math
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -10,13 +11,14 @@ import jax
 import numpy as np
 
 from env_jax.types import Environment, EnvSpec
+from qmix_jax.baselines import play_baselines
 from qmix_jax.compilation import compile_programs, device_memory
-from qmix_jax.conclusion import conclusion_lines
+from qmix_jax.conclusion import conclusion_lines, too_many_skipped
 from qmix_jax.config import Config, ConfigError
 from qmix_jax.dashboards import check_dashboards
 from qmix_jax.environments import GIVEN, choose_environment, naming_given, same_environment
 from qmix_jax.errors import DivergedError, StoppedError, calling_back, is_callers, reporting, sparing
-from qmix_jax.evaluation import baseline_name, evaluate_baseline, evaluation_key, extra_names
+from qmix_jax.evaluation import BaselineReturns, baseline_name, evaluation_key, extra_names
 from qmix_jax.faults import QUANTITIES
 from qmix_jax.follower import Follower
 from qmix_jax.hparams import check_spec, describe_run, read_config, start_lines, write_hparams
@@ -32,6 +34,7 @@ from qmix_jax.restore import find_start, restore_state, resume_lines
 from qmix_jax.resume import ResumePoint, resumed_config
 from qmix_jax.run_directory import RunDirectory, check_run_directory, create_run_directory, make_run_directory
 from qmix_jax.sharding import check_devices
+from qmix_jax.shell import check_settings
 from qmix_jax.signals import StopSignal
 from qmix_jax.trainer import make_trainer
 from qmix_jax.types import Evaluation, Params
@@ -142,7 +145,7 @@ def _train(
         first = None if point is not None else state_arrays(config, state)
         recorder.start(jax.device_get(programs.snapshot(state.learner).params), first)
         loop = Loop(config, programs, state, 0 if point is None else point.notes["episodes"])
-        baseline = None
+        baselines = None
         try:
             for chunk in loop.chunks(stop_signal):
                 recorder.record(chunk)
@@ -150,37 +153,40 @@ def _train(
                     assert recorder.evaluation is not None
                     with calling_back():
                         on_evaluation(chunk.env_steps, recorder.evaluation)
-                if baseline is None and is_first():  # after the first progress, which it would delay
-                    baseline = background.submit(evaluate_own_baseline, config, environment)
+                if baselines is None and is_first():  # after the first progress, which it would delay
+                    baselines = background.submit(play_baselines, config, environment)
                 if chunk.diverged:
-                    recorder.plot(title, None)
+                    recorder.plot(title)
                     raise DivergedError(_divergence(directory, chunk))
         except (KeyboardInterrupt, Exception) as error:
             if isinstance(error, KeyboardInterrupt) or is_callers(error):
-                recorder.plot(title, None)
+                recorder.plot(title)
             raise
         if loop.stopped_by is not None:
-            recorder.plot(title, None)
+            recorder.plot(title)
             done = f"{int(loop.state.vector_step) * config.num_envs} of {config.env_steps} environment steps"
             raise StoppedError(directory.path, loop.stopped_by, done)
-        params = jax.device_get(programs.snapshot(loop.state.learner).params)
+        end = jax.device_get(programs.snapshot(loop.state.learner))
         evaluation = recorder.evaluation
         if evaluation is None:  # resumed at its end
-            evaluation = fetch_evaluation(programs.evaluate(params, evaluation_key(seed_key(config.seed))))
-        recorder.finish(params, evaluation)
+            evaluation = fetch_evaluation(programs.evaluate(end.params, evaluation_key(seed_key(config.seed))))
+        recorder.finish(end.params, evaluation)
+        played = BaselineReturns(math.nan, math.nan)
         if is_first():
-            played = None
             with sparing("the baseline's evaluation"):
-                played = evaluate_own_baseline(config, environment) if baseline is None else baseline.result()
-            recorder.plot(title, played, baseline_name(environment.spec))
+                played = play_baselines(config, environment) if baselines is None else baselines.result()
+            recorder.plot(title, float(played.own), baseline_name(environment.spec))
     if config.report and is_first():
         with sparing(directory.path / "report.html"):
             from qmix_jax.report_run import report_run  # SciPy's import should not delay the first progress
 
             report_run(directory, ReportOptions(), environment if config.env.startswith(GIVEN) else None)
     if is_first():
-        print(*conclusion_lines(evaluation, directory), sep="\n")
-    return RunResult(directory.path, evaluation, params)
+        print(*conclusion_lines(evaluation, directory, float(played.random), end), sep="\n")
+    skipped_too_many = too_many_skipped(end)
+    if skipped_too_many is not None:
+        raise DivergedError(skipped_too_many)
+    return RunResult(directory.path, evaluation, end.params)
 
 
 def _make_directory(config: Config, run_directory: str | Path | None) -> RunDirectory:
@@ -223,12 +229,6 @@ def run_title(config: Config, spec: EnvSpec) -> str:
     """What a run's plots are headed by."""
     mode = f" ({config.env_mode})" if config.env == Config.env else ""
     return f"{config.algorithm.upper()} on {spec.name}{mode}, {config.num_envs} environments, seed {config.seed}"
-
-
-def evaluate_own_baseline(config: Config, environment: Environment) -> Evaluation:
-    """The environment's baseline on the run's evaluation starts."""
-    evaluate = jax.jit(evaluate_baseline, static_argnums=(0, 2))
-    return fetch_evaluation(evaluate(environment, evaluation_key(seed_key(config.seed)), config.eval_episodes))
 
 
 def _check_fit(config: Config, environment: Environment) -> None:

@@ -34,11 +34,17 @@ def summarise(values: EpisodeValues, seed: int) -> dict[str, Figure]:
     """Figures by their names in JSON; the same `seed` always gives the same intervals.
 
     Optimality is the mean return over the mean best possible return. Its interval resamples episodes, not quotients:
-    numerator and denominator of one resample come from the same starts.
+    numerator and denominator of one resample come from the same starts. Where the best possible return is not above 0
+    no share of it says anything, and regret, the distance to it, stands in its place.
     """
     figures = {"mean_return": _interval(_mean, seed, values.returns)}
-    if not np.isnan(values.best_returns).any():
-        figures["optimality"] = _interval(_ratio, seed, values.returns, values.best_returns)
+    if np.mean(values.best_returns) > 0.0:
+        if np.min(values.best_returns) > 0.0:
+            figures["optimality"] = _interval(_ratio, seed, values.returns, values.best_returns)
+        else:  # some draws of episodes would have no share
+            figures["optimality"] = Figure(float(_ratio(values.returns, values.best_returns)), math.nan, math.nan)
+    elif not np.isnan(values.best_returns).any():
+        figures["regret"] = _interval(_mean, seed, values.best_returns - values.returns)
     figures["solved"] = _interval(_mean, seed, values.solved)
     figures["mean_length"] = _interval(_mean, seed, values.lengths)
     return figures | {name: _interval(_mean, seed, extra) for name, extra in values.extra.items()}

@@ -13,6 +13,9 @@ import numpy as np
 from scipy import stats
 
 CONFIDENCE = 0.95
+# Of fewer seeds more than 2.5 % of the resamples have the lowest one's value, and as many the highest one's: the
+# interval is from one to the other.
+FEWEST_SEEDS = 5
 _TRIMMED = 0.25  # share of the seeds cut off at either end, rounded down to whole seeds
 _RESAMPLES = 2_000
 _BATCH = 100  # resamples in memory at once

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
+from qmix_jax.baselines import play_random
 from qmix_jax.environments import make_environment
 from qmix_jax.errors import sparing
-from qmix_jax.findings import count_parameters
+from qmix_jax.findings import count_parameters, find_warnings
 from qmix_jax.flags import flag_words, shown
 from qmix_jax.run_directory import RunDirectory
 from qmix_jax.run_record import RunRecord, read_record, score_name, write_evaluations
-from qmix_jax.stats import Estimate
-from qmix_jax.summary import Summary, summarise, write_summary
+from qmix_jax.summary import Summary, rank, summarise, write_summary
 from qmix_jax.sweep_plan import Member
 from qmix_jax.sweep_points import Point
 from qmix_jax.sweep_settings import Sweep
@@ -23,11 +23,14 @@ from qmix_jax.tables import figures_table, seeds_table
 _COLUMN = "settings"
 _MOST_CURVES = 6
 _EXPLANATION = """\
-The best first. Figures are interquartile means over seeds (Agarwal et al. 2021), in brackets their 95% percentile
-bootstrap intervals over seeds, of the greedy policy's last evaluation; `-` is unknown. *Steps to 90% of its best*:
-environment steps of the first evaluation that reaches 90% of the run's own best one. *Range over seeds*: interquartile
-range of the final {score}. *Kept its best*: share of runs that end within 5% of their own best evaluation and did not
-diverge. *Steps/s* are those of one run while its group was trained: at once on an accelerator, in turn on a CPU."""
+The best final return first; for this order a run that diverged, or skipped more than a tenth of its updates, is worse
+than all others. Figures are interquartile means over seeds (Agarwal et al. 2021), in brackets their 95% percentile
+bootstrap intervals over seeds, of the greedy policy's last evaluation; `-` is unknown. *Random actions*: their return
+from the same starts; a run gains what its return is above that. *Optimality*: share of the best possible return, where
+that is known and above 0. *Steps to 90% of its best*: environment steps of the first evaluation with 90% of the run's
+own best gain. *Range over seeds*: interquartile range of the final {score}. *Kept its best*: share of runs that end
+with 95% of their own best gain and did not diverge. These three are `-` where no run gains anything. *Steps/s* are
+those of one run while its group was trained: at once on an accelerator, in turn on a CPU."""
 
 
 def point_name(point: Point) -> str:
@@ -35,7 +38,7 @@ def point_name(point: Point) -> str:
     return " ".join(f"{name}={shown(value, 'x')}" for name, value in point.items()) or "all seeds"
 
 
-def write_findings(path: Path, sweep: Sweep, members: Sequence[Member]) -> str:
+def write_findings(path: Path, sweep: Sweep, members: Sequence[Member]) -> list[str]:
     """Write all five files; settings.png only where settings are tried.
 
     Args:
@@ -44,7 +47,7 @@ def write_findings(path: Path, sweep: Sweep, members: Sequence[Member]) -> str:
         members: its runs, all of them ended.
 
     Returns:
-        A line that says what came first.
+        Lines: warnings, and what came first.
 
     Raises:
         DamagedError: a log of a run holds something else than a run writes.
@@ -52,19 +55,25 @@ def write_findings(path: Path, sweep: Sweep, members: Sequence[Member]) -> str:
     """
     points = sweep.points()
     names = [point_name(point) for point in points]
-    records = [read_record(names[member.point], member.seed, RunDirectory(path / member.folder)) for member in members]
+    records = [
+        read_record(names[member.point], member.seed, RunDirectory(path / member.folder))._replace(
+            random_return=play_random(member.config)
+        )
+        for member in members
+    ]
     score = score_name(records)
-    summaries = []
+    summaries, ranks = [], []
     for number in range(len(points)):
         own = [record for record, member in zip(records, members, strict=True) if member.point == number]
         config = next(member.config for member in members if member.point == number)
         summaries.append(summarise(own, score, count_parameters(config)))
-    # The best score first; points whose seeds have none come last.
-    order = sorted(range(len(points)), key=lambda i: -np.nan_to_num(_final(summaries[i], score).value, nan=-np.inf))
+        ranks.append(rank(own))
+    order = sorted(range(len(points)), key=lambda i: ranks[i], reverse=True)
     ranked = [summaries[i] for i in order]
     write_evaluations(path / "evaluations.csv", _COLUMN, records)
     write_summary(path / "summary.csv", _COLUMN, ranked)
-    (path / "sweep.md").write_text(_page(path, sweep, members, records, ranked, score), encoding="utf-8")
+    warnings = find_warnings(records, summaries)
+    (path / "sweep.md").write_text(_page(path, sweep, members, records, ranked, score, warnings), encoding="utf-8")
     best = [names[i] for i in order[:_MOST_CURVES]]
     title = f"{members[0].config.algorithm} on {make_environment(members[0].config).spec.name}"
     title += f", the best {len(best)} of {len(points)} points" if len(best) < len(points) else ""
@@ -78,13 +87,14 @@ def write_findings(path: Path, sweep: Sweep, members: Sequence[Member]) -> str:
             from qmix_jax.sweep_plots import plot_settings
 
             plot_settings(path / "settings.png", title, [points[member.point] for member in members], records, score)
-    figure = _final(ranked[0], score)
-    first = f"{score} {figure.value:z.3f} over {sweep.settings.num_seeds} seed(s)"
-    return f"best: {names[order[0]]}, {first}; all in {path / 'sweep.md'}"
+    lines = [f"warning: {warning}" for warning in warnings]
+    return [*lines, f"best: {_first_line(ranked[0])}; all in {path / 'sweep.md'}"]
 
 
-def _final(summary: Summary, score: str) -> Estimate:
-    return summary.optimality if score == "optimality" else summary.final_return
+def _first_line(first: Summary) -> str:
+    share = "" if np.isnan(first.optimality.value) else f" ({first.optimality.value:z.1%} of the best possible)"
+    diverged = f", of which {first.diverged} diverged" if first.diverged else ""
+    return f"{first.group}, return {first.final_return.value:z.3f}{share} over {first.runs} seed(s){diverged}"
 
 
 def _page(
@@ -94,6 +104,7 @@ def _page(
     records: Sequence[RunRecord],
     ranked: Sequence[Summary],
     score: str,
+    warnings: Sequence[str],
 ) -> str:
     hparams = json.loads(RunDirectory(path / members[0].folder).hparams.read_text())
     device, versions = hparams["device"], hparams["versions"]
@@ -105,6 +116,7 @@ def _page(
             f"`python -m qmix_jax.sweep {command}` on {hparams['derived']['environment']}; "
             f"{sweep.settings.workers or 1} x {device['count']} {device['kind']} ({device['backend']}), "
             f"{device['cores']} cores, jax {versions['jax']}.",
+            *(f"**Warning**: {warning}." for warning in warnings),
             figures_table(_COLUMN, ranked),
             _EXPLANATION.format(score={"optimality": "optimality", "mean_return": "return"}[score]),
             *([seeds_table(records)] if only_seeds else ["![Final scores by setting](settings.png)"]),

@@ -71,7 +71,7 @@ def sum_up(path: Path, sweep: Sweep) -> None:
         DivergedError: runs diverged.
     """
     members = sweep.members()
-    print(write_findings(path, sweep, members))
+    print(*write_findings(path, sweep, members), sep="\n")
     if sweep.config().report:
         with sparing(path / "report.html"):
             report_findings(path / "sweep.md", ReportOptions())

@@ -1,14 +1,17 @@
 """Trains the members of a sweep: one compiled program for a group of them, and a normal run directory for each."""
 
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import jax
 
+from qmix_jax.baselines import play_baselines
 from qmix_jax.environments import make_environment
 from qmix_jax.errors import sparing
 from qmix_jax.evaluation import baseline_name, extra_names
@@ -19,7 +22,7 @@ from qmix_jax.recorder import Recorder
 from qmix_jax.resume import saved_template
 from qmix_jax.run_directory import RunDirectory, make_run_directory
 from qmix_jax.run_record import has_ended
-from qmix_jax.runner import evaluate_own_baseline, run_title
+from qmix_jax.runner import run_title
 from qmix_jax.signals import StopSignal
 from qmix_jax.sweep_loop import GroupLoop, member_state
 from qmix_jax.sweep_plan import Group
@@ -74,7 +77,8 @@ def train_group(group: Group, root: Path, show: Callable[[], None], stop_signal:
             recorder.start(_row(params, i), None if first is None else member_state(first, i))
         for recorder in recorders:
             recorder.wait()  # members that have rows can be resumed, and so can all others
-        baseline = background.submit(evaluate_own_baseline, config, environment)
+        seeds = dict.fromkeys(member.config.seed for member in group.members)  # each has starts of its own
+        baselines = {seed: background.submit(play_baselines, replace(config, seed=seed), environment) for seed in seeds}
 
         done = sum(point.notes["episodes"] for point in points or [])
         loop = GroupLoop(config, programs, state, len(group.members), done)
@@ -86,13 +90,13 @@ def train_group(group: Group, root: Path, show: Callable[[], None], stop_signal:
             return loop.stopped_by
         snapshot = programs.snapshot(loop.state.learner)
         params, evaluation = jax.device_get((snapshot.params, programs.evaluate(snapshot.params)))
-        played = None
-        with sparing("the baseline's evaluation"):
-            played = baseline.result()
         for i, (member, recorder) in enumerate(zip(group.members, recorders, strict=True)):
             if snapshot.faults.streak[i] < config.max_bad_updates:
                 recorder.finish(_row(params, i), _row(evaluation, i))
-            recorder.plot(run_title(member.config, environment.spec), played, baseline_name(environment.spec))
+            own = math.nan
+            with sparing("the baseline's evaluation"):
+                own = float(baselines[member.config.seed].result().own)
+            recorder.plot(run_title(member.config, environment.spec), own, baseline_name(environment.spec))
     return None
 
 

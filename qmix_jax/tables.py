@@ -5,10 +5,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from qmix_jax.run_record import RunRecord
-from qmix_jax.stats import Estimate
+from qmix_jax.stats import FEWEST_SEEDS, Estimate
 from qmix_jax.summary import Summary
 
 _UNKNOWN = "-"
+_MOST_NAMED = 3  # runs in a warning
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -22,6 +23,7 @@ def figures_table(group_column: str, summaries: Sequence[Summary]) -> str:
         group_column,
         "runs",
         "final return",
+        "random actions",
         "optimality",
         "solved",
         "steps to 90% of its best",
@@ -33,13 +35,14 @@ def figures_table(group_column: str, summaries: Sequence[Summary]) -> str:
     rows = [
         [
             summary.group,
-            f"{summary.runs}" + (f" ({summary.diverged} diverged)" if summary.diverged else ""),
+            f"{summary.runs}" + _troubles(summary),
             _cell(summary.final_return, _three_digits),
+            _known(summary.random_return, _three_digits),
             _cell(summary.optimality, _three_digits),
             _cell(summary.solved, _percent),
             _cell(summary.steps_to_near_best, _whole),
             _known(summary.score_range, _three_digits),
-            _percent(summary.kept),
+            _known(summary.kept, _percent),
             _cell(summary.steps_per_second, _whole),
             _whole(summary.parameters),
         ]
@@ -49,8 +52,8 @@ def figures_table(group_column: str, summaries: Sequence[Summary]) -> str:
 
 
 def seeds_table(records: Sequence[RunRecord]) -> str:
-    """A row for each run: its seed and last evaluation."""
-    header = ["seed", "return", "optimality", "solved", "mean length (steps)"]
+    """A row for each run: its seed, last evaluation, random actions' return and how many updates were skipped."""
+    header = ["seed", "return", "optimality", "solved", "mean length (steps)", "random actions", "updates skipped"]
     columns: list[tuple[str, Callable[[float], str]]] = [
         ("mean_return", _three_digits),
         ("optimality", _three_digits),
@@ -60,7 +63,8 @@ def seeds_table(records: Sequence[RunRecord]) -> str:
     rows = []
     for record in records:
         last = [_known([np.nan, *record.evaluations[name]][-1], number) for name, number in columns]
-        rows.append([f"{record.seed}" + " (diverged)" * record.diverged, *last])
+        own = [_known(record.random_return, _three_digits), _share(record.skipped, record.updates)]
+        rows.append([f"{record.seed}" + " (diverged)" * record.diverged, *last, *own])
     return markdown_table(header, rows)
 
 
@@ -84,7 +88,7 @@ def questions_table(summaries: Sequence[Summary], reference: str | None) -> str:
         (
             "stability",
             "range over seeds; kept its best",
-            lambda row: f"{_known(row.score_range, _three_digits)}; {_percent(row.kept)}",
+            lambda row: f"{_known(row.score_range, _three_digits)}; {_known(row.kept, _percent)}",
         ),
         (
             "sample efficiency",
@@ -99,6 +103,39 @@ def questions_table(summaries: Sequence[Summary], reference: str | None) -> str:
     ]
     rows = [[question, measure, *map(cell, summaries)] for question, measure, cell in questions]
     return markdown_table(["question", "measured by", *(summary.group for summary in summaries)], rows)
+
+
+def few_seeds(runs: int) -> str | None:
+    """A warning where there are so few runs of a group that its intervals say little; None where there are more."""
+    if runs >= FEWEST_SEEDS:
+        return None
+    return (
+        f"fewer than {FEWEST_SEEDS} seeds: an interval is no more than the lowest and the highest one, and of a single "
+        "seed there is none; differences may be chance"
+    )
+
+
+def some_skipped(records: Sequence[RunRecord]) -> str | None:
+    """A warning where runs skipped updates; None where they did not."""
+    which = [f"{record.group}, seed {record.seed}" for record in records if record.skipped]
+    if not which:
+        return None
+    more = f" and {len(which) - _MOST_NAMED} more" if len(which) > _MOST_NAMED else ""
+    updates, skipped = (sum(getattr(record, name) for record in records) for name in ("updates", "skipped"))
+    return (
+        f"{_share(skipped, updates)} updates skipped, because they were not finite, in {len(which)} of {len(records)} "
+        f"runs ({'; '.join(which[:_MOST_NAMED])}{more}): what large rewards teach may be missing in their policies"
+    )
+
+
+def _troubles(summary: Summary) -> str:
+    diverged = [f"{summary.diverged} diverged"] if summary.diverged else []
+    skipped = [f"{_share(summary.skipped, summary.updates)} updates skipped"] if summary.skipped else []
+    return f" ({', '.join(diverged + skipped)})" if diverged or skipped else ""
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part:,} of {whole:,}"
 
 
 def _cell(figure: Estimate, number: Callable[[float], str]) -> str:

@@ -207,8 +207,8 @@ class Evaluation(NamedTuple):
 
     mean_return: Array  # float32[], discounted team return at evaluation.SCORE_DISCOUNT
     best_return: Any  # float32[], mean best possible return of the same starts
-    q_bound: Any  # float32[], as best_return, but at q_tot's own discount; unknown for standardised rewards
-    optimality: Any  # float32[], mean_return over best_return
+    q_bound: Any  # float32[], as best_return, but at q_tot's own discount; unknown where that has none
+    optimality: Any  # float32[], mean_return over best_return, NaN where that is not above 0
     solved: Array  # float32[], share of episodes that terminated before the time limit
     mean_length: Array  # float32[], steps
     extra: dict[str, Array]  # the environment's own means, by name (GridWorld25: foods_collected)

@@ -76,3 +76,9 @@ def test_the_gif_repeats_and_its_last_frame_stays(recording, tmp_path):
             image.seek(frame)
             durations.append(image.info["duration"])
     assert durations[0] == durations[1] < durations[2] / 4
+
+
+@pytest.mark.parametrize("best_return", [0.0, -1.0])
+def test_where_nothing_can_be_won_the_bar_is_empty(recording, best_return):
+    frames = draw_frames(recording, best_return)
+    assert frames[-1].getpixel((LEFT + 25 * CELL + 30, 107)) == frames[0].getpixel((LEFT + 25 * CELL + 30, 107))

@@ -49,6 +49,7 @@ FACTORIES = {"environments"}  # names the world, so that nothing else has to
 HOST = {
     "__init__",
     "assessment",
+    "baselines",
     "checkpoint",
     "checkpoint_choice",
     "cli",

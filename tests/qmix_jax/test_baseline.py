@@ -11,7 +11,7 @@ from helpers import quick_jit
 from probes import Probe
 
 from env_jax import GridWorld25
-from qmix_jax.evaluation import baseline_name, evaluate, evaluate_baseline, extra_names
+from qmix_jax.evaluation import baseline_name, baseline_returns, evaluate, evaluate_baseline, extra_names
 
 ENVIRONMENT = GridWorld25("random", max_steps=60)
 
@@ -46,6 +46,13 @@ class Lever(Probe):
 def test_an_environment_without_a_baseline_is_measured_against_random_allowed_actions():
     play = quick_jit(lambda key: evaluate_baseline(Lever(), key, 20_000))
     assert play(jax.random.key(0)).mean_return == pytest.approx(1 / 2 + 1 / 3, abs=0.02)  # its deviation is 0.005
+
+
+def test_returns_of_all_baselines_from_the_same_starts():
+    found = jax.jit(lambda key: baseline_returns(ENVIRONMENT, key, 16))(jax.random.key(3))
+    assert found.own > 10 * found.random
+    own, random = quick_jit(lambda key: baseline_returns(Lever(), key, 20_000))(jax.random.key(0))
+    assert own == random == pytest.approx(1 / 2 + 1 / 3, abs=0.02)
 
 
 def test_what_plots_call_the_baseline():

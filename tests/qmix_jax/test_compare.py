@@ -8,11 +8,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from saved_run import listing
 from test_summary import save_run
 
 from qmix_jax import compare, comparison_run
+from qmix_jax.baselines import play_random
 from qmix_jax.comparison import Comparison, ComparisonSettings, read_comparison, read_flags, write_comparison
 from qmix_jax.config import Config, ConfigError
 from qmix_jax.environments import make_environment
@@ -149,6 +151,9 @@ def test_refusing_a_flag_does_not_wait_for_jax():
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
+SKIPPING = 103  # stands for 3 of a run that has trained to its end, but skipped too many updates
+
+
 class Processes:
     """Stands for Members: what becomes of each run is told beforehand, 0 where nothing is."""
 
@@ -180,6 +185,7 @@ class Processes:
             self.trained.append((job.name, job.words[0].partition("=")[0]))
             save(Path("results/compare_1") / job.name, job.name, status)
             meanwhile()
+            status = 3 if status == SKIPPING else status
             yield Outcome(job, status, f"cli.py: error: reason {status}" if status > 0 else "")
 
 
@@ -187,10 +193,10 @@ def save(path, name, status):
     """Leave what a run leaves that ended so."""
     if status == 2:
         return
-    model = {0: "final_model", 3: "diverged_ep5"}.get(status, "checkpoint_ep0")
+    model = {0: "final_model", SKIPPING: "final_model", 3: "diverged_ep5"}.get(status, "checkpoint_ep0")
     if path.exists():
         shutil.rmtree(path)
-    run = save_run(path, [0.1, 0.9], model)
+    run = save_run(path, [0.1, 0.9], model, skipped=9 if status == SKIPPING else 0)
     algorithm, _, seed = name.partition("/seed_")
     config = Config(algorithm=algorithm, seed=int(seed))
     write_hparams(run.hparams, describe_run(config, make_environment(config).spec))
@@ -220,12 +226,15 @@ def test_all_runs_end_well(outcome, folder):
     assert trained == [(name, "--algorithm") for name in NAMES]
     lines = out.splitlines()
     assert lines[0] == "vdn/seed_0: optimality 0.900, return 1.800, solved 90%, 18 s"
+    assert lines[-2].startswith("warning: fewer than 5 seeds: ")
     assert lines[-1] == "comparison directory: results/compare_1"
     found = {path.name for path in (folder / "results" / "compare_1").iterdir()}
     assert found == {"configs", "vdn", "iql", "evaluations.csv", "summary.csv", "comparison.md", "curves.png"}
     page = (folder / "results" / "compare_1" / "comparison.md").read_text()
     assert "`python -m qmix_jax.compare --algorithms vdn iql --num_seeds 2` on GridWorld25v0 (fixed)" in page
-    assert "| vdn | 2 | 1.800 [1.800, 1.800] | 0.900 [0.900, 0.900] |" in page
+    assert f"**Warning**: {lines[-2].removeprefix('warning: ')}." in page
+    random_return = np.mean([play_random(Config(seed=seed)) for seed in range(2)])
+    assert f"| vdn | 2 | 1.800 [1.800, 1.800] | {random_return:.3f} | 0.900 [0.900, 0.900] |" in page
     assert "| value decomposition | final score, minus that of iql | 0.000 [0.000, 0.000] | - |" in page
 
 
@@ -236,6 +245,19 @@ def test_a_diverged_run_is_marked_and_the_others_go_on(outcome, folder):
     assert len(trained) == 4
     assert "iql/seed_0: diverged, reason 3, optimality 0.900" in out
     assert "| iql | 2 (1 diverged) |" in (folder / "results" / "compare_1" / "comparison.md").read_text()
+    status, _, _, trained = outcome({}, *RESUME)
+    assert (status, trained) == (3, [])
+
+
+def test_a_run_that_skipped_many_updates_is_whole_and_not_healthy(outcome, folder):
+    """It has a final model, and is not trained again."""
+    status, out, err, _ = outcome({"iql/seed_0": SKIPPING})
+    assert status == 3
+    assert err.endswith(": error: 1 of 4 runs diverged: iql/seed_0\n")
+    page = (folder / "results" / "compare_1" / "comparison.md").read_text()
+    assert "| iql | 2 (1 diverged, 9 of 80 updates skipped) |" in page
+    for text in (out, page):
+        assert "9 of 160 updates skipped, because they were not finite, in 1 of 4 runs (iql, seed 0): " in text
     status, _, _, trained = outcome({}, *RESUME)
     assert (status, trained) == (3, [])
 
@@ -322,7 +344,7 @@ def test_a_small_comparison_for_real(folder, monkeypatch, capsys):
     monkeypatch.setenv("PYTHONWARNINGS", "error")
     assert compare.main(["--algorithms", "vdn", "iql", "--num_seeds", "1", *TINY]) == 0
     out = capsys.readouterr().out.splitlines()
-    assert [line.partition(":")[0] for line in out] == ["vdn/seed_0", "iql/seed_0", "comparison directory"]
+    assert [line.partition(":")[0] for line in out] == ["vdn/seed_0", "iql/seed_0", "warning", "comparison directory"]
     path = folder / "results" / "compare_1"
     merged = (path / "evaluations.csv").read_text().splitlines()
     assert [line.split(",")[:3] for line in merged[1:]] == [
@@ -338,6 +360,7 @@ def test_a_small_comparison_for_real(folder, monkeypatch, capsys):
     assert compare.main(RESUME) == 0
     assert [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()] == [
         "vdn/seed_0",
+        "warning",
         "comparison directory",
     ]
     assert listing(path / "iql") == kept

@@ -3,17 +3,25 @@
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from qmix_jax.command import run_command
-from qmix_jax.conclusion import conclusion_lines
+from qmix_jax.conclusion import conclusion_lines, too_many_skipped
+from qmix_jax.faults import no_faults
 from qmix_jax.flags import FlagParser
 from qmix_jax.run_directory import RunDirectory
+from qmix_jax.types import Evaluation, Progression
 
+BEST = "its best was return {} at 100 environment steps: models/best_model, --checkpoint best"
+WORTHLESS = "warning: no evaluation was better than random actions, whose return is -29.900"
 ROOT = Path(__file__).parents[2]
-FINAL = SimpleNamespace(mean_return=1.9, optimality=0.8, solved=0.5)
+NAN = float("nan")
+FINAL = Evaluation(1.9, 2.375, 2.375, 0.8, 0.5, 7.0, {})
+
+
+def progression(updates=900, skipped=0):
+    return Progression({}, updates, no_faults().replace(skipped=skipped))
 
 
 def run_with(folder, rows):
@@ -25,22 +33,46 @@ def run_with(folder, rows):
 
 
 @pytest.mark.parametrize(
-    ("rows", "told"),
+    ("random_return", "rows", "told"),
     [
-        ([(100, 2.0, 0.84), (200, 1.9, 0.8)], []),
+        (-0.5, [(100, 2.0, 0.84), (200, 1.9, 0.8)], []),
+        (-0.5, [(100, 2.0, 0.84), (200, "", "")], [BEST.format("2.000")]),
+        (-0.5, [(100, 2.1, 0.9), (200, 1.9, 0.8)], [BEST.format("2.100")]),
+        (-5.0, [(100, -1.0, ""), (200, -2.0, "")], [BEST.format("-1.000")]),
+        (-20.0, [(100, -3.0, 0.1), (200, -27.1, 3.0)], [BEST.format("-3.000")]),
+        (-29.9, [(100, -29.9, ""), (200, -30.0, "")], [WORTHLESS]),
+        (-30.0, [(100, -29.0, ""), (200, -29.04, "")], []),  # it lacks 4 % of what it has gained on random actions
+        (-30.0, [(100, -29.0, ""), (200, -29.06, "")], [BEST.format("-29.000")]),
+        (NAN, [(100, 2.0, ""), (200, 1.99, "")], [BEST.format("2.000")]),
         (
-            [(100, 2.1, 0.9), (200, 1.9, 0.8)],
-            ["its best was optimality 0.900 at 100 environment steps: models/best_model, --checkpoint best"],
-        ),
-        (
-            [(100, -1.0, ""), (200, -2.0, "")],
-            ["its best was mean_return -1.000 at 100 environment steps: models/best_model, --checkpoint best"],
+            NAN,
+            [(100, "", ""), (200, "", "")],
+            ["warning: no evaluation has a finite return: the environment's rewards are not"],
         ),
     ],
 )
-def test_a_clearly_better_policy_on_the_way_is_named(tmp_path, rows, told):
-    lines = conclusion_lines(FINAL, run_with(tmp_path, rows))
+def test_a_clearly_better_policy_on_the_way_is_named(tmp_path, random_return, rows, told):
+    lines = conclusion_lines(FINAL, run_with(tmp_path, rows), random_return, progression())
     assert lines == ["final policy: return 1.900 (80.0% of the best possible), solved 50%", *told]
+
+
+@pytest.mark.parametrize(
+    ("best_return", "told"),
+    [(-1.5, " (regret 0.500, best possible -1.500)"), (0.0, " (regret 2.000, best possible 0.000)"), (NAN, "")],
+)
+def test_where_no_share_of_the_best_return_makes_sense_the_distance_to_it_is_said(tmp_path, best_return, told):
+    final = FINAL._replace(mean_return=-2.0, best_return=best_return, optimality=NAN)
+    (line,) = conclusion_lines(final, run_with(tmp_path, [(100, -2.0, "")]), -3.0, progression())
+    assert line == f"final policy: return -2.000{told}, solved 50%"
+
+
+def test_skipped_updates_are_said_and_more_than_a_tenth_are_too_many(tmp_path):
+    run = run_with(tmp_path, [(100, 1.9, 0.8)])
+    _, line = conclusion_lines(FINAL, run, 0.0, progression(skipped=90))
+    assert line.startswith("warning: 90 of 900 updates skipped: their loss or gradient was not finite. ")
+    assert too_many_skipped(progression(skipped=90)) is None
+    assert too_many_skipped(progression(updates=0)) is None
+    assert too_many_skipped(progression(skipped=91)).startswith("91 of 900 updates skipped, which is more than 10%: ")
 
 
 def test_ctrl_c_is_one_line(capsys):

@@ -10,7 +10,7 @@ from helpers import quick_jit, small_config
 from probes import Corridor, ForbiddenFruit
 
 from env_jax import GridWorld25, greedy_nearest
-from qmix_jax.evaluation import SCORE_DISCOUNT, evaluate, play_episodes, random_policy
+from qmix_jax.evaluation import SCORE_DISCOUNT, evaluate, play_episodes, random_policy, share_of_best
 from qmix_jax.trainer import make_trainer
 
 LIMIT, EPISODES = 4, 20
@@ -105,6 +105,13 @@ def test_the_greedy_team_does_as_it_prefers_and_only_what_is_allowed():
     assert (result.mean_return, result.mean_length, result.solved) == (1, 2, 1)
     assert (result.optimality, result.best_return, result.q_bound) == (None, None, None)  # it doesn't know its best
     assert result.extra == {}
+
+
+@pytest.mark.parametrize("best_return", [-9.05, 0.0, np.nan])
+def test_there_is_no_share_of_a_best_return_that_is_not_above_0(best_return):
+    for mean_return in (-27.1, -9.05, 0.0, 1.0):
+        assert np.isnan(share_of_best(jnp.float32(mean_return), jnp.float32(best_return)))
+    assert share_of_best(jnp.float32(-1.0), jnp.float32(4.0)) == -0.25
 
 
 def test_greedy_nearest_reaches_the_specs_figures():

@@ -20,6 +20,8 @@ from qmix_jax.faults import QUANTITIES, judge_update, no_faults
 from qmix_jax.learner import make_learner
 from qmix_jax.recorder import Recorder
 from qmix_jax.records import read_log
+from qmix_jax.run_directory import RunDirectory
+from qmix_jax.run_record import has_diverged
 from qmix_jax.sharding import AXIS
 from qmix_jax.trainer import make_trainer, vector_step
 from qmix_jax.types import Faults, UpdateMetrics
@@ -305,17 +307,23 @@ def run_flaky(monkeypatch, tmp_path, programs):
     return run
 
 
-def test_occasional_nan_costs_only_the_updates_that_met_it(run_flaky, tmp_path):
-    result = run_flaky(runner.run, replace(FLAKY, results_dir=str(tmp_path)))
-    rows = read_log(result.directory / "diagnostics_log.csv")
+def test_occasional_nan_costs_only_the_updates_that_met_it(run_flaky, tmp_path, capsys):
+    """So many that the run counts as diverged, and is whole nevertheless."""
+    with pytest.raises(DivergedError, match=r"\d+ of 464 updates skipped, which is more than 10%: ") as caught:
+        run_flaky(runner.run, replace(FLAKY, results_dir=str(tmp_path)))
+    assert caught.value.exit_status == 3
+    assert "of 464 updates skipped: their loss or gradient was not finite" in capsys.readouterr().out
+    directory = tmp_path / "run_1"
+    assert has_diverged(RunDirectory(directory))
+    rows = read_log(directory / "diagnostics_log.csv")
     assert rows["updates"][-1] == FLAKY.total_updates == 464
     assert 100 < rows["skipped"][-1] < 400
     assert all(np.isfinite(rows[name]).all() for name in ("q_value", "grad_norm", "td_error_std"))
     assert rows["q_value"][-1] == pytest.approx(1.0, abs=0.1)  # what every episode is worth
-    episodes = read_log(result.directory / "training_log.csv")
+    episodes = read_log(directory / "training_log.csv")
     assert np.isfinite(episodes["loss"]).mean() > 0.8  # the others met no good update
     assert 0.05 < np.isnan(episodes["episode_return"]).mean() < 0.3
-    last, first = load_params(result.directory), load_params(result.directory, "checkpoint_ep0")
+    last, first = load_params(directory), load_params(directory, "checkpoint_ep0")
     assert all(np.isfinite(leaf).all() for leaf in numbers(last))
     assert changed(last, first)
 
@@ -366,6 +374,7 @@ def test_a_run_that_diverged_says_why_and_can_be_resumed_from_before(
 
     newest = checkpoints(models)[0].name
     assert newest != diverged.name
-    run_flaky(runner.resume_run, directory)
+    with pytest.raises(DivergedError, match="of 464 updates skipped"):  # this environment's own, see above
+        run_flaky(runner.resume_run, directory)
     assert f"resuming {newest}: " in capsys.readouterr().out
     assert read_log(directory / "diagnostics_log.csv")["updates"][-1] == FLAKY.total_updates

@@ -35,6 +35,7 @@ def test_metrics_have_a_row_per_chunk_and_seed(runs):
     assert metrics.episodes.tolist() == [[8, 8]] * 2
     assert np.all(metrics.episode_length == 10)
     assert np.all(np.isfinite(metrics.updates.loss))
+    assert metrics.skipped.tolist() == [[0, 0]] * 2
     assert state.learner.updates.tolist() == [CONFIG.total_updates] * 2
 
 

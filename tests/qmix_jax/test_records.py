@@ -38,7 +38,7 @@ LOG = EpisodeLog(
         target_lag=np.array([7, 7, 0], np.float32),
         grad_norm=np.array([20, 4, 0], np.float32),
         clipped=np.array([0.75, 0, 0], np.float32),
-        central_loss=np.array([2, NAN, 0], np.float32),  # its own update was not finite
+        central_loss=np.array([3, 1, 0], np.float32),
     ),
     num_step_updates=np.array([2, 1, 0]),
 )
@@ -113,6 +113,17 @@ def test_diagnostics_are_means_over_the_vector_steps_with_updates(tmp_path):
         "100,7,1.5,2.5,,12,0.375,0.5,2,1\n"
         "200,9,1.5,,,12,0.375,0.5,2,0\n"
     )
+
+
+def test_steps_without_updates_do_not_count_and_bad_updates_of_the_central_value_network_show():
+    idle = UpdateMetrics(*np.full((len(UpdateMetrics._fields), 1), NAN, np.float32))
+    steps = UpdateMetrics(*map(np.concatenate, zip(LOG.step_updates, idle, strict=True)))
+    known, alone = diagnostic_row(100, 7, 0, LOG, 2.5), diagnostic_row(100, 7, 0, LOG._replace(step_updates=idle), 2.5)
+    np.testing.assert_equal(diagnostic_row(100, 7, 0, LOG._replace(step_updates=steps), 2.5), known)
+    assert np.isnan([alone[name] for name in ("q_value", "grad_norm", "central_loss")]).all()
+    bad = steps._replace(central_loss=np.array([3, NAN, NAN], np.float32))
+    row = diagnostic_row(100, 7, 0, LOG._replace(step_updates=bad), 2.5)
+    np.testing.assert_equal(row, known | {"central_loss": NAN})
 
 
 def test_an_existing_file_is_not_overwritten(tmp_path):

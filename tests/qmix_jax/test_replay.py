@@ -12,7 +12,7 @@ from scipy.stats import chisquare
 
 from env_jax import GridWorld25
 from env_jax.types import TimeStep
-from qmix_jax.priorities import importance_weights, sequence_priorities
+from qmix_jax.priorities import importance_weights, sequence_priorities, updated_priorities
 from qmix_jax.replay import action_dtype, empty_transition, make_replay, make_transition, transition_bytes
 from qmix_jax.types import Sample, Transition
 
@@ -151,6 +151,15 @@ def test_priorities_of_sequences():
     errors = jnp.array([[[1.0, -4.0], [0.0, 3.0]], [[0.0, 0.0], [0.0, 0.0]]])
     np.testing.assert_allclose(sequence_priorities(errors), [0.9 * 4 + 0.1 * 2 + 1e-6, 1e-6], rtol=1e-5)
     np.testing.assert_allclose(sequence_priorities(jnp.array([[[-2.0]]])), [2 + 1e-6], rtol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])  # the last one's square is not finite
+def test_of_an_update_that_was_skipped_only_the_sequences_at_fault_are_put_off(bad):
+    errors = jnp.array([[[2.0]], [[bad]], [[-1.0]]])
+    np.testing.assert_allclose(updated_priorities(errors, jnp.array(False)), [2, 1e-6, 1], rtol=1e-5)
+    finite = errors.at[1].set(3.0)
+    np.testing.assert_allclose(updated_priorities(finite, jnp.array(True)), [2, 3, 1], rtol=1e-5)
+    np.testing.assert_allclose(updated_priorities(finite, jnp.array(False)), [1e-6] * 3)  # the gradient was at fault
 
 
 def test_stored_types_are_those_promised():

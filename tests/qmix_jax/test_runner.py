@@ -5,10 +5,12 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import struct
@@ -18,7 +20,11 @@ from qmix_jax import loop, runner
 from qmix_jax.checkpoint import load_params
 from qmix_jax.compilation import Programs
 from qmix_jax.config import Config, ConfigError
+from qmix_jax.errors import DivergedError
+from qmix_jax.evaluation import BaselineReturns, share_of_best
 from qmix_jax.faults import no_faults
+from qmix_jax.run_directory import RunDirectory
+from qmix_jax.run_record import has_diverged, has_ended
 from qmix_jax.types import EpisodeLog, EpisodeMetrics, Evaluation, Progression, UpdateMetrics
 
 ROOT = Path(__file__).parents[2]
@@ -73,7 +79,7 @@ def test_it_says_what_trains_and_where_it_went(trained):
         assert lines[0] == "QMIX on GridWorld25v0: 8 environments x 40 steps = 320 environment steps, 55 updates"
         assert lines[1].startswith("replay: 100000 transitions of ")
         assert lines[2].startswith("device: ")
-        assert lines[-2].startswith("final policy: return ")
+        assert any(line.startswith("final policy: return ") for line in lines[3:-1])
         assert lines[-1] == f"run directory: results/run_{number}"
 
 
@@ -201,7 +207,7 @@ def run_idle(monkeypatch, tmp_path):
     def run(scores, **settings):
         config = replace(SETTINGS, results_dir=str(tmp_path), save_interval=3, **settings)
         monkeypatch.setattr(runner, "compile_programs", IdlePrograms(config, scores).compile)
-        monkeypatch.setattr(runner, "evaluate_own_baseline", lambda config, environment: None)
+        monkeypatch.setattr(runner, "play_baselines", lambda config, environment: BaselineReturns(0.0, -30.0))
         return runner.run(config)
 
     return run
@@ -221,6 +227,48 @@ def test_without_a_best_possible_return_the_mean_return_decides(run_idle, monkey
     result = run_idle([-3.0, -1.0, -2.0, -4.0])
     assert load_params(result.directory, "best_model")["weight"] == 2.0
     assert [row["optimality"] for row in read(result.directory / "evaluation_log.csv")] == [""] * 4
+
+
+def test_where_the_best_possible_return_is_negative_the_best_model_is_still_that_of_the_highest_return(
+    run_idle, monkeypatch, capsys
+):
+    """The quotient of the worst policy is the largest: 3, where the best one's is 1."""
+    blind = IdlePrograms.evaluate
+    monkeypatch.setattr(IdlePrograms, "evaluate", lambda *a: with_costs(blind(*a)))
+    result = run_idle([-27.1, -20.0, -9.05, -9.05])
+    assert load_params(result.directory, "best_model")["weight"] == 3.0
+    assert [row["optimality"] for row in read(result.directory / "evaluation_log.csv")] == [""] * 4
+    *_, told, last = capsys.readouterr().out.splitlines()
+    assert told == "final policy: return -9.050 (regret 0.000, best possible -9.050), solved 0%"
+    assert last.startswith("run directory: ")
+
+
+def with_costs(evaluation):
+    """The same with the best possible return of an environment whose every step costs."""
+    best = jnp.float32(-9.05)
+    return evaluation._replace(best_return=best, optimality=share_of_best(evaluation.mean_return, best))
+
+
+@pytest.mark.parametrize(("skipped", "status"), [(4, None), (5, 3)])
+def test_a_run_that_skipped_more_than_a_tenth_of_its_updates_is_whole_and_counts_as_diverged(
+    run_idle, monkeypatch, tmp_path, capsys, skipped, status
+):
+    monkeypatch.setattr(
+        IdlePrograms,
+        "snapshot",
+        lambda self, learner: Progression(
+            {"weight": np.float32([learner])}, np.int32(10 * learner), no_faults().replace(skipped=np.int32(skipped))
+        ),
+    )
+    with pytest.raises(DivergedError, match=f"{skipped} of 40 updates") if status else nullcontext() as error:
+        run_idle([0.1, 0.2, 0.3, 0.4])
+    assert error is None or error.value.exit_status == status
+    run = RunDirectory(tmp_path / "run_1")
+    assert load_params(run.path)["weight"] == 4.0
+    assert run.plots.exists()
+    assert f"\nwarning: {skipped} of 40 updates skipped: " in capsys.readouterr().out
+    assert has_ended(run)
+    assert has_diverged(run) == (status is not None)
 
 
 def test_checkpoints_when_enough_episodes_have_finished(run_idle):

@@ -62,6 +62,20 @@ def test_what_has_no_best_return_has_no_optimality():
     assert list(summarise(values([2.0, 3.0]), seed=0)) == ["mean_return", "solved", "mean_length"]
 
 
+def test_where_the_best_return_is_not_above_0_regret_stands_for_optimality():
+    figures = summarise(values([-27.0, -9.0], [-9.0, -9.0]), seed=0)
+    assert list(figures) == ["mean_return", "regret", "solved", "mean_length"]
+    assert figures["regret"] == (9.0, 0.0, 18.0)
+    assert table({"policy": figures}).splitlines()[2] == "regret   9.000 (0.000 to 18.000)"
+    assert summarise(values([-1.0, -2.0], [0.0, 0.0]), seed=0)["regret"].value == 1.5
+
+
+def test_an_interval_is_unknown_where_some_draws_of_episodes_have_no_optimality():
+    figures = summarise(values([1.0, -2.0], [4.0, -1.0]), seed=0)
+    assert figures["optimality"].value == pytest.approx(-1 / 3)
+    assert np.isnan(figures["optimality"][1:]).all()
+
+
 def test_episodes_as_json():
     found = json_episodes(values([1.5, 2.0], extra={"foods_collected": np.float32([3, 4])}))
     assert found == {

@@ -8,25 +8,31 @@ import pytest
 
 from qmix_jax.curves import make_bands, plot_curves, training_seconds, training_steps
 from qmix_jax.run_directory import make_run_directory
-from qmix_jax.run_record import has_diverged, has_finished, read_record, score_name, write_evaluations
-from qmix_jax.stats import Estimate
-from qmix_jax.summary import Summary, summarise, write_summary
-from qmix_jax.tables import figures_table, questions_table
+from qmix_jax.run_record import has_diverged, has_ended, has_finished, read_record, score_name, write_evaluations
+from qmix_jax.stats import FEWEST_SEEDS, Estimate, estimate
+from qmix_jax.summary import Summary, rank, summarise, write_summary
+from qmix_jax.tables import few_seeds, figures_table, questions_table, seeds_table, some_skipped
 
 NAN = float("nan")
 EVALUATIONS = "env_steps,episode,mean_return,optimality,solved,mean_length,foods_collected\n"
 TIMING = "env_steps,updates,episodes,seconds\n"
 
 
-def save_run(path, optimality, model="final_model", seconds_per_chunk=2.0):
+def save_run(path, optimality, model="final_model", seconds_per_chunk=2.0, skipped=0):
     """Write a run of chunks of 100 steps, evaluated at the end of every second one."""
     run = make_run_directory(path, "--run_directory")
     rows = [f"{200 * i},{i},{2 * x},{x},{max(x, 0)},{50 - i},{4 * x}\n" for i, x in enumerate(optimality, start=1)]
     run.evaluation_log.write_text(EVALUATIONS + "".join(rows).replace("nan", ""))
     chunks = range(1, 2 * len(optimality) + 1)
     run.timing.write_text(TIMING + "".join(f"{100 * i},{i},{i},{10 + seconds_per_chunk * i}\n" for i in chunks))
+    updates = [f"{100 * i},{10 * i},{'' if i == 1 else 0.5},{min(i, 2) * skipped // 2}\n" for i in chunks]
+    run.diagnostics_log.write_text("env_steps,updates,q_value,skipped\n" + "".join(updates))
     (run.models / model).mkdir()
     return run
+
+
+def read(group, seed, run, random_return=0.0):
+    return read_record(group, seed, run)._replace(random_return=random_return)
 
 
 @pytest.fixture
@@ -39,7 +45,7 @@ def records(tmp_path):
         ("b", 1): save_run(tmp_path / "b1", [0.1, 0.5], model="diverged_ep7"),
         ("b", 2): save_run(tmp_path / "b2", [0.1, 0.3, 0.2]),
     }
-    return [read_record(*name, run) for name, run in runs.items()]
+    return [read(*name, run) for name, run in runs.items()]
 
 
 def of(records, group):
@@ -52,9 +58,22 @@ def test_what_has_ended_and_how(tmp_path):
     assert not has_diverged(run)
     (run.models / "diverged_ep9").mkdir()
     assert has_diverged(run)
+    assert has_ended(run)
     (run.models / "final_model").mkdir()  # resumed with more patience
+    run.diagnostics_log.write_text("updates,skipped\n")  # before its first chunk
     assert has_finished(run)
     assert not has_diverged(run)
+
+
+@pytest.mark.parametrize(("skipped", "diverged"), [(6, False), (7, True)])
+def test_a_run_that_skipped_more_than_a_tenth_of_its_updates_has_ended_and_diverged(tmp_path, skipped, diverged):
+    run = save_run(tmp_path / "run", [0.5, 0.6, 0.7], skipped=skipped)
+    assert has_ended(run)
+    assert has_diverged(run) == diverged
+    record = read("a", 0, run)
+    assert (record.updates, record.skipped, record.diverged) == (60, skipped, diverged)
+    row = summarise([record], "optimality", 10)
+    assert (row.diverged, row.updates, row.skipped, row.kept) == (diverged, 60, skipped, not diverged)
 
 
 def test_a_record_knows_when_evaluations_were_made_and_how_fast(records):
@@ -68,11 +87,46 @@ def test_a_record_knows_when_evaluations_were_made_and_how_fast(records):
 
 
 def test_a_run_that_had_to_end_before_its_first_evaluation(tmp_path):
-    empty = read_record("a", 0, save_run(tmp_path / "empty", [], model="diverged_ep0"))
+    empty = read("a", 0, save_run(tmp_path / "empty", [], model="diverged_ep0"))
     assert np.isnan(empty.steps_per_second)
     row = summarise([empty], "optimality", 10)
-    assert (row.runs, row.diverged, row.kept) == (1, 1, 0.0)
-    assert np.isnan([row.final_return.value, row.mean_score.value, row.steps_to_near_best.value]).all()
+    assert (row.runs, row.diverged) == (1, 1)
+    assert np.isnan([row.final_return.value, row.mean_score.value, row.steps_to_near_best.value, row.kept]).all()
+
+
+def test_what_gained_nothing_on_random_actions_is_not_praised(tmp_path):
+    """Evaluations of -0.0003 throughout once had '8,576 steps to 90 % of its best', 'kept 100 %' and 'range 0'."""
+    flat = [read("a", seed, save_run(tmp_path / f"flat{seed}", [-0.0003] * 3), 0.02) for seed in range(2)]
+    row = summarise(flat, "optimality", 10)
+    assert row.random_return == 0.02
+    assert np.isnan([row.steps_to_near_best.value, row.kept, row.score_range]).all()
+    assert figures_table("algorithm", [row]).endswith(
+        "| 0.020 | 0.000 [0.000, 0.000] | 0% [0%, 0%] | - | - | - | 50 [50, 50] | 10 |"
+    )
+    learned = [read("a", seed, save_run(tmp_path / f"good{seed}", [0.0, 0.5, 1.0]), 0.02) for seed in range(2)]
+    row = summarise([*learned, flat[0]], "optimality", 10)  # which counts as worse than the others
+    assert (row.steps_to_near_best.value, row.kept) == (np.inf, 2 / 3) or np.isnan(row.steps_to_near_best.value)
+    assert row.kept == pytest.approx(2 / 3)
+
+
+def test_how_near_the_best_is_does_not_depend_on_where_returns_begin(tmp_path):
+    returns = np.array([0.0, 0.4, 0.91, 1.0, 0.96])
+    for number, offset in enumerate((-10.0, -1.0, 0.0, 5.0)):
+        record = read("a", 0, save_run(tmp_path / str(number), offset / 2 + returns / 2), offset)
+        row = summarise([record], "mean_return", 10)
+        assert (row.steps_to_near_best.value, row.kept) == (600.0, 1.0)
+
+
+def test_groups_rank_by_return_and_those_that_diverged_come_last(tmp_path):
+    def record(name, optimality, **settings):
+        return read("a", 0, save_run(tmp_path / name, optimality, **settings))
+
+    good, better = record("good", [0.5]), record("better", [0.7])
+    diverged = record("diverged", [0.9], model="diverged_ep7")
+    skipping = record("skipping", [0.8], skipped=10)
+    empty = record("empty", [], model="diverged_ep0")
+    groups = [[empty], [skipping], [good], [diverged], [better]]
+    assert sorted(groups, key=rank, reverse=True) == [[better], [good], [diverged], [skipping], [empty]]
 
 
 def test_the_merged_table_has_a_row_for_each_evaluation(tmp_path, records):
@@ -113,7 +167,7 @@ def test_a_diverged_run_counts_with_what_it_left(records):
 
 
 def test_negative_returns_have_a_best_too(tmp_path):
-    record = read_record("a", 0, save_run(tmp_path / "run", [-3.0, -1.06, -1.0, -1.04]))
+    record = read("a", 0, save_run(tmp_path / "run", [-3.0, -1.06, -1.0, -1.04]), -10.0)
     row = summarise([record], "mean_return", 10)  # -6, -2.12, -2, -2.08
     assert row.steps_to_near_best.value == 400.0
     assert row.kept == 1.0
@@ -145,7 +199,10 @@ def test_tables_say_what_is_unknown():
         group="vdn",
         runs=5,
         diverged=1,
+        updates=4500,
+        skipped=12,
         final_return=Estimate(-0.0001, NAN, NAN),
+        random_return=-2.5,
         optimality=Estimate(0.95, 0.9, NAN),
         solved=Estimate(0.5, 0.25, 1.0),
         steps_to_near_best=Estimate(12345.6, 1000.0, 20000.0),
@@ -154,16 +211,39 @@ def test_tables_say_what_is_unknown():
         parameters=7629,
     )
     table = figures_table("algorithm", [row]).splitlines()
-    assert table[0].count("|") == table[1].count("|") == table[2].count("|") == 11
+    assert table[0].count("|") == table[1].count("|") == table[2].count("|") == 12
     assert table[2] == (
-        "| vdn | 5 (1 diverged) | 0.000 | 0.950 [0.900, -] | 50% [25%, 100%] | 12,346 [1,000, 20,000] | - | 80% | - "
-        "| 7,629 |"
+        "| vdn | 5 (1 diverged, 12 of 4,500 updates skipped) | 0.000 | -2.500 | 0.950 [0.900, -] | 50% [25%, 100%] "
+        "| 12,346 [1,000, 20,000] | - | 80% | - | 7,629 |"
     )
     questions = questions_table([row], "iql").splitlines()
     assert questions[2] == "| value decomposition | final score, minus that of iql | - |"
     assert questions[3].endswith("| 50% [25%, 100%]; - |")
     assert [line.split(" | ")[0] for line in questions[4:]] == ["| stability", "| sample efficiency", "| complexity"]
     assert questions_table([row], None).splitlines()[2] == "| value decomposition | final return | 0.000 |"
+
+
+def test_fewer_than_five_seeds_are_few():
+    assert few_seeds(4).startswith("fewer than 5 seeds: ")
+    assert few_seeds(5) is None
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 4, 5])
+def test_of_fewer_than_five_seeds_the_interval_is_from_the_lowest_to_the_highest(seeds):
+    values = np.arange(seeds) ** 2.0
+    found = estimate(values)
+    assert (found[1:] == (values[0], values[-1])) == (seeds < FEWEST_SEEDS)
+
+
+def test_skipped_updates_are_named_with_their_runs(tmp_path):
+    runs = [save_run(tmp_path / str(seed), [0.5] * 50, skipped=seed) for seed in range(6)]
+    records = [read("qmix", seed, run) for seed, run in enumerate(runs)]
+    assert some_skipped(records[:1]) is None
+    assert some_skipped(records).startswith(
+        "15 of 6,000 updates skipped, because they were not finite, in 5 of 6 runs "
+        "(qmix, seed 1; qmix, seed 2; qmix, seed 3 and 2 more): "
+    )
+    assert "| 5 | 1.000 | 0.500 | 50% | 0.0 | 0.000 | 5 of 1,000 |" in seeds_table(records)
 
 
 def test_curves_stand_on_common_points(records):

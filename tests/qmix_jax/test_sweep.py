@@ -62,9 +62,10 @@ def whole(folder):
 
 def test_it_says_what_it_will_do_and_where(whole):
     path, out = whole
-    first, memory, best, last = out.splitlines()
+    first, memory, warning, best, last = out.splitlines()
     assert first.startswith("4 runs, 3840 environment steps together, in ")
     assert memory.startswith("memory: ")
+    assert warning.startswith("warning: fewer than 5 seeds: ")
     assert best.startswith("best: lr=0.0")
     assert best.endswith(" over 2 seed(s); all in whole/sweep_1/sweep.md")
     assert last == f"sweep directory: whole/{path.name}"
@@ -90,7 +91,7 @@ def test_the_findings(whole):
     }
     with (path / "summary.csv").open() as file:
         summaries = list(csv.DictReader(file))
-    scores = [float(row["optimality"]) for row in summaries]
+    scores = [float(row["final_return"]) for row in summaries]
     assert scores == sorted(scores, reverse=True)
     assert "| lr=0.001 | 2 |" in (path / "sweep.md").read_text()
     assert (path / "curves.png").stat().st_size > 10_000
