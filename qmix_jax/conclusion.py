@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from qmix_jax.records import read_log
+from qmix_jax.records import EVALUATION_COLUMNS, read_log
 from qmix_jax.run_directory import RunDirectory
 from qmix_jax.types import Evaluation
 
@@ -20,7 +20,7 @@ def conclusion_lines(evaluation: Evaluation, directory: RunDirectory) -> list[st
     """
     optimality = "" if math.isnan(evaluation.optimality) else f" ({evaluation.optimality:z.1%} of the best possible)"
     lines = [f"final policy: return {evaluation.mean_return:z.3f}{optimality}, solved {evaluation.solved:.0%}"]
-    evaluations = read_log(directory.evaluation_log)
+    evaluations = read_log(directory.evaluation_log, EVALUATION_COLUMNS)
     score = "mean_return" if np.isnan(evaluations["optimality"]).any() else "optimality"
     scores = evaluations[score]
     best = int(np.argmax(scores))

@@ -1,6 +1,5 @@
 """What a comparison comes to: evaluations.csv, summary.csv, comparison.md and curves.png in its folder."""
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +13,8 @@ from qmix_jax.config import Config
 from qmix_jax.curves import plot_curves
 from qmix_jax.environments import make_environment
 from qmix_jax.flags import flag_words
+from qmix_jax.hparams import machine_line
+from qmix_jax.integrity import replacing
 from qmix_jax.run_record import RunRecord, read_record, score_name, write_evaluations
 from qmix_jax.summary import Summary, summarise, write_summary
 from qmix_jax.tables import figures_table, questions_table
@@ -52,7 +53,8 @@ def write_findings(path: Path, comparison: Comparison, members: Sequence[Member]
     summaries = [summarise(group, score, count_parameters(configs[name]), reference) for name, group in groups.items()]
     write_evaluations(path / "evaluations.csv", _COLUMN, records)
     write_summary(path / "summary.csv", _COLUMN, summaries)
-    (path / "comparison.md").write_text(_page(comparison, members, summaries, score), encoding="utf-8")
+    with replacing(path / "comparison.md") as page:
+        page.write_text(_page(comparison, members, summaries, score), encoding="utf-8")
     plot_curves(path / "curves.png", _title(members[0].config, groups), records, score)
 
 
@@ -73,17 +75,14 @@ def _page(comparison: Comparison, members: Sequence[Member], summaries: Sequence
     settings, config = comparison.settings, members[0].config
     words = ["--algorithms", *settings.algorithms, "--num_seeds", str(settings.num_seeds)]
     command = shlex.join([*words, *flag_words(comparison.flags)])
-    hparams = json.loads(members[0].directory.hparams.read_text())
-    device, versions = hparams["device"], hparams["versions"]
     shown = {"optimality": "optimality", "mean_return": "return"}[score]
     concurrency = f"{settings.workers} runs at once" if settings.workers > 1 else "one run at a time"
     missing = settings.num_seeds * len(settings.algorithms) - len(members)
     return "\n\n".join(
         [
             f"# {', '.join(settings.algorithms)} at {config.env_steps:,} environment steps",
-            f"`python -m qmix_jax.compare {command}` on {hparams['derived']['environment']} ({config.env_mode}); "
-            f"{config.num_devices} x {device['kind']} ({device['backend']}), {device['cores']} cores, "
-            f"jax {versions['jax']}.",
+            f"`python -m qmix_jax.compare {command}` on {make_environment(config).spec.name} ({config.env_mode}); "
+            f"{machine_line(members[0].directory.hparams, config.num_devices)}.",
             *([f"**{missing} runs are missing**: they have not ended."] if missing else []),
             figures_table(_COLUMN, summaries),
             _EXPLANATION.format(score=shown, concurrency=concurrency),

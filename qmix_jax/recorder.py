@@ -139,11 +139,12 @@ class Recorder:
 
         if not self._env_steps:
             return
-        episodes, evaluations, diagnostics = (read_log(path) for path in self._directory.logs[:3])
+        columns = (EpisodeRows._fields, EVALUATION_COLUMNS, DIAGNOSTIC_COLUMNS)
+        episodes, evaluations, diagnostics = map(read_log, self._directory.logs[:3], columns)
         plot_training(
             self._directory.plots,
             title,
-            EpisodeRows(**episodes),
+            EpisodeRows(*(episodes[name] for name in EpisodeRows._fields)),
             evaluations,
             math.nan if self.evaluation is None else float(self.evaluation.best_return),
             math.nan if baseline is None else float(baseline.mean_return),

@@ -8,9 +8,11 @@ from typing import NamedTuple
 import numpy as np
 
 from qmix_jax.checkpoint import FINAL
+from qmix_jax.integrity import replacing
 from qmix_jax.recorder import DIVERGED
-from qmix_jax.records import EVALUATION_COLUMNS, read_log
+from qmix_jax.records import EVALUATION_COLUMNS, TIMING_COLUMNS, read_log
 from qmix_jax.run_directory import RunDirectory
+from qmix_jax.settings import DamagedError
 
 _COLUMNS = ("env_steps", "seconds", "mean_return", "optimality", "solved", "mean_length")
 
@@ -50,7 +52,8 @@ def read_record(group: str, seed: int, directory: RunDirectory) -> RunRecord:
         DamagedError: a log holds something else than a run writes.
         OSError: a log cannot be read.
     """
-    evaluations, timing = read_log(directory.evaluation_log), read_log(directory.timing)
+    evaluations = read_log(directory.evaluation_log, EVALUATION_COLUMNS)
+    timing = read_log(directory.timing, TIMING_COLUMNS)
     at = np.searchsorted(timing["env_steps"], evaluations["env_steps"])  # evaluations are made at ends of chunks
     seconds = np.append(timing["seconds"], np.nan)[at]
     started = float(timing["seconds"][0]) if len(timing["seconds"]) else 0.0
@@ -66,12 +69,20 @@ def score_name(records: Sequence[RunRecord]) -> str:
 
 
 def write_evaluations(path: Path, group_column: str, records: Sequence[RunRecord]) -> None:
-    """Write all evaluations of all runs as one CSV in long form: group, seed, then a column for each figure."""
+    """Write all evaluations of all runs as one CSV in long form: group, seed, then a column for each figure.
+
+    Raises:
+        DamagedError: a run lacks a column that another one has.
+    """
     extras = [name for name in records[0].evaluations if name not in (*EVALUATION_COLUMNS, "seconds")]
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([group_column, "seed", *_COLUMNS, *extras])
         for record in records:
+            for missing in (name for name in extras if name not in record.evaluations):
+                raise DamagedError(
+                    f"{record.group}, seed {record.seed}: its evaluation_log.csv has no column {missing}"
+                )
             columns = (record.evaluations[name] for name in (*_COLUMNS, *extras))
             for row in zip(*columns, strict=True):
                 writer.writerow([record.group, record.seed, *map(csv_number, row)])

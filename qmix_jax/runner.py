@@ -10,25 +10,33 @@ import jax
 import numpy as np
 
 from env_jax.types import Environment, EnvSpec
-from qmix_jax.compilation import compile_programs, device_memory
+from qmix_jax.compilation import compile_programs, device_memory, sharing_devices
 from qmix_jax.conclusion import conclusion_lines
 from qmix_jax.config import Config, ConfigError
 from qmix_jax.dashboards import check_dashboards
 from qmix_jax.environments import make_environment
-from qmix_jax.errors import DivergedError, StoppedError, reporting
+from qmix_jax.errors import CannotWriteError, DivergedError, StoppedError, reporting
 from qmix_jax.evaluation import baseline_name, evaluate_baseline, evaluation_key, extra_names
 from qmix_jax.faults import QUANTITIES
 from qmix_jax.follower import Follower
 from qmix_jax.hparams import describe_run, read_config, start_lines, write_hparams
-from qmix_jax.lock import RunLock
+from qmix_jax.lock import RunLock, check_system
 from qmix_jax.loop import Loop, state_arrays
+from qmix_jax.machine_memory import shown_bytes
 from qmix_jax.processes import is_first, told_by_first
 from qmix_jax.recorder import DIVERGED, Chunk, Recorder
-from qmix_jax.replay import transition_bytes
+from qmix_jax.replay import replay_bytes
 from qmix_jax.report_options import ReportOptions
 from qmix_jax.restore import find_start, restore_state, resume_lines
 from qmix_jax.resume import ResumePoint, resumed_config
-from qmix_jax.run_directory import RunDirectory, check_run_directory, create_run_directory, make_run_directory
+from qmix_jax.run_directory import (
+    RunDirectory,
+    check_run_directory,
+    create_run_directory,
+    make_run_directory,
+    missing_folders,
+    remove_empty,
+)
 from qmix_jax.sharding import check_devices
 from qmix_jax.signals import StopSignal
 from qmix_jax.trainer import make_trainer
@@ -57,10 +65,17 @@ def run(config: Config, stop_signal: StopSignal = lambda: None, run_directory: s
     """
     environment = make_environment(config)
     _check_machine(config, environment.spec)
+    missing = missing_folders(Path(run_directory or config.results_dir))
     directory = RunDirectory(Path(told_by_first(lambda: str(_make_directory(config, run_directory).path))))
-    with reporting(directory.path, "run"), _lock(directory):
-        _tell(config, environment, directory, [])
-        return _train(config, environment, directory, None, stop_signal)
+    try:
+        with reporting(directory.path, "run"), _lock(directory):
+            _tell(config, environment, directory, [])
+            return _train(config, environment, directory, None, stop_signal)
+    except (ConfigError, CannotWriteError):  # it may have been refused before it wrote anything
+        if is_first():
+            new = [directory.path] if run_directory is None else []
+            remove_empty([directory.models, directory.hparams.parent, *new, *missing])
+        raise
 
 
 def resume_run(
@@ -195,12 +210,13 @@ def evaluate_own_baseline(config: Config, environment: Environment) -> Evaluatio
 
 def _check_machine(config: Config, spec: EnvSpec) -> None:
     """Refuse dashboards that are not installed, more devices than there are, a replay that the device cannot hold."""
+    check_system()
     check_dashboards(config)
     check_devices(config.num_devices)
     available = device_memory()
-    needed = transition_bytes(spec) * config.replay_capacity
+    needed = replay_bytes(config, spec) // config.num_devices * min(config.num_devices, sharing_devices())
     if needed > available:
         raise ConfigError(
-            f"--buffer_capacity {config.buffer_capacity}: needs {needed / 2**30:.1f} GiB, "
-            f"but there are only {available / 2**30:.1f} GiB of memory"
+            f"--buffer_capacity {config.buffer_capacity}: needs {shown_bytes(needed)}, "
+            f"but there are only {shown_bytes(available)} of memory"
         )

@@ -1,6 +1,5 @@
 """What a sweep comes to: evaluations.csv, summary.csv, sweep.md, curves.png and settings.png in its folder."""
 
-import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,8 @@ from qmix_jax.curves import plot_curves
 from qmix_jax.environments import make_environment
 from qmix_jax.findings import count_parameters
 from qmix_jax.flags import flag_words, shown
+from qmix_jax.hparams import machine_line
+from qmix_jax.integrity import replacing
 from qmix_jax.run_directory import RunDirectory
 from qmix_jax.run_record import RunRecord, read_record, score_name, write_evaluations
 from qmix_jax.stats import Estimate
@@ -65,7 +66,8 @@ def write_findings(path: Path, sweep: Sweep, members: Sequence[Member]) -> str:
     ranked = [summaries[i] for i in order]
     write_evaluations(path / "evaluations.csv", _COLUMN, records)
     write_summary(path / "summary.csv", _COLUMN, ranked)
-    (path / "sweep.md").write_text(_page(path, sweep, members, records, ranked, score), encoding="utf-8")
+    with replacing(path / "sweep.md") as page:
+        page.write_text(_page(path, sweep, members, records, ranked, score), encoding="utf-8")
     best = [names[i] for i in order[:_MOST_CURVES]]
     title = f"{members[0].config.algorithm} on {make_environment(members[0].config).spec.name}"
     title += f", the best {len(best)} of {len(points)} points" if len(best) < len(points) else ""
@@ -95,16 +97,14 @@ def _page(
     ranked: Sequence[Summary],
     score: str,
 ) -> str:
-    hparams = json.loads(RunDirectory(path / members[0].folder).hparams.read_text())
-    device, versions = hparams["device"], hparams["versions"]
+    hparams, spec = RunDirectory(path / members[0].folder).hparams, make_environment(members[0].config).spec
+    workers = sweep.settings.workers or 1
     command = shlex.join(flag_words(sweep.words()))
     only_seeds = not sweep.points()[0]
     return "\n\n".join(
         [
             f"# {len(members)} runs of {members[0].config.env_steps:,} environment steps",
-            f"`python -m qmix_jax.sweep {command}` on {hparams['derived']['environment']}; "
-            f"{sweep.settings.workers or 1} x {device['count']} {device['kind']} ({device['backend']}), "
-            f"{device['cores']} cores, jax {versions['jax']}.",
+            f"`python -m qmix_jax.sweep {command}` on {spec.name}; {workers} x {machine_line(hparams)}.",
             figures_table(_COLUMN, ranked),
             _EXPLANATION.format(score={"optimality": "optimality", "mean_return": "return"}[score]),
             *([seeds_table(records)] if only_seeds else ["![Final scores by setting](settings.png)"]),
