@@ -171,15 +171,16 @@ class RunLock:
 
     def _put_aside(self, silent: os.stat_result) -> None:
         """Remove a dead owner's file, but not what another process that wanted the same has made since."""
+        if not _is_same(self._look(), silent):
+            return
         aside = self._path.with_name(f"lock.{socket.gethostname()}.{os.getpid()}.{get_ident()}")
         try:
             os.rename(self._path, aside)
         except FileNotFoundError:
             raise _Vanished from None
-        taken = os.stat(aside)
-        if os.path.samestat(taken, silent) and taken.st_mtime_ns == silent.st_mtime_ns:
+        if _is_same(os.stat(aside), silent):
             os.unlink(aside)
-        else:
+        else:  # made between the two calls above
             os.rename(aside, self._path)
 
     def _in_use(self, owner: dict[str, Any]) -> InUseError:
@@ -230,6 +231,11 @@ class _Heart:
 
 _heart = _Heart()
 _silent: dict[tuple[Any, Any], float] = {}  # owners that were found dead: what they held was renewed before this time
+
+
+def _is_same(one: os.stat_result, other: os.stat_result) -> bool:
+    """Whether it is one file and was not renewed: another one may have its number once it is removed."""
+    return os.path.samestat(one, other) and one.st_mtime_ns == other.st_mtime_ns
 
 
 def _read_owner(descriptor: int) -> dict[str, Any]:
