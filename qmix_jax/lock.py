@@ -49,14 +49,19 @@ class RunLock:
     seconds: a file of another host, or any file where there is no `flock`, is taken over once it has been silent for
     `SILENCE` seconds, which a process waits for. A process that stands still for longer can lose its run there.
 
+    Args:
+        run_directory: the folder.
+        flag: by which the user named it; nothing where none did.
+
     Raises:
         InUseError: on entering, another process has it.
         ConfigError: on entering, it cannot be had here.
         CannotWriteError: on entering, the disk is full.
     """
 
-    def __init__(self, run_directory: Path) -> None:
+    def __init__(self, run_directory: Path, flag: str = "") -> None:
         self._path = run_directory / "lock"
+        self._shown = f"{flag} {run_directory}".strip()
         self._descriptor = -1
 
     def __enter__(self) -> Self:
@@ -80,7 +85,7 @@ class RunLock:
                 descriptor, is_new = self._open()
                 undo.callback(os.close, descriptor)
                 if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                    raise ConfigError(f"{self._path} must be a file")
+                    raise ConfigError(f"{self._shown}: {self._path} must be a file")
                 locked = self._flock(descriptor, is_new)
                 if not self._is_current(descriptor):
                     return False
@@ -93,7 +98,7 @@ class RunLock:
             except _Vanished:
                 return False
             except OSError as error:
-                raise ConfigError(f"{self._path} cannot be locked: {error.strerror}") from None
+                raise ConfigError(f"{self._shown}: {self._path} cannot be locked: {error.strerror}") from None
             self._sign(descriptor)
             undo.pop_all()
             self._descriptor = descriptor
@@ -184,7 +189,7 @@ class RunLock:
             os.rename(aside, self._path)
 
     def _in_use(self, owner: dict[str, Any]) -> InUseError:
-        return InUseError(f"{self._path.parent}: must not be in use, but {_describe(owner)} is training it")
+        return InUseError(f"{self._shown}: must not be in use, but {_describe(owner)} is training it")
 
     def _is_current(self, descriptor: int) -> bool:
         try:

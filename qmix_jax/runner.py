@@ -68,7 +68,7 @@ def run(config: Config, stop_signal: StopSignal = lambda: None, run_directory: s
     missing = missing_folders(Path(run_directory or config.results_dir))
     directory = RunDirectory(Path(told_by_first(lambda: str(_make_directory(config, run_directory).path))))
     try:
-        with reporting(directory.path, "run"), _lock(directory):
+        with reporting(directory.path, "run"), _lock(directory, "--run_directory" if run_directory is not None else ""):
             _tell(config, environment, directory, [])
             return _train(config, environment, directory, None, stop_signal)
     except (ConfigError, CannotWriteError):  # it may have been refused before it wrote anything
@@ -100,7 +100,7 @@ def resume_run(
     began_on = read_config(directory.hparams).num_devices
     environment = make_environment(config)
     _check_machine(config, environment.spec)
-    with _lock(directory), reporting(directory.path, "run"):
+    with _lock(directory, "--resume"), reporting(directory.path, "run"):
         point = find_start(config, environment, directory)
         _tell(config, environment, directory, [] if point is None else resume_lines(config, point, began_on))
         return _train(config, environment, directory, point, stop_signal)
@@ -167,9 +167,9 @@ def _make_directory(config: Config, run_directory: str | Path | None) -> RunDire
     return make_run_directory(Path(run_directory), f"--run_directory {run_directory}")
 
 
-def _lock(directory: RunDirectory) -> AbstractContextManager[Any]:
+def _lock(directory: RunDirectory, flag: str) -> AbstractContextManager[Any]:
     """Of several processes, the first has the lock for all."""
-    return RunLock(directory.path) if is_first() else nullcontext()
+    return RunLock(directory.path, flag) if is_first() else nullcontext()
 
 
 def _tell(config: Config, environment: Environment, directory: RunDirectory, lines: list[str]) -> None:

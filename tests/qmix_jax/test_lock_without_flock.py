@@ -223,7 +223,8 @@ def test_a_new_run_that_cannot_be_locked_leaves_nothing_and_blames_no_flag_that_
     path = directory or tmp_path / "made" / "results" / "run_1"
     with pytest.raises(ConfigError) as caught:
         runner.run(config, run_directory=directory)
-    assert str(caught.value) == f"{path}/lock cannot be locked: Input/output error"
+    flag = "--run_directory " if given else ""
+    assert str(caught.value) == f"{flag}{path}: {path}/lock cannot be locked: Input/output error"
     assert [*tmp_path.rglob("*")] == ([directory] if given else [])
 
 
