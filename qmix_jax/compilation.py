@@ -84,8 +84,9 @@ def enable_compilation_cache() -> None:
 
     It changes JAX's global configuration, so it is for programs to call, not for libraries.
     """
-    # Programs that compile faster than this are not worth a file.
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        # Programs that compile faster than this are not worth a file.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     if jax.config.values["jax_compilation_cache_dir"] is not None:
         return
     caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")

@@ -25,11 +25,12 @@ quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level":
 @contextmanager
 def quick_compilation():
     """Compile in the same way what code under test jits by itself."""
+    before = jax.config.values["jax_disable_most_optimizations"]
     jax.config.update("jax_disable_most_optimizations", True)
     try:
         yield
     finally:
-        jax.config.update("jax_disable_most_optimizations", False)
+        jax.config.update("jax_disable_most_optimizations", before)
 
 
 SMALL = {"hidden_sizes": (16,), "mixing_size": 8, "hypernet_size": 8, "weight_decay": 0.0, "optimizer_epsilon": 1e-8}
@@ -43,6 +44,7 @@ SPEC = EnvSpec(
     state_size=3,
     max_steps=10,
     observation_dtype=jnp.float32,
+    time_limit_is_terminal=True,
 )
 
 
@@ -132,7 +134,7 @@ def make_stubs(init, update, sample, num_envs):
     )
     replay = Replay(
         init=lambda: (),
-        add=lambda state, transition: state,
+        add=lambda state, transition, stepped: state,
         sample=lambda state, key: sample(key),
         reprioritise=lambda state, sample, priorities: state,
     )

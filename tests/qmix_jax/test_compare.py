@@ -319,8 +319,6 @@ def test_the_bar_counts_runs_and_lines_stay(capsys):
 
 def test_a_small_comparison_for_real(folder, monkeypatch, capsys):
     """Two algorithms; then one run is deleted, and only that one is trained again."""
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(folder / "cache"))
-    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
     monkeypatch.setenv("PYTHONWARNINGS", "error")
     assert compare.main(["--algorithms", "vdn", "iql", "--num_seeds", "1", *TINY]) == 0
     out = capsys.readouterr().out.splitlines()

@@ -73,8 +73,7 @@ def start(folder, *arguments, program=(str(ROOT / "train.py"),)):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         coordinator = f"127.0.0.1:{free.getsockname()[1]}"
-    environ = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(folder / "cache"), "PYTHONPATH": str(ROOT)}
-    environ["PYTHONWARNINGS"] = "error"
+    environ = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     joined = ["--coordinator", coordinator, "--num_processes", "2", "--process_id"]
     command = [sys.executable, *program, *arguments, *joined]
@@ -127,7 +126,7 @@ def test_two_processes_make_one_run_that_goes_on_after_a_kill(tmp_path):
 @pytest.mark.slow
 def test_two_processes_share_a_sweep_and_go_on_after_a_kill(tmp_path, monkeypatch):
     """Two devices each, four members; the processes part once they know the folder, so that one outlives the other."""
-    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0")
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
     program = ("-m", "qmix_jax.sweep")
     flags = ["--num_seeds", "4", "--total_episodes", "64", *FLAGS[2:]]
     whole_sweep, sweep = tmp_path / "whole" / "sweep_1", tmp_path / "killed" / "sweep_1"

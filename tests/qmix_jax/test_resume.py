@@ -35,11 +35,10 @@ def folder(tmp_path_factory):
 
 
 def start(folder, *arguments, kibibytes="unlimited"):
-    environ = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(folder / "cache")}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     limited = ["bash", "-c", f'ulimit -f {kibibytes}; exec "$@"', "bash"]
     command = [*limited, sys.executable, "-W", "error", str(ROOT / "train.py"), *arguments]
-    return subprocess.Popen(command, cwd=folder, env=environ, **pipes)
+    return subprocess.Popen(command, cwd=folder, **pipes)
 
 
 def train(folder, *arguments, status=0, **options):

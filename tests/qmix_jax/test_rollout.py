@@ -13,12 +13,13 @@ from qmix_jax.trainer import make_trainer
 
 ENVS = 48
 env = Corridor(max_steps=4)
+choose = quick_jit(choose_actions, static_argnums=5)
 
 
 @pytest.fixture(scope="module")
 def stepped():
     """Environments reset and stepped once; agent 0 ended every third one."""
-    states, first = jax.vmap(env.reset)(jax.random.split(jax.random.key(0), ENVS))
+    states, first = quick_jit(jax.vmap(env.reset))(jax.random.split(jax.random.key(0), ENVS))
     actions = jnp.zeros((ENVS, 2), jnp.int32).at[::3, 0].set(2)
     step = quick_jit(step_environments, static_argnums=0)
     return first, actions, step(env, jax.random.key(1), states, actions)
@@ -46,7 +47,7 @@ def test_actions_are_chosen_for_each_agent_of_each_environment():
     q_values = jax.random.normal(jax.random.key(0), (2, ENVS, 3))  # [N, E, A]
     mask = np.array(jax.random.bernoulli(jax.random.key(1), 0.6, (ENVS, 2, 3)))
     mask[..., 0] |= ~mask.any(axis=-1)
-    _, actions = choose_actions(
+    _, actions = choose(
         jax.random.key(2), free_exploration(ENVS, 2), q_values, jnp.asarray(mask), jnp.zeros((ENVS, 2)), 8
     )
     expected = np.where(mask, np.swapaxes(q_values, 0, 1), -np.inf).argmax(axis=-1)
@@ -57,7 +58,7 @@ def test_actions_are_chosen_for_each_agent_of_each_environment():
 def test_agents_and_environments_explore_independently():
     mask = jnp.ones((2000, 2, 3), bool)
     free, zeros, key = free_exploration(2000, 2), jnp.zeros((2, 2000, 3)), jax.random.key(2)
-    exploration, actions = choose_actions(key, free, zeros, mask, jnp.ones((2000, 2)), 3)
+    exploration, actions = choose(key, free, zeros, mask, jnp.ones((2000, 2)), 3)
     joint = np.bincount(3 * np.asarray(actions[:, 0]) + actions[:, 1], minlength=9) / 2000
     np.testing.assert_allclose(joint, 1 / 9, atol=0.03)
     np.testing.assert_array_equal(exploration.action, actions)
@@ -71,7 +72,7 @@ def test_every_agent_of_every_environment_has_its_own_exploration_rate():
     """Of a third of the environments agent 1 explores always; nobody else does."""
     mask, q_values = jnp.ones((900, 2, 3), bool), jnp.zeros((2, 900, 3)).at[..., 2].set(1.0)
     epsilons = final_epsilons(900, 2 / 3, 1.0)[:, None] * jnp.array([[0.0, 1.0]])
-    _, actions = choose_actions(jax.random.key(2), free_exploration(900, 2), q_values, mask, epsilons, 3)
+    _, actions = choose(jax.random.key(2), free_exploration(900, 2), q_values, mask, epsilons, 3)
     assert (actions[:600] == 2).all()
     assert (actions[:, 0] == 2).all()
     assert (actions[600:, 1] == 2).mean() == pytest.approx(1 / 3, abs=0.09)

@@ -1,6 +1,7 @@
 """One run over several devices: the same gradient, the same learner everywhere, and every environment its own."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import SPEC, quick_jit, random_batch, randomize, small_config, uniform
@@ -24,7 +25,8 @@ def test_the_update_of_a_split_batch_is_that_of_the_whole(num_devices):
         return small_config(batch_size=16, n_step=2, max_grad_norm=0.5, num_devices=devices, **parts)
 
     alone, split = (make_learner(config(devices), SPEC) for devices in (1, num_devices))
-    state = alone.init(jax.random.key(0))
+    shapes = jax.eval_shape(alone.init, jax.random.key(0))
+    state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
     state = state.replace(params=randomize(state.params), target_params=randomize(state.target_params, seed=1))
     batch = random_batch(np.random.default_rng(0), 16, 3)
     whole, share = PartitionSpec(), PartitionSpec(AXIS)

@@ -29,7 +29,6 @@ FLAGS = (
 ).split()
 ALONE = ["--workers", "1"]
 SHARED = ["--workers", str(min(2, len(available_cores())))]
-QUICK = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}  # compiles in less time
 MEMBERS = [f"point_{point}/seed_{seed}" for point in range(2) for seed in range(2)]
 KILLS = 3
 
@@ -40,8 +39,7 @@ def folder(tmp_path_factory):
 
 
 def start(folder, *arguments):
-    environ = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(folder / "cache"), "PYTHONPATH": str(ROOT), **QUICK}
-    environ["PYTHONWARNINGS"] = "error"
+    environ = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
     command = [sys.executable, "-m", "qmix_jax.sweep", *arguments]
     return subprocess.Popen(command, cwd=folder, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -199,8 +197,6 @@ def test_a_process_that_dies_is_named_and_the_sweep_goes_on(folder, whole, monke
     assert sweep_program.main(["--resume", str(path)]) == 1
     assert "1 of 1 processes failed: process 1 ended by SIGKILL; to go on: --resume" in capsys.readouterr().err
     monkeypatch.setattr(members, "program_words", program)
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(folder / "cache"))
-    monkeypatch.setenv("XLA_FLAGS", QUICK["XLA_FLAGS"])
     assert sweep_program.main(["--resume", str(path)]) == 0
     for member in MEMBERS:
         assert_same_run(path / member, whole[0] / member)

@@ -37,15 +37,21 @@ def keys_of(seeds):
     return jnp.stack([jax.random.key(seed) for seed in seeds])
 
 
+def last(logs):
+    return jax.tree.map(lambda x: x[-1], logs)
+
+
 def run(config, settings, seeds, num_devices=1):
-    """Return state, log and evaluation after two chunks."""
+    """Return state, log of the last chunk and evaluation after two chunks."""
     members = make_members(config, WORLD, tuple(settings), num_devices)
 
     def train(settings, keys, eval_keys):
-        state = members.init(settings, keys)
-        for _ in range(config.num_chunks):
-            state, log = members.train_chunk(settings, state)
-        return state, log, members.evaluate(settings, state.learner.params, eval_keys)
+        state, logs = jax.lax.scan(
+            lambda state, _: members.train_chunk(settings, state),
+            members.init(settings, keys),
+            length=config.num_chunks,
+        )
+        return state, last(logs), members.evaluate(settings, state.learner.params, eval_keys)
 
     # Key-reuse checks take vmap over a scanned split for a reuse (a false positive of JAX's).
     with jax.debug_key_reuse(False):
@@ -64,10 +70,10 @@ def test_a_member_of_many_is_that_run_alone(together):
     trainer = make_trainer(alone, WORLD)
 
     def train(key):
-        state = trainer.init(key)
-        for _ in range(alone.num_chunks):
-            state, log = trainer.train_chunk(state)
-        return state, log
+        state, logs = jax.lax.scan(
+            lambda state, _: trainer.train_chunk(state), trainer.init(key), length=alone.num_chunks
+        )
+        return state, last(logs)
 
     state, log = quick_jit(train)(jax.random.key(member))
     many, many_log, _ = together

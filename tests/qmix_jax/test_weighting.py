@@ -38,9 +38,9 @@ def test_the_loss_is_the_slow_one(algorithm, double_q):
         algorithm=algorithm, gamma=GAMMA, n_step=1, alpha=ALPHA, double_q=double_q, state_clock=False, **settings
     )
     shapes = jax.eval_shape(make_learner(config, SPEC).init, jax.random.key(0)).params
-    params, target_params = randomize(shapes, 1, scale=0.4), randomize(shapes, 2, scale=0.4)
+    params, target_params = (jax.device_get(randomize(shapes, seed, scale=0.4)) for seed in (1, 2))
     batch = random_batch(np.random.default_rng(0), ROWS, 2)
-    batch = batch.replace(done=batch.done.at[::5, 0].set(True))
+    batch = jax.device_get(batch.replace(done=batch.done.at[::5, 0].set(True)))  # thousands of numbers are read
 
     losses, weights = [], []
     for row in range(ROWS):
