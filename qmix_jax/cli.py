@@ -7,27 +7,35 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from qmix_jax.command import run_command
+from qmix_jax.command import program_name, run_command
 from qmix_jax.config import Config, ConfigError
 from qmix_jax.flags import FlagParser, make_config, preset_lines, read_settings
+from qmix_jax.lock import check_system
 from qmix_jax.machines import FLAGS, Machines, end_joined, join, local_devices, take_machines
 from qmix_jax.run_directory import RunDirectory, check_results_dir, check_run_directory
 from qmix_jax.shell import check_backend, prepare_libraries
 from qmix_jax.signals import StopRequest
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Train as the flags say. Returns the exit status, see `command.run_command`."""
-    return end_joined(lambda: run_command(_make_parser(), argv, _train))
+def main(argv: Sequence[str] | None = None, tied: bool = False) -> int:
+    """Train as the flags say. Returns the exit status, see `command.run_command`.
+
+    Args:
+        argv: words of the command line, None for the process's own.
+        tied: whether another process started this one and ends it, see `StopRequest`.
+    """
+    parser = _make_parser(program_name("qmix_jax.cli", argv))
+    return end_joined(lambda: run_command(parser, argv, partial(_train, tied=tied)))
 
 
-def _make_parser() -> FlagParser:
+def _make_parser(prog: str) -> FlagParser:
     notes = "Names may be written with hyphens: --num-envs is --num_envs. Lists are written --hidden_sizes 64 64."
     description = "Train QMIX; everything is written to a new folder run_<i> of --results_dir."
-    parser = FlagParser(description, [*preset_lines(), notes])
+    parser = FlagParser(description, [*preset_lines(), notes], prog)
     parser.add_flag("resume", "FOLDER", "go on with the run in this folder, results/run_<i>")
     parser.add_flag("run_directory", "FOLDER", "write into exactly this folder, new or empty, instead of run_<i>")
     parser.add_flag("preset", "NAME", "where the flags' defaults come from, see below")
@@ -37,9 +45,10 @@ def _make_parser() -> FlagParser:
     return parser
 
 
-def _train(arguments: dict[str, Any]) -> None:
+def _train(arguments: dict[str, Any], tied: bool) -> None:
+    check_system()
     machines = take_machines(arguments)
-    with StopRequest() as stop:
+    with StopRequest(leaves=not tied) as stop:
         if "resume" in arguments:
             _resume(arguments, stop, machines)
         else:

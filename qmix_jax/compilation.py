@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from qmix_jax.machine_memory import available_memory
 from qmix_jax.trainer import Trainer
 from qmix_jax.types import Array, LearnerState, Progression
 
@@ -107,9 +108,14 @@ def snapshot(learner: LearnerState) -> Progression:
 
 
 def device_memory() -> int:
-    """Bytes that the first device has; of a CPU, the machine's."""
+    """Bytes that the first device has; of a CPU, whose devices share them, what this process may have."""
     statistics = jax.local_devices()[0].memory_stats() or {}
-    return statistics.get("bytes_limit", os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    return statistics["bytes_limit"] if "bytes_limit" in statistics else available_memory()
+
+
+def sharing_devices() -> int:
+    """How many of this process's devices share what `device_memory` says."""
+    return jax.local_device_count() if jax.default_backend() == "cpu" else 1
 
 
 def provide_cpu_devices(count: int) -> None:

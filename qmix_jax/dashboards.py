@@ -13,6 +13,7 @@ import numpy as np
 
 from qmix_jax.config import Config, ConfigError
 from qmix_jax.errors import RunError, sparing
+from qmix_jax.integrity import replacing
 from qmix_jax.records import EpisodeRows
 from qmix_jax.run_directory import RunDirectory
 from qmix_jax.settings import DamagedError
@@ -154,7 +155,8 @@ class WeightsAndBiases:
         except wandb.Error as error:
             reason = " ".join(str(error).split())
             raise RunError(f"--wandb true: {reason}; WANDB_MODE=offline needs no account") from None
-        directory.wandb_id.write_text(f"{self._run.id}\n")
+        with replacing(directory.wandb_id) as temporary:
+            temporary.write_text(f"{self._run.id}\n")
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
         """See `Sink`. Steps that an earlier process already wrote are dropped by W&B itself."""

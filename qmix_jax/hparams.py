@@ -15,6 +15,7 @@ import numpy as np
 from env_jax.types import EnvSpec
 from qmix_jax.config import Config
 from qmix_jax.integrity import read_json, write_json
+from qmix_jax.machine_memory import shown_bytes
 from qmix_jax.replay import replay_bytes, transition_bytes
 from qmix_jax.settings import ConfigError, is_tuple
 from qmix_jax.time_limit import bootstraps_at_limit
@@ -133,10 +134,31 @@ def start_lines(hparams: dict[str, Any]) -> list[str]:
         f"{derived['vector_steps']} steps = {derived['env_steps']} environment steps, "
         f"{derived['total_updates']} updates",
         f"replay: {derived['replay_capacity']} transitions of {derived['replay_bytes_per_transition']} bytes, "
-        f"{derived['replay_bytes'] / 2**20:.1f} MiB",
+        f"{shown_bytes(derived['replay_bytes'])}",
         f"device: {used} x {device['kind']} ({device['backend']}), {device['cores']} cores",
         *(f"notice: {notice}" for notice in hparams["notices"]),
     ]
+
+
+def machine_line(path: Path, num_devices: int | None = None) -> str:
+    """What a run was trained on, as far as its hparams.json says so: it may have been edited since.
+
+    Args:
+        path: the file.
+        num_devices: how many of the devices were used, None for all.
+    """
+    try:
+        hparams = read_json(path)
+    except (OSError, ConfigError):
+        hparams = {}
+
+    def told(section: str, name: str) -> Any:
+        found = hparams.get(section)
+        return found.get(name, "unknown") if isinstance(found, dict) else "unknown"
+
+    count = told("device", "count") if num_devices is None else num_devices
+    kind, backend, cores = (told("device", name) for name in ("kind", "backend", "cores"))
+    return f"{count} x {kind} ({backend}), {cores} cores, jax {told('versions', 'jax')}"
 
 
 def _version(package: str) -> str:

@@ -86,7 +86,7 @@ class Recorder:
         ]
         self._training_log, self._evaluation_log, self._diagnostics_log, self._timing = self._logs
         # From the log, which was cut back to where the run goes on: older versions noted another score.
-        returns = read_log(directory.evaluation_log)["mean_return"]
+        returns = read_log(directory.evaluation_log, EVALUATION_COLUMNS)["mean_return"]
         self._best_return = float(np.max(returns, initial=-math.inf, where=~np.isnan(returns)))
         self._checkpoints = self._open.enter_context(Checkpoints(directory.models, config.keep_resumable, writer))
         self._dashboards = self._open.enter_context(Dashboards(config, directory, self._env_steps))
@@ -148,11 +148,12 @@ class Recorder:
         with sparing(self._directory.plots):
             from qmix_jax.plots import plot_training
 
+            episodes = read_log(self._directory.training_log, EpisodeRows._fields)
             plot_training(
                 self._directory.plots,
                 title,
-                EpisodeRows(**read_log(self._directory.training_log)),
-                read_log(self._directory.evaluation_log),
+                EpisodeRows(*(episodes[name] for name in EpisodeRows._fields)),
+                read_log(self._directory.evaluation_log, EVALUATION_COLUMNS),
                 math.nan if self.evaluation is None else float(self.evaluation.best_return),
                 baseline_return,
                 baseline_name,
@@ -160,7 +161,7 @@ class Recorder:
         with sparing(self._directory.diagnostics_plots):
             from qmix_jax.plots import plot_diagnostics
 
-            diagnostics = read_log(self._directory.diagnostics_log)
+            diagnostics = read_log(self._directory.diagnostics_log, DIAGNOSTIC_COLUMNS)
             plot_diagnostics(self._directory.diagnostics_plots, title, diagnostics, self._config.max_grad_norm)
 
     def _record_evaluation(self, evaluation: Evaluation, params: Params) -> dict[str, float]:

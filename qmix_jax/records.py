@@ -152,8 +152,12 @@ class CsvLog:
         self.write([value] for value in values)
 
 
-def read_log(path: Path) -> dict[str, np.ndarray]:
+def read_log(path: Path, columns: Sequence[str] = ()) -> dict[str, np.ndarray]:
     """Columns of a CSV file that `CsvLog` wrote, by name. float64, NaN where nothing stands.
+
+    Args:
+        path: the file.
+        columns: those that it must have at least.
 
     Raises:
         DamagedError: it holds something else.
@@ -161,6 +165,8 @@ def read_log(path: Path) -> dict[str, np.ndarray]:
     try:
         header, _, text = path.read_text(encoding="ascii").partition("\n")
         names = header.split(",")
+        for missing in (name for name in columns if name not in names):
+            raise DamagedError(f"{path}: has no column {missing}")
         filled = re.sub(r"(?<![^,\n])(?=[,\n])", "nan", text)
         numbers = np.loadtxt(io.StringIO(filled), delimiter=",", ndmin=2) if text else np.zeros((0, len(names)))
         return dict(zip(names, numbers.T, strict=True))

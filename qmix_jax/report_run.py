@@ -16,7 +16,7 @@ from qmix_jax.hparams import read_config
 from qmix_jax.integrity import read_json, read_text
 from qmix_jax.markdown_html import block_html, blocks
 from qmix_jax.output_file import check_output_file, writing
-from qmix_jax.records import read_log
+from qmix_jax.records import DIAGNOSTIC_COLUMNS, read_log
 from qmix_jax.replay_data import page_data
 from qmix_jax.replay_page import make_page
 from qmix_jax.report_options import ReportOptions
@@ -92,7 +92,7 @@ def _replays(played: Played, most: int) -> list[str]:
 
 def _last_diagnostics(run: RunDirectory) -> str:
     """The log's last row that is as full as any, as far as it holds numbers; skipped updates stand out."""
-    columns = read_log(run.diagnostics_log)
+    columns = read_log(run.diagnostics_log, DIAGNOSTIC_COLUMNS)
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     known = [{name: value for name, value in row.items() if math.isfinite(value)} for row in rows]
     last: dict[str, float] = max(reversed(known), key=len, default={})

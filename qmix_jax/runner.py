@@ -12,27 +12,43 @@ import numpy as np
 
 from env_jax.types import Environment, EnvSpec
 from qmix_jax.baselines import play_baselines
-from qmix_jax.compilation import compile_programs, device_memory
+from qmix_jax.compilation import compile_programs, device_memory, sharing_devices
 from qmix_jax.conclusion import conclusion_lines, too_many_skipped
 from qmix_jax.config import Config, ConfigError
 from qmix_jax.dashboards import check_dashboards
 from qmix_jax.environments import GIVEN, choose_environment, naming_given, same_environment
-from qmix_jax.errors import DivergedError, StoppedError, calling_back, is_callers, reporting, sparing
+from qmix_jax.errors import (
+    CannotWriteError,
+    DivergedError,
+    StoppedError,
+    calling_back,
+    is_callers,
+    reporting,
+    sparing,
+)
 from qmix_jax.evaluation import BaselineReturns, baseline_name, evaluation_key, extra_names
 from qmix_jax.faults import QUANTITIES
 from qmix_jax.follower import Follower
 from qmix_jax.hparams import check_spec, describe_run, read_config, start_lines, write_hparams
-from qmix_jax.lock import RunLock
+from qmix_jax.lock import RunLock, check_system
 from qmix_jax.loop import Loop, state_arrays
+from qmix_jax.machine_memory import shown_bytes
 from qmix_jax.pinning import pinned, seed_key
 from qmix_jax.processes import is_first, told_by_first
 from qmix_jax.recorder import DIVERGED, Chunk, Recorder
 from qmix_jax.records import EVALUATION_COLUMNS, fetch_evaluation
-from qmix_jax.replay import transition_bytes
+from qmix_jax.replay import replay_bytes
 from qmix_jax.report_options import ReportOptions
 from qmix_jax.restore import find_start, restore_state, resume_lines
 from qmix_jax.resume import ResumePoint, resumed_config
-from qmix_jax.run_directory import RunDirectory, check_run_directory, create_run_directory, make_run_directory
+from qmix_jax.run_directory import (
+    RunDirectory,
+    check_run_directory,
+    create_run_directory,
+    make_run_directory,
+    missing_folders,
+    remove_empty,
+)
 from qmix_jax.sharding import check_devices
 from qmix_jax.shell import check_settings
 from qmix_jax.signals import StopSignal
@@ -80,10 +96,17 @@ def run(
     given, environment = environment, choose_environment(config, environment, check)
     config = naming_given(config, given)
     _check_fit(config, environment)
+    missing = missing_folders(Path(run_directory or config.results_dir))
     directory = RunDirectory(Path(told_by_first(lambda: str(_make_directory(config, run_directory).path))))
-    with reporting(directory.path, "run"), _lock(directory):
-        _tell(config, environment, directory, [])
-        return _train(config, environment, directory, None, stop_signal, on_evaluation)
+    try:
+        with reporting(directory.path, "run"), _lock(directory, "--run_directory" if run_directory is not None else ""):
+            _tell(config, environment, directory, [])
+            return _train(config, environment, directory, None, stop_signal, on_evaluation)
+    except (ConfigError, CannotWriteError):  # it may have been refused before it wrote anything
+        if is_first():
+            new = [directory.path] if run_directory is None else []
+            remove_empty([directory.models, directory.hparams.parent, *new, *missing])
+        raise
 
 
 @pinned()
@@ -117,7 +140,7 @@ def resume_run(
     environment = same_environment(config, environment)
     check_spec(directory.hparams, environment.spec)
     _check_fit(config, environment)
-    with _lock(directory), reporting(directory.path, "run"):
+    with _lock(directory, "--resume"), reporting(directory.path, "run"):
         point = find_start(config, environment, directory)
         _tell(config, environment, directory, [] if point is None else resume_lines(config, point, began_on))
         return _train(config, environment, directory, point, stop_signal, on_evaluation)
@@ -196,9 +219,9 @@ def _make_directory(config: Config, run_directory: str | Path | None) -> RunDire
     return make_run_directory(Path(run_directory), f"--run_directory {run_directory}")
 
 
-def _lock(directory: RunDirectory) -> AbstractContextManager[Any]:
+def _lock(directory: RunDirectory, flag: str) -> AbstractContextManager[Any]:
     """Of several processes, the first has the lock for all."""
-    return RunLock(directory.path) if is_first() else nullcontext()
+    return RunLock(directory.path, flag) if is_first() else nullcontext()
 
 
 def _tell(config: Config, environment: Environment, directory: RunDirectory, lines: list[str]) -> None:
@@ -242,12 +265,13 @@ def _check_fit(config: Config, environment: Environment) -> None:
             f"environment {spec.name}: spec.episode_metrics: {name}: must not be named like a log's column"
         )
     check_settings()
+    check_system()
     check_dashboards(config)
     check_devices(config.num_devices)
     available = device_memory()
-    needed = transition_bytes(spec) * config.replay_capacity
+    needed = replay_bytes(config, spec) // config.num_devices * min(config.num_devices, sharing_devices())
     if needed > available:
         raise ConfigError(
-            f"--buffer_capacity {config.buffer_capacity}: needs {needed / 2**30:.1f} GiB, "
-            f"but there are only {available / 2**30:.1f} GiB of memory"
+            f"--buffer_capacity {config.buffer_capacity}: needs {shown_bytes(needed)}, "
+            f"but there are only {shown_bytes(available)} of memory"
         )
