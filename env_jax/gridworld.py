@@ -46,6 +46,7 @@ class GridWorld25:
             max_steps=self.max_steps,
             observation_dtype=jnp.uint8,
             masks_actions=False,
+            time_limit_is_terminal=True,  # its penalty is part of the task
             encode_observations=encoding.encode_observations,
             state_from_observations=observations.state_from_observations,
             encode_state=encoding.encode_state,

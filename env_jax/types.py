@@ -30,7 +30,7 @@ class TimeStep:
 
     observations: Array  # float32[N, O], one row per agent, raw values
     state: Array  # float32[S], global state, for centralised training only
-    action_mask: Array  # bool[N, A], True where the action may be chosen; at least one per agent
+    action_mask: Array  # bool[N, A], True where the action may be chosen; an agent with none takes action 0
     rewards: Array  # float32[N], each agent's own reward of this step (0 after a reset)
     terminated: Array  # bool[], the episode reached an end of its own
     truncated: Array  # bool[], the time limit ended the episode
@@ -51,6 +51,7 @@ class EnvSpec:
     max_steps: int  # the episode's time limit, in steps
     observation_dtype: Any  # smallest dtype that holds every observation value exactly; replay stores it
     masks_actions: bool = True  # False: every action is always allowed, so masks need no replay memory
+    time_limit_is_terminal: bool = False  # True: the limit is part of the task, and nothing is worth anything after it
     encode_observations: Callable[[Array], Array] | None = None  # float32[N, O] -> float32[N, F]
     state_from_observations: Callable[[Array], Array] | None = None  # float32[N, O] -> float32[S], exact
     encode_state: Callable[[Array], Array] | None = None  # float32[S] -> float32[G]

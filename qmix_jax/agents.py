@@ -21,8 +21,9 @@ class Agents(NamedTuple):
     memory_size: int  # H
     # (params, features float32[N, B, F], memory float32[B, N, H]) -> values float32[N, B, A], new memory
     step: Callable[[Params, Array, Array], tuple[Array, Array]]
-    # (params, features float32[N, B, T, F], begins bool[B, T], burn_in) -> values float32[N, B, T - burn_in, A]
-    unroll: Callable[[Params, Array, Array, int], Array]
+    # (params, features float32[N, B, T, F], begins bool[B, T], burn_in)
+    # -> values float32[N, B, T - burn_in, A], hidden states after these steps float32[N, B, T - burn_in, H]
+    unroll: Callable[[Params, Array, Array, int], tuple[Array, Array]]
 
 
 def make_agents(
@@ -57,12 +58,12 @@ def make_agents(
         q_values, memory = apply(params, features, jnp.swapaxes(memory, 0, 1))
         return q_values, jnp.swapaxes(memory, 0, 1)
 
-    def unroll(params: Params, features: Array, begins: Array, burn_in: int) -> Array:
+    def unroll(params: Params, features: Array, begins: Array, burn_in: int) -> tuple[Array, Array]:
         if recurrent:
             return remember(lambda *inputs: apply(params, *inputs), features, begins, burn_in, memory_size)
         later = features[:, :, burn_in:]
         rows = apply(params, later.reshape(num_agents, -1, num_features))
-        return rows.reshape(*later.shape[:3], num_actions)
+        return rows.reshape(*later.shape[:3], num_actions), jnp.zeros((*later.shape[:3], 0))
 
     return Agents(init, memory_size, step, unroll)
 
@@ -73,7 +74,7 @@ def remember(
     begins: Array,
     burn_in: int,
     memory_size: int,
-) -> Array:
+) -> tuple[Array, Array]:
     """Run a network with a memory through sequences, from an empty memory that every new episode empties again.
 
     The first `burn_in` steps only fill the memory, without a gradient (Kapturowski et al. 2019, section 3).
@@ -86,22 +87,22 @@ def remember(
         memory_size: H.
 
     Returns:
-        float32[N, B, T - burn_in, A].
+        Values float32[N, B, T - burn_in, A], and the hidden states after these steps, float32[N, B, T - burn_in, H].
     """
     num_agents, num_sequences, _, _ = features.shape
 
-    def step(memory: Array, inputs: tuple[Array, Array]) -> tuple[Array, Array]:
+    def step(memory: Array, inputs: tuple[Array, Array]) -> tuple[Array, tuple[Array, Array]]:
         seen, first = inputs
         q_values, memory = apply(seen, jnp.where(first[None, :, None], 0.0, memory))
-        return memory, q_values
+        return memory, (q_values, memory)
 
     by_time = jnp.moveaxis(features, 2, 0), begins.T
     memory = jnp.zeros((num_agents, num_sequences, memory_size))
     if burn_in:
         memory, _ = jax.lax.scan(step, memory, jax.tree.map(lambda x: x[:burn_in], by_time))
         memory = jax.lax.stop_gradient(memory)
-    _, q_values = jax.lax.scan(step, memory, jax.tree.map(lambda x: x[burn_in:], by_time))
-    return jnp.moveaxis(q_values, 0, 2)
+    _, (q_values, memories) = jax.lax.scan(step, memory, jax.tree.map(lambda x: x[burn_in:], by_time))
+    return jnp.moveaxis(q_values, 0, 2), jnp.moveaxis(memories, 0, 2)
 
 
 def append_agent_ids(features: Array) -> Array:

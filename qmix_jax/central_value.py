@@ -15,12 +15,13 @@ from jax.flatten_util import ravel_pytree
 
 from qmix_jax.algorithms import team_reward
 from qmix_jax.config import Config
-from qmix_jax.loss import flat, learnt_targets
+from qmix_jax.loss import flat, learnt_targets, take_steps
 from qmix_jax.networks import plain_layers
 from qmix_jax.optimizer import copy_targets, make_optimizer, step_parameters
 from qmix_jax.rewards import learnt_rewards
 from qmix_jax.sharding import mean_over_devices
-from qmix_jax.types import Array, CentralValue, Params, Schedule, Transition
+from qmix_jax.time_limit import bootstrap_from_cuts
+from qmix_jax.types import Array, CentralValue, Cuts, Params, Schedule, Transition
 from qmix_jax.views import Views
 
 
@@ -40,8 +41,10 @@ class CentralLearner(NamedTuple):
 
     init: Callable[[Array], CentralValue]  # key -> state
     # (state, schedule, updates before this one int32[], whether the agents' may be made bool[], sequences,
-    # weights float32[B] or None) -> state, mean squared TD error float32[], NaN where it was not finite
-    update: Callable[[CentralValue, Schedule, Array, Array, Transition, Array | None], tuple[CentralValue, Array]]
+    # weights float32[B] or None, cuts or None) -> state, mean squared TD error float32[], NaN where it was not finite
+    update: Callable[
+        [CentralValue, Schedule, Array, Array, Transition, Array | None, Cuts | None], tuple[CentralValue, Array]
+    ]
 
 
 def make_central_learner(config: Config, views: Views, num_agents: int) -> CentralLearner:
@@ -57,10 +60,16 @@ def make_central_learner(config: Config, views: Views, num_agents: int) -> Centr
         )
 
     def update(
-        state: CentralValue, schedule: Schedule, updates: Array, usable: Array, batch: Transition, weights: Array | None
+        state: CentralValue,
+        schedule: Schedule,
+        updates: Array,
+        usable: Array,
+        batch: Transition,
+        weights: Array | None,
+        cuts: Cuts | None,
     ) -> tuple[CentralValue, Array]:
         def loss(params: Params) -> tuple[Array, Array]:
-            return central_loss(config, network, views, params, state.target_params, batch, weights)
+            return central_loss(config, network, views, params, state.target_params, batch, weights, cuts)
 
         gradient, squared_error = jax.grad(loss, has_aux=True)(state.params)
         vector = jnp.append(ravel_pytree(gradient)[0], squared_error)
@@ -85,6 +94,7 @@ def central_loss(
     target_params: Params,
     batch: Transition,
     weights: Array | None = None,
+    cuts: Cuts | None = None,
 ) -> tuple[Array, Array]:
     """Mean squared TD error of V(observations) on the team's reward, weighted by sequence, and without weights.
 
@@ -100,21 +110,24 @@ def central_loss(
         target_params: V's.
         batch: sequences [B, T, ...].
         weights: float32[B], undoing what prioritised replay prefers, or None.
+        cuts: where truncations cut targets that bootstrap there, or None.
 
     Returns:
         float32[], float32[].
     """
 
-    def values(params: Params, steps: slice) -> Array:
-        observations = batch.observations[:, steps]
+    def values(params: Params, observations: Array) -> Array:
         features = jnp.swapaxes(views.agents(flat(observations)), 0, 1)
         rows, length = observations.shape[:2]
         value: Any = network.apply(params, features.reshape(rows * length, -1))
         return value.reshape(rows, length, 1)
 
-    done = batch.done[:, config.learnt_steps.start : -1]
+    later = bootstrap_from_cuts(take_steps(batch, config.bootstrap_steps), cuts)
     rewards = learnt_rewards(config, batch, team_reward)
-    target = learnt_targets(config, rewards, done, values(target_params, config.bootstrap_steps))
-    squares = jnp.square(values(params, config.learnt_steps) - jax.lax.stop_gradient(target))
+    target = learnt_targets(config, rewards, batch, values(target_params, later.observations))
+    errors = values(params, batch.observations[:, config.learnt_steps]) - jax.lax.stop_gradient(target)
+    if cuts is not None:
+        errors = jnp.where((cuts.known | ~cuts.here)[..., None], errors, 0.0)
+    squares = jnp.square(errors)
     weighted = squares if weights is None else weights[:, None, None] * squares
     return jnp.mean(weighted), jnp.mean(squares)

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from qmix_jax.config import Config
-from qmix_jax.flags import check_stored_flags, flag_words, make_config, read_settings
+from qmix_jax.flags import flag_words, make_config, read_settings, read_stored_flags
 from qmix_jax.integrity import check_no_links, read_json, write_json
 from qmix_jax.run_directory import RunDirectory
 from qmix_jax.settings import ConfigError, DamagedError, check_setting, setting
 
-_FORMAT = 1  # of compare.json
+_FORMAT = 2  # of compare.json
+_OLDER = {1: {"time_limit": "terminal"}}  # formats that can be read, with flags that they did not know
 _ALGORITHMS = {declared.name: declared for declared in fields(Config)}["algorithm"].metadata["choices"]
 
 
@@ -147,9 +148,7 @@ def read_comparison(path: Path) -> Comparison:
             raise ConfigError(f"must be the folder of a comparison, with {written.relative_to(path)}")
         check_no_links(path)
         content = read_json(written)
-        if content.pop("format", None) != _FORMAT:
-            raise ConfigError(f"{written}: format must be {_FORMAT}, as this version writes it")
-        flags = check_stored_flags(content.pop("flags", None), without=("algorithm", "seed"))
+        flags = read_stored_flags(written, content, _FORMAT, _OLDER, without=("algorithm", "seed"))
         if isinstance(content.get("algorithms"), list):
             content["algorithms"] = tuple(content["algorithms"])
         if content.keys() != {declared.name for declared in fields(ComparisonSettings)}:

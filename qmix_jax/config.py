@@ -63,6 +63,12 @@ class Config:
         at_most=1.0,
         traceable=True,
     )
+    time_limit: str = setting(
+        "auto",
+        "what follows an episode that its time limit cuts: nothing (terminal), its value (bootstrap), or as the "
+        "environment says (auto)",
+        choices=("auto", "terminal", "bootstrap"),
+    )
     double_q: bool = setting(True, "choose the bootstrap's actions by the online network (double Q-learning)")
 
     buffer_capacity: int = setting(100_000, "replay size, in transitions", at_least=1, group="Replay")
@@ -178,7 +184,9 @@ class Config:
         "env", "network inputs: the environment's feature map, or raw observations", choices=("env", "raw")
     )
     last_action: bool = setting(False, "agents and mixer also read every agent's last action, and whether it moved")
-    state_clock: bool = setting(True, "append the elapsed fraction of the episode to the mixer's state")
+    state_clock: bool = setting(
+        True, "append the elapsed fraction of the episode to the mixer's state, where its limit is terminal"
+    )
     hypernet_init_scale: float = setting(
         0.01, "orthogonal gain of the hypernetworks' outputs; small starts q_tot near 0", above=0.0, traceable=True
     )

@@ -7,6 +7,7 @@ import argparse
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import Field, fields
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from qmix_jax.config import Config, ConfigError
@@ -130,12 +131,31 @@ def shown(value: Any, separator: str = " ") -> str:
     return separator.join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def check_stored_flags(flags: Any, without: Sequence[str] = ()) -> Mapping[str, Any]:
-    """Flags of `train.py` that a file holds, found to be text by name, or several texts for a setting of several.
+def read_stored_flags(
+    path: Path,
+    content: dict[str, Any],
+    current: int,
+    older: Mapping[int, Mapping[str, str]],
+    without: Sequence[str] = (),
+) -> Mapping[str, Any]:
+    """Take format and flags of `train.py` out of a file's content.
+
+    Args:
+        path: the file.
+        content: what it holds.
+        current: the format that this version writes.
+        older: formats that can be read, each with flags that its runs had before they could be given.
+        without: flags that it must not hold.
+
+    Returns:
+        Text by name, or several texts for a setting of several.
 
     Raises:
-        ConfigError: they are something else, or one of `without` is among them.
+        ConfigError: the format is another one, or the flags are something else.
     """
+    written, flags = content.pop("format", None), content.pop("flags", None)
+    if type(written) is not int or not (written == current or written in older):
+        raise ConfigError(f"{path}: format must be {current}, as this version writes it")
     declared = {declared.name: declared for declared in fields(Config) if declared.name not in without}
     if not isinstance(flags, dict):
         raise ConfigError("flags must be texts by name")
@@ -144,7 +164,7 @@ def check_stored_flags(flags: Any, without: Sequence[str] = ()) -> Mapping[str, 
         known = name == "preset" or name in declared
         if not known or not isinstance(texts, list) or not all(isinstance(element, str) for element in texts):
             raise ConfigError(f"--{name[:100]}: is no flag with its text")
-    return flags
+    return {**older.get(written, {}), **flags}
 
 
 def flag_words(arguments: Mapping[str, Any]) -> list[str]:

@@ -2,9 +2,11 @@
 
 import os
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -14,8 +16,11 @@ from qmix_jax.config import Config
 from qmix_jax.integrity import read_json, write_json
 from qmix_jax.replay import replay_bytes, transition_bytes
 from qmix_jax.settings import ConfigError, is_tuple
+from qmix_jax.time_limit import bootstraps_at_limit
 
-FORMAT = 3  # of the run directory; raised whenever an older one can no longer be resumed
+FORMAT = 4  # of the run directory; raised whenever an older version could not go on with it
+# Older formats that can be read, with what their runs did before the settings that came since.
+OLDER: Mapping[int, Mapping[str, Any]] = MappingProxyType({3: MappingProxyType({"time_limit": "terminal"})})
 _SECTIONS = ("format", "derived", "notices", "versions", "device")
 
 _PACKAGES = ("qmix-jax", "jax", "jaxlib", "flax", "optax", "flashbax", "orbax-checkpoint", "chex", "numpy")
@@ -41,6 +46,7 @@ def describe_run(config: Config, spec: EnvSpec) -> dict[str, Any]:
         "derived": {
             **derived,
             "environment": spec.name,
+            "time_limit": "bootstrap" if bootstraps_at_limit(config, spec) else "terminal",
             "replay_bytes_per_transition": per_transition,
             "replay_bytes": replay_bytes(config, spec),
         },
@@ -75,10 +81,10 @@ def read_config(path: Path) -> Config:
         ConfigError: it cannot be read, is of another version, or does not hold exactly the settings of a run.
     """
     hparams = read_json(path)
-    if hparams.get("format") != FORMAT:
-        raise ConfigError(
-            f"{path}: format {repr(hparams.get('format'))[:100]}: must be {FORMAT}, as this version writes it"
-        )
+    written = hparams.get("format")
+    if type(written) is not int or not (written == FORMAT or written in OLDER):
+        raise ConfigError(f"{path}: format {repr(written)[:100]}: must be {FORMAT}, as this version writes it")
+    hparams = {**OLDER.get(written, {}), **hparams}
     names = [declared.name for declared in fields(Config)]
     for name in sorted(hparams.keys() - {*names, *_SECTIONS}):
         raise ConfigError(f"{path}: {repr(name)[:100]}: unknown setting")

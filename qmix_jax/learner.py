@@ -62,7 +62,7 @@ def make_learner(config: Config, spec: EnvSpec) -> Learner:
         )
 
     def update(state: LearnerState, sample: Sample) -> tuple[LearnerState, UpdateMetrics, Array]:
-        sequences, _, probabilities = sample
+        sequences, _, probabilities, cuts = sample
         weights = None
         if probabilities is not None:
             exponent = 1.0 - (1.0 - config.importance_exponent) * share_left(state.schedule, state.updates)
@@ -71,7 +71,7 @@ def make_learner(config: Config, spec: EnvSpec) -> Learner:
         if statistics is not None:
             statistics = add_batch(statistics, learnt_rewards(config, sequences, reward_view), config.num_devices)
         gradient, values = jax.grad(loss, has_aux=True)(
-            state.params, state.target_params, sequences, weights, statistics
+            state.params, state.target_params, sequences, weights, statistics, cuts
         )
         vector, _ = ravel_pytree(gradient)
         vector, moments = average_over_devices(vector, batch_moments(values), config.num_devices)
@@ -89,7 +89,7 @@ def make_learner(config: Config, spec: EnvSpec) -> Learner:
         central_state = state.central
         if central is not None and central_state is not None:
             central_state, central_loss = central.update(
-                central_state, state.schedule, state.updates, usable, sequences, weights
+                central_state, state.schedule, state.updates, usable, sequences, weights, cuts
             )
             metrics = metrics._replace(central_loss=central_loss)
         metrics = select(usable, metrics, jax.tree.map(jnp.zeros_like, metrics))

@@ -14,7 +14,8 @@ from qmix_jax.config import Config
 from qmix_jax.mixers import Mixer, allowed_values, value_actions
 from qmix_jax.rewards import learnt_rewards, standardise
 from qmix_jax.targets import lambda_returns, n_step_targets
-from qmix_jax.types import Array, Params, RewardStatistics, Transition
+from qmix_jax.time_limit import bootstrap_from_cuts, mixer_sees_clock
+from qmix_jax.types import Array, Cuts, Params, RewardStatistics, Transition
 from qmix_jax.views import Views, make_views
 
 
@@ -35,14 +36,16 @@ class Networks(NamedTuple):
     central_mixer: Mixer | None  # of Q*, which has agents of the same kind; None where nothing is weighted
 
 
-# (params, target_params, sequences, weights float32[B] or None, statistics or None) -> loss, values
-Loss = Callable[[Params, Params, Transition, Array | None, RewardStatistics | None], tuple[Array, BatchValues]]
+# (params, target_params, sequences, weights float32[B] or None, statistics or None, cuts or None) -> loss, values
+Loss = Callable[
+    [Params, Params, Transition, Array | None, RewardStatistics | None, Cuts | None], tuple[Array, BatchValues]
+]
 
 
 def make_networks(config: Config, spec: EnvSpec) -> Networks:
     """Networks of `config` for an environment of `spec`."""
     algorithm = ALGORITHMS[config.algorithm]
-    views = make_views(spec, config.encoding, config.state_clock)
+    views = make_views(spec, config.encoding, mixer_sees_clock(config, spec))
     agents = make_agents(
         config.hidden_sizes,
         spec.num_agents,
@@ -83,6 +86,9 @@ def make_loss(config: Config, networks: Networks) -> Loss:
     mixer: how much of each target is due to the copy's age, in units of return. Double Q-learning has both agents'
     values anyway, and the mixer's weights serve twice. The mixer's own lag would need another pass, and so would
     the agents' where the online agents choose nothing, or another network gives the targets: it is NaN there.
+
+    With cuts, targets bootstrap where a truncation cut an episode; TD(lambda) from the greedy actions of the final
+    step, at which none was taken. Learned steps whose final step is no longer stored are left out.
     """
     learnt, following = config.learnt_steps, config.bootstrap_steps
     algorithm, central = ALGORITHMS[config.algorithm], central_networks(networks)
@@ -94,22 +100,26 @@ def make_loss(config: Config, networks: Networks) -> Loss:
         batch: Transition,
         weights: Array | None = None,
         statistics: RewardStatistics | None = None,
+        cuts: Cuts | None = None,
     ) -> tuple[Array, BatchValues]:
         chex.assert_shape(batch.done, (None, config.sample_length))
-        online, selector = online_values(config, networks, params, batch)
-        first, later = take_steps(batch, learnt), take_steps(batch, following)
+        first, later = take_steps(batch, learnt), bootstrap_from_cuts(take_steps(batch, following), cuts)
+        online, selector = online_values(config, networks, params, batch, later, cuts)
         q_tot = mix_steps(networks, params, online, first, first.actions)
 
         critic_params = target_params if central is None else target_params["central"]
-        target_values = sequence_values(critic, critic_params, batch, following)
+        target_values = bootstrap_step_values(config, critic, critic_params, batch, later, cuts)
         if config.target == "td_lambda":
             actions = later.actions
+            if cuts is not None:
+                actions = jnp.where(cuts.here[..., None], greedy_actions(target_values, later), actions)
         elif selector is not None:
             actions = greedy_actions(selector, later)
         elif central is None:
             actions = greedy_actions(target_values, later)
         else:
-            actions = greedy_actions(sequence_values(networks, target_params, batch, following), later)
+            plain_values = bootstrap_step_values(config, networks, target_params, batch, later, cuts)
+            actions = greedy_actions(plain_values, later)
         bootstrap_values = mix_steps(critic, critic_params, target_values, later, actions)
         target_lag = jnp.full_like(q_tot, jnp.nan)
         if selector is not None and central is None:
@@ -118,8 +128,10 @@ def make_loss(config: Config, networks: Networks) -> Loss:
         rewards = learnt_rewards(config, batch, algorithm.rewards)
         if statistics is not None:
             rewards = standardise(rewards, statistics)
-        target = learnt_targets(config, rewards, batch.done[:, learnt.start : -1], bootstrap_values)
+        target = learnt_targets(config, rewards, batch, bootstrap_values)
         td_error = q_tot - jax.lax.stop_gradient(target)
+        if cuts is not None:
+            td_error = jnp.where((cuts.known | ~cuts.here)[..., None], td_error, 0.0)
         squares = jnp.square(td_error)
         if central is not None and algorithm.weighting is not None:
             q_star = sequence_values(central, params["central"], batch, learnt)
@@ -136,35 +148,79 @@ def make_loss(config: Config, networks: Networks) -> Loss:
     return loss
 
 
-def online_values(config: Config, networks: Networks, params: Params, batch: Transition) -> tuple[Array, Array | None]:
-    """The online agents' values at the learnt steps, and without a gradient at the steps that follow them.
+def online_values(
+    config: Config, networks: Networks, params: Params, batch: Transition, later: Transition, cuts: Cuts | None
+) -> tuple[Array, Array | None]:
+    """The online agents' values at the learnt steps, and without a gradient at the steps that targets bootstrap from.
 
     Both are float32[N, B * K, A]. The second is None where nothing reads it. One pass serves both where it saves work:
-    where the two kinds of steps overlap, and where agents with a memory come by the first on their way to the second.
+    where the two kinds of steps overlap, and where agents with a hidden state come by the first on their way to the
+    second.
     """
     learnt, following = config.learnt_steps, config.bootstrap_steps
     if not config.online_chooses:
         return sequence_values(networks, params, batch, learnt), None
-    if following.start >= learnt.stop and not networks.agents.memory_size:
-        later = sequence_values(networks, params, batch, following)
-        return sequence_values(networks, params, batch, learnt), jax.lax.stop_gradient(later)
-    together = sequence_values(networks, params, batch, slice(learnt.start, following.stop))
-    steps = together.reshape(together.shape[0], batch.done.shape[0], -1, together.shape[-1])
-    first, later = steps[:, :, : config.sequence_length], steps[:, :, -config.sequence_length :]
-    first, later = (x.reshape(x.shape[0], -1, x.shape[-1]) for x in (first, later))
-    return first, jax.lax.stop_gradient(later)
+    apart = following.start >= learnt.stop or cuts is not None  # a cut's final step is none of the sequence's
+    if apart and not networks.agents.memory_size:
+        values = bootstrap_step_values(config, networks, params, batch, later, cuts)
+        return sequence_values(networks, params, batch, learnt), jax.lax.stop_gradient(values)
+    values, memories = unroll_sequences(networks, params, batch, slice(learnt.start, following.stop))
+    first = values[:, :, : config.sequence_length]
+    second = bootstrap_values_of(config, networks, params, values, memories, later, cuts)
+    return first.reshape(first.shape[0], -1, first.shape[-1]), jax.lax.stop_gradient(second)
+
+
+def bootstrap_step_values(
+    config: Config, networks: Networks, params: Params, batch: Transition, later: Transition, cuts: Cuts | None
+) -> Array:
+    """The agents' values at the steps that targets bootstrap from, `later`. float32[N, B * K, A]."""
+    if not networks.agents.memory_size:
+        return sequence_values(networks, params, later, slice(0, None))
+    start = config.bootstrap_steps.start if cuts is None else config.burn_in
+    values, memories = unroll_sequences(networks, params, batch, slice(start, config.bootstrap_steps.stop))
+    return bootstrap_values_of(config, networks, params, values, memories, later, cuts)
+
+
+def bootstrap_values_of(
+    config: Config,
+    networks: Networks,
+    params: Params,
+    values: Array,
+    memories: Array,
+    later: Transition,
+    cuts: Cuts | None,
+) -> Array:
+    """Of values float32[N, B, T, A] that end with the batch's last step, those to bootstrap from. float32[N, B * K, A].
+
+    Where a truncation cut the window, agents with a hidden state go on from that of the truncated step; with cuts
+    `memories`, float32[N, B, T, H], begin with the first learnt step.
+    """
+    values = values[:, :, -config.sequence_length :]
+    values = values.reshape(values.shape[0], -1, values.shape[-1])
+    if cuts is None:
+        return values
+    indices = jnp.arange(config.sequence_length)[None, :] + cuts.steps
+    memory = jnp.take_along_axis(memories, indices[None, :, :, None], axis=2)
+    memory = jnp.moveaxis(memory.reshape(memory.shape[0], -1, memory.shape[-1]), 0, 1)
+    final, _ = networks.agents.step(params["agents"], networks.views.agents(flat(later.observations)), memory)
+    return jnp.where(cuts.here.reshape(1, -1, 1), final, values)
 
 
 def sequence_values(networks: Networks, params: Params, batch: Transition, steps: slice) -> Array:
-    """The agents' values at some steps of all sequences, with the memory of the steps before. float32[N, B * K, A]."""
+    """The agents' values at some steps of all sequences, by hidden states of all before them. float32[N, B * K, A]."""
+    values, _ = unroll_sequences(networks, params, batch, steps)
+    return values.reshape(values.shape[0], -1, values.shape[-1])
+
+
+def unroll_sequences(networks: Networks, params: Params, batch: Transition, steps: slice) -> tuple[Array, Array]:
+    """The agents' values at some steps of all sequences, float32[N, B, K, A], and hidden states after them."""
     views, agents = networks.views, networks.agents
     start = 0 if agents.memory_size else steps.start
     observations, done = batch.observations[:, start : steps.stop], batch.done[:, start : steps.stop]
     features = views.agents(flat(observations))
     features = features.reshape(-1, *done.shape, views.num_features)
     begins = jnp.concatenate([jnp.zeros_like(done[:, :1]), done[:, :-1]], axis=1)
-    q_values = agents.unroll(params["agents"], features, begins, steps.start - start)
-    return q_values.reshape(q_values.shape[0], -1, q_values.shape[-1])
+    return agents.unroll(params["agents"], features, begins, steps.start - start)
 
 
 def mix_steps(networks: Networks, params: Params, q_values: Array, steps: Transition, actions: Array) -> Array:
@@ -193,17 +249,27 @@ def flat(x: Array) -> Array:
     return x.reshape(-1, *x.shape[2:])
 
 
-def learnt_targets(config: Config, rewards: Array, done: Array, bootstrap_values: Array) -> Array:
-    """Targets float32[B, K, V] from rewards float32[B, S, V], ends bool[B, S] and values float32[B, K, V]."""
+def learnt_targets(config: Config, rewards: Array, batch: Transition, bootstrap_values: Array) -> Array:
+    """Targets float32[B, K, V] of a batch's learnt steps.
+
+    Args:
+        config: names the target.
+        rewards: float32[B, S, V], of the steps that targets read.
+        batch: sequences [B, T, ...].
+        bootstrap_values: float32[B, K, V], where a truncation cut the window those of its final step.
+    """
+    steps = slice(config.learnt_steps.start, -1)
+    done = batch.done[:, steps]
+    cuts = None if batch.final_step is None else batch.final_step[:, steps] >= 0
     if config.target == "n_step":
 
-        def target(r_t: Array, done_t: Array, v_t: Array) -> Array:
-            return n_step_targets(r_t, done_t, v_t, config.n_step, config.gamma)
+        def target(r_t: Array, done_t: Array, v_t: Array, cut_t: Array | None) -> Array:
+            return n_step_targets(r_t, done_t, v_t, config.n_step, config.gamma, cut_t)
 
     else:
 
-        def target(r_t: Array, done_t: Array, v_t: Array) -> Array:
-            return lambda_returns(r_t, done_t, v_t, config.gamma, config.td_lambda)
+        def target(r_t: Array, done_t: Array, v_t: Array, cut_t: Array | None) -> Array:
+            return lambda_returns(r_t, done_t, v_t, config.gamma, config.td_lambda, cut_t)
 
-    over_values = jax.vmap(target, in_axes=(1, None, 1), out_axes=1)
-    return jax.vmap(over_values)(rewards, done, bootstrap_values)
+    over_values = jax.vmap(target, in_axes=(1, None, 1, None), out_axes=1)
+    return jax.vmap(over_values)(rewards, done, bootstrap_values, cuts)

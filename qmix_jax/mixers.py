@@ -73,9 +73,16 @@ def keep_apart() -> Mixer:
 
 
 def value_actions(q_values: Array, actions: Array, action_mask: Array | None) -> ActionValues:
-    """Value joint actions int[N, R] by the agents' values float32[N, R, A] and masks bool[R, N, A]."""
-    best = jnp.max(allowed_values(q_values, action_mask), axis=-1)
-    return ActionValues(actions, select_actions(q_values, actions).T, best.T)
+    """Value joint actions int[N, R] by the agents' values float32[N, R, A] and masks bool[R, N, A].
+
+    An agent without any allowed action, as a dead one, counts with 0 and gets no gradient.
+    """
+    chosen = select_actions(q_values, actions).T
+    best = jnp.max(allowed_values(q_values, action_mask), axis=-1).T
+    if action_mask is not None:
+        acts = jnp.any(action_mask, axis=-1)
+        chosen, best = jnp.where(acts, chosen, 0.0), jnp.where(acts, best, 0.0)
+    return ActionValues(actions, chosen, best)
 
 
 def select_actions(q_values: Array, actions: Array) -> Array:

@@ -6,6 +6,7 @@ Init, add and sample, and reprioritise, which does nothing to a uniform buffer.
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import flashbax
@@ -15,14 +16,16 @@ import numpy as np
 
 from env_jax.types import EnvSpec, TimeStep
 from qmix_jax.config import Config
-from qmix_jax.types import Array, Sample, Transition
+from qmix_jax.time_limit import add_final_steps, bootstraps_at_limit, empty_final_steps, find_cuts
+from qmix_jax.types import Array, CutReplay, Sample, Transition
 
 
 class Replay(NamedTuple):
     """A replay buffer as pure functions."""
 
     init: Callable[[], Any]  # () -> buffer state, empty
-    add: Callable[[Any, Transition], Any]  # one vector step: Transition batched over E
+    # (buffer state, one vector step's transitions, what they led to; both batched over E) -> buffer state
+    add: Callable[[Any, Transition, TimeStep], Any]
     sample: Callable[[Any, Array], Sample]  # (buffer state, key) -> B sequences
     reprioritise: Callable[[Any, Sample, Array], Any]  # (buffer state, sample, priorities float32[B]) -> buffer state
 
@@ -48,9 +51,13 @@ def make_replay(config: Config, spec: EnvSpec, num_devices: int = 1) -> Replay:
         else:
             buffer = flashbax.make_trajectory_buffer(**sizes)
 
-    def add(state: Any, transition: Transition) -> Any:
+    def add(state: Any, transition: Transition, stepped: TimeStep) -> Any:
         with _flashbax_style():
-            return buffer.add(state, jax.tree.map(lambda x: x[:, None], transition))
+            state = buffer.add(state, jax.tree.map(lambda x: x[:, None], transition))
+            if config.replay == "prioritised":
+                indices, priorities = _newest_priorities(state, config.sample_length)
+                state = buffer.set_priorities(state, indices, priorities)
+            return state
 
     def sample(state: Any, key: Array) -> Sample:
         with _flashbax_style():
@@ -63,11 +70,42 @@ def make_replay(config: Config, spec: EnvSpec, num_devices: int = 1) -> Replay:
         if config.replay == "uniform":
             return state
         assert sample.probabilities is not None
-        priorities = jnp.where(sample.probabilities > 0.0, priorities, 0.0)  # nothing is stored there
+        # Where nothing is stored the priority stays 0; 0 to the power of an exponent of 0 would be 1.
+        priorities = jnp.where(sample.probabilities > 0.0, priorities**config.priority_exponent, 0.0)
         with _flashbax_style():
-            return buffer.set_priorities(state, sample.indices, priorities**config.priority_exponent)
+            return buffer.set_priorities(state, sample.indices, priorities)
 
-    return Replay(lambda: buffer.init(empty_transition(spec)), add, sample, reprioritise)
+    if not bootstraps_at_limit(config, spec):
+        return Replay(lambda: buffer.init(empty_transition(spec)), add, sample, reprioritise)
+
+    def init_cut() -> CutReplay:
+        transition = replace(empty_transition(spec), final_step=jnp.full((), -1, jnp.int32))
+        return CutReplay(buffer.init(transition), empty_final_steps(config, spec, num_envs))
+
+    def add_cut(state: CutReplay, transition: Transition, stepped: TimeStep) -> CutReplay:
+        final_steps, numbers = add_final_steps(config, state.final_steps, stepped)
+        return CutReplay(add(state.buffer, replace(transition, final_step=numbers), stepped), final_steps)
+
+    def sample_cut(state: CutReplay, key: Array) -> Sample:
+        drawn = sample(state.buffer, key)
+        return drawn._replace(cuts=find_cuts(config, state.final_steps, drawn.sequences))
+
+    def reprioritise_cut(state: CutReplay, sample: Sample, priorities: Array) -> CutReplay:
+        return state._replace(buffer=reprioritise(state.buffer, sample, priorities))
+
+    return Replay(init_cut, add_cut, sample_cut, reprioritise_cut)
+
+
+def _newest_priorities(state: Any, sample_length: int) -> tuple[Array, Array]:
+    """Indices int32[E] and priorities float32[E] of the sequences that the last vector step made whole.
+
+    They get the largest priority so far, to be drawn soon. flashbax 0.1.3 gives them its integer part only.
+    """
+    num_envs, length = jax.tree.leaves(state.experience)[0].shape[:2]
+    start = state.running_index - sample_length  # negative as long as no sequence is whole
+    indices = jnp.arange(num_envs) * length + start % length
+    largest = state.sum_tree_state.max_recorded_priority
+    return indices, jnp.full(num_envs, jnp.where(start >= 0, largest, 0.0))
 
 
 @contextmanager

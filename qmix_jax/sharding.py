@@ -6,6 +6,7 @@ are shared out likewise.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -14,26 +15,28 @@ from flashbax.buffers.trajectory_buffer import TrajectoryBufferState
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from qmix_jax.settings import ConfigError
-from qmix_jax.types import Array, EpisodeLog, Evaluation, Params, TrainState
+from qmix_jax.types import Array, CutReplay, EpisodeLog, Evaluation, Params, TrainState
 
 AXIS = "devices"
 _COPIED = PartitionSpec()
 _BY_ENVIRONMENT = PartitionSpec(AXIS)
 _LOG_BY_ENVIRONMENT = PartitionSpec(None, AXIS)  # [C, E]
 
+_BUFFER = TrajectoryBufferState(experience=_BY_ENVIRONMENT, current_index=_COPIED, is_full=_COPIED)
 _parts: dict[str, Any] = {
     "key": _COPIED,
     "vector_step": _COPIED,
     "env_state": _BY_ENVIRONMENT,
     "time_step": _BY_ENVIRONMENT,
     "replay_start": _COPIED,
-    "replay": TrajectoryBufferState(experience=_BY_ENVIRONMENT, current_index=_COPIED, is_full=_COPIED),
+    "replay": _BUFFER,
     "exploration": _BY_ENVIRONMENT,
     "memory": _BY_ENVIRONMENT,
     "learner": _COPIED,
     "episodes": _BY_ENVIRONMENT,
 }
 _STATE = TrainState(**_parts)
+_CUT_STATE = replace(_STATE, replay=CutReplay(_BUFFER, _BY_ENVIRONMENT))  # type: ignore[arg-type]
 _columns: dict[str, Any] = {
     "finished": _LOG_BY_ENVIRONMENT,
     "episode_return": _LOG_BY_ENVIRONMENT,
@@ -57,15 +60,20 @@ def split_state(state: TrainState, num_devices: int) -> TrainState:
     def place(spec: PartitionSpec, part: Any) -> Any:
         return jax.lax.with_sharding_constraint(part, NamedSharding(mesh, spec))
 
-    return jax.tree.map(place, _STATE, state, is_leaf=lambda node: isinstance(node, PartitionSpec))
+    layout = _layout(isinstance(state.replay, CutReplay))
+    return jax.tree.map(place, layout, state, is_leaf=lambda node: isinstance(node, PartitionSpec))
 
 
-def over_devices(chunk: Chunk, num_devices: int) -> Chunk:
-    """`chunk` run by every device on its share of the state; it sees local shapes, E / `num_devices` environments."""
+def over_devices(chunk: Chunk, num_devices: int, bootstraps_at_limit: bool) -> Chunk:
+    """`chunk` run by every device on its share of the state; it sees local shapes, E / `num_devices` environments.
+
+    `bootstraps_at_limit`: whether the state's replay is a `CutReplay`.
+    """
     if num_devices == 1:
         return chunk
+    layout = _layout(bootstraps_at_limit)
     # Without check_vma gradients stay local: we average them ourselves, in one vector and thus one exchange.
-    return jax.shard_map(chunk, mesh=_mesh(num_devices), in_specs=(_STATE,), out_specs=(_STATE, _LOG), check_vma=False)
+    return jax.shard_map(chunk, mesh=_mesh(num_devices), in_specs=(layout,), out_specs=(layout, _LOG), check_vma=False)
 
 
 def evaluated_by_devices(evaluate: Evaluate, num_devices: int) -> Evaluate:
@@ -82,6 +90,11 @@ def own_share(rows: Array, num_devices: int) -> Array:
         return rows
     size = rows.shape[0] // num_devices
     return jax.lax.dynamic_slice_in_dim(rows, jax.lax.axis_index(AXIS) * size, size)
+
+
+def first_environment(num_envs: int, num_devices: int) -> Array | int:
+    """Number of a device's first environment, of which it has `num_envs`. Inside `over_devices`."""
+    return 0 if num_devices == 1 else jax.lax.axis_index(AXIS) * num_envs
 
 
 def own_key(key: Array, num_devices: int) -> Array:
@@ -110,6 +123,10 @@ def check_devices(num_devices: int) -> None:
             f"--num_devices {num_devices}: must be {jax.device_count()} or all, since {jax.process_count()} processes "
             "have so many"
         )
+
+
+def _layout(with_final_steps: bool) -> TrainState:
+    return _CUT_STATE if with_final_steps else _STATE
 
 
 def _mesh(num_devices: int) -> Mesh:

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from qmix_jax.config import Config
-from qmix_jax.flags import check_stored_flags, make_config, read_settings
+from qmix_jax.flags import make_config, read_settings, read_stored_flags
 from qmix_jax.integrity import check_no_links, read_json, write_json
 from qmix_jax.settings import ConfigError, DamagedError, check_setting, setting
 from qmix_jax.sweep_plan import Group, Member, group_members, plan_members, share_groups
 from qmix_jax.sweep_points import Point, grid_points, random_points
 
-_FORMAT = 2  # of sweep.json
+_FORMAT = 3  # of sweep.json
+_OLDER = {2: {"time_limit": "terminal"}}  # formats that can be read, with flags that they did not know
 
 
 @dataclass(frozen=True)
@@ -175,9 +176,7 @@ def read_sweep(path: Path, is_checked: bool = False) -> Sweep:
         if not is_checked:
             check_no_links(path)
         content = read_json(written)
-        if content.pop("format", None) != _FORMAT:
-            raise ConfigError(f"{written}: format must be {_FORMAT}, as this version writes it")
-        flags = check_stored_flags(content.pop("flags", None))
+        flags = read_stored_flags(written, content, _FORMAT, _OLDER)
         if content.keys() != {declared.name for declared in fields(SweepSettings)}:
             raise ConfigError(f"{written}: must hold what is tried, and flags")
         settings: dict[str, Any] = {

@@ -7,17 +7,20 @@ import jax.numpy as jnp
 from qmix_jax.types import Array
 
 
-def n_step_return(r_t: Array, done_t: Array, gamma: float) -> tuple[Array, Array]:
+def n_step_return(r_t: Array, done_t: Array, gamma: float, cut_t: Array | None = None) -> tuple[Array, Array]:
     """Discounted rewards of the next n steps, and the discount of the value that follows them.
 
     With c_k = prod_{j<k} (1 - done_j):
     return = sum_{k<n} gamma^k c_k r_k, bootstrap discount = gamma^n c_n (Sutton & Barto 2018, eq. 7.1).
-    An end inside the window cuts off the rewards after it and the bootstrap: they belong to another episode.
+    An end inside the window cuts off the rewards after it and the bootstrap: they belong to another episode. Where that
+    end, of step k, is a truncation to be bootstrapped from, the discount is gamma^(k+1), and the value is to be that of
+    the episode's final step.
 
     Args:
         r_t: float32[n], rewards of steps 0..n-1.
         done_t: bool[n], whether the episode ended (terminated or truncated) with that step.
         gamma: discount per step.
+        cut_t: bool[n], which of these ends are truncations to be bootstrapped from; None for none.
 
     Returns:
         float32[] return, float32[] bootstrap discount.
@@ -27,10 +30,13 @@ def n_step_return(r_t: Array, done_t: Array, gamma: float) -> tuple[Array, Array
     chex.assert_equal_shape([r_t, done_t])
     discount_after = jnp.cumprod(gamma * (1.0 - done_t.astype(jnp.float32)))
     discount_before = jnp.concatenate([jnp.ones(1), discount_after[:-1]])
-    return jnp.sum(discount_before * r_t), discount_after[-1]
+    discount = discount_after[-1]
+    if cut_t is not None:
+        discount = discount + jnp.sum(jnp.where(cut_t, gamma * discount_before, 0.0))  # of the first end; others add 0
+    return jnp.sum(discount_before * r_t), discount
 
 
-def n_step_targets(r_t: Array, done_t: Array, v_t: Array, n: int, gamma: float) -> Array:
+def n_step_targets(r_t: Array, done_t: Array, v_t: Array, n: int, gamma: float, cut_t: Array | None = None) -> Array:
     """n-step targets of K successive steps: rewards of each step's window plus the value of the state that follows it.
 
     y_t = R_t:t+n + gamma^n c_n v_t (Rashid et al. 2018, eq. 6, for n = 1).
@@ -38,9 +44,10 @@ def n_step_targets(r_t: Array, done_t: Array, v_t: Array, n: int, gamma: float) 
     Args:
         r_t: float32[K + n - 1], rewards of all windows' steps.
         done_t: bool[K + n - 1].
-        v_t: float32[K], value of the state n steps after each step.
+        v_t: float32[K], value of the state n steps after each step, or of the final step where a truncation came first.
         n: steps of reward in a window.
         gamma: discount per step.
+        cut_t: bool[K + n - 1], as for `n_step_return`.
 
     Returns:
         float32[K].
@@ -48,16 +55,20 @@ def n_step_targets(r_t: Array, done_t: Array, v_t: Array, n: int, gamma: float) 
     chex.assert_rank([r_t, done_t, v_t], 1)
     chex.assert_equal(r_t.shape[0], v_t.shape[0] + n - 1)
     starts = jnp.arange(v_t.shape[0])[:, None] + jnp.arange(n)[None, :]
-    returns, discounts = jax.vmap(n_step_return, in_axes=(0, 0, None))(r_t[starts], done_t[starts], gamma)
+    cuts = None if cut_t is None else cut_t[starts]
+    returns, discounts = jax.vmap(n_step_return, in_axes=(0, 0, None, 0))(r_t[starts], done_t[starts], gamma, cuts)
     return returns + discounts * v_t
 
 
-def lambda_returns(r_t: Array, done_t: Array, v_t: Array, gamma: float, lambda_: float) -> Array:
+def lambda_returns(
+    r_t: Array, done_t: Array, v_t: Array, gamma: float, lambda_: float, cut_t: Array | None = None
+) -> Array:
     """Mixtures of the 1-step to (K - t)-step targets of K successive steps, with weights that fall by `lambda_`.
 
     G_t = r_t + gamma (1 - done_t) ((1 - lambda) v_t + lambda G_t+1), and G_K = v_K-1, the window's last value
     (Sutton & Barto 2018, eq. 12.18 and 12.23, truncated). With greedy values v_t it is Peng's Q(lambda) (Peng &
-    Williams 1996), with values of the actions that were taken it is TD(lambda) of the behaviour's own values.
+    Williams 1996), with values of the actions that were taken it is TD(lambda) of the behaviour's own values. At a
+    truncation to be bootstrapped from G_t = r_t + gamma v_t, where v_t is the value of the episode's final step.
 
     Args:
         r_t: float32[K], rewards.
@@ -65,6 +76,7 @@ def lambda_returns(r_t: Array, done_t: Array, v_t: Array, gamma: float, lambda_:
         v_t: float32[K], value of the state that follows each step.
         gamma: discount per step.
         lambda_: 0 gives 1-step targets, 1 the longest ones.
+        cut_t: bool[K], which of the ends are truncations to be bootstrapped from; None for none.
 
     Returns:
         float32[K].
@@ -78,5 +90,7 @@ def lambda_returns(r_t: Array, done_t: Array, v_t: Array, gamma: float, lambda_:
         return target, target
 
     discounts = gamma * (1.0 - done_t.astype(jnp.float32))
+    if cut_t is not None:  # there `discounts` are 0: the final step's value is all that follows
+        r_t = r_t + jnp.where(cut_t, gamma * v_t, 0.0)
     _, targets = jax.lax.scan(back, v_t[-1], (r_t, discounts, v_t), reverse=True)
     return targets

@@ -20,6 +20,7 @@ from qmix_jax.replay import Replay, make_replay, make_transition
 from qmix_jax.rollout import choose_actions, step_environments
 from qmix_jax.selection import select
 from qmix_jax.sharding import evaluated_by_devices, over_devices, own_key, split_state
+from qmix_jax.time_limit import bootstraps_at_limit
 from qmix_jax.types import Array, EpisodeLog, Evaluation, LearnerState, Params, TrainState, UpdateMetrics
 
 
@@ -72,13 +73,14 @@ def make_trainer(config: Config, environment: Environment) -> Trainer:
         policy = greedy_policy(learner, params)
         devices, memory = config.eval_devices, learner.init_memory(config.eval_episodes // config.eval_devices)
         evaluation = evaluate(environment, policy, key, config.eval_episodes, config.gamma, memory, devices)
-        # Returns of standardised rewards are in no unit that a bound could be known in.
-        scale = math.nan if config.standardise_rewards else config.reward_scale
+        # Standardised rewards are in no unit that a bound could be known in, and values beyond the limit have another.
+        bounded = not (config.standardise_rewards or bootstraps_at_limit(config, spec))
+        scale = config.reward_scale if bounded else math.nan
         return evaluation._replace(q_bound=scale * evaluation.q_bound)
 
     return Trainer(
         init,
-        over_devices(train_chunk, config.num_devices),
+        over_devices(train_chunk, config.num_devices, bootstraps_at_limit(config, spec)),
         evaluated_by_devices(evaluate_greedy, config.eval_devices),
     )
 
@@ -101,7 +103,7 @@ def vector_step(
     transition = jax.vmap(make_transition, in_axes=(None, 0, 0, 0, 0))(
         environment.spec, state.time_step, actions, stepped, state.episodes.length
     )
-    replay_state = replay.add(state.replay, transition)
+    replay_state = replay.add(state.replay, transition, stepped)
 
     due = updates_due(config, state.vector_step, state.replay_start)
 

@@ -17,16 +17,50 @@ Params = dict[str, Any]
 class Transition:
     """One environment step as replay stores it: what was seen, what was done, what came of it.
 
-    The next observation is not stored: it is the next step's `observations`, and no target reads it after an end.
+    The next observation is not stored: it is the next step's `observations`. No target reads it after an end that is
+    terminal; what truncated episodes ended with is in `FinalSteps` where targets bootstrap there.
     """
 
     observations: Array  # spec.observation_dtype[N, O]
     actions: Array  # int8[N] (int32 where there are more than 127 actions)
     rewards: Array  # float32[N], each agent's own reward
-    done: Array  # bool[], terminated or truncated: both end the bootstrap
+    done: Array  # bool[], terminated or truncated: what follows belongs to another episode
     elapsed: Array  # uint16[], steps of the episode before this one
     state: Array | None  # float32[S], or None where the observations hold it
     action_mask: Array | None  # bool[N, A], or None where every action is always allowed
+    final_step: Array | None = None  # int32[], number of its `FinalSteps` entry, -1 without; None: limits are terminal
+
+
+@struct.dataclass
+class FinalSteps:
+    """The last M final steps of every environment that were truncated: what a bootstrap at the time limit reads."""
+
+    observations: Array  # spec.observation_dtype[E, M, N, O]
+    state: Array | None  # float32[E, M, S], or None where the observations hold it
+    action_mask: Array | None  # bool[E, M, N, A], or None where every action is always allowed
+    count: Array  # int32[E], truncated episodes so far; number c is in slot c % M
+
+
+class CutReplay(NamedTuple):
+    """A replay buffer, and the final steps that its targets may bootstrap from."""
+
+    buffer: Any  # flashbax buffer state
+    final_steps: FinalSteps
+
+
+class Cuts(NamedTuple):
+    """Where truncations cut the windows of a batch's targets, and what those episodes ended with.
+
+    For each of B sequences' K learned steps. Entries where `here` is False are of no meaning.
+    """
+
+    here: Array  # bool[B, K], the first end in the step's window is a truncation
+    known: Array  # bool[B, K], its final step is still stored
+    steps: Array  # int32[B, K], from the learned step to the truncated one, 0..n-1
+    observations: Array  # [B, K, N, O] of the final step, and so are the next two
+    state: Array | None  # float32[B, K, S]
+    action_mask: Array | None  # bool[B, K, N, A]
+    elapsed: Array  # uint16[B, K], steps of the episode before the final one
 
 
 class Sample(NamedTuple):
@@ -35,6 +69,7 @@ class Sample(NamedTuple):
     sequences: Transition  # [B, T, ...]
     indices: Array | None  # int32[B], where they are stored; None of a uniform replay
     probabilities: Array | None  # float32[B], of each to be drawn; None of a uniform replay
+    cuts: Cuts | None = None  # None where time limits are terminal
 
 
 @struct.dataclass
@@ -135,7 +170,7 @@ class TrainState:
     vector_step: Array  # int32[], steps made by every environment; shared by vmapped seeds
     env_state: Any  # the environment's state, batched over E
     time_step: Any  # TimeStep batched over E: what the agents see now
-    replay: Any  # flashbax buffer state
+    replay: Any  # flashbax buffer state, or `CutReplay` where targets bootstrap at time limits
     replay_start: Array  # int32[], vector step at which replay began to fill: 0, or that of a resume without replay
     exploration: Exploration
     memory: Array  # float32[E, N, H], what the agents remember of their episodes; H is 0 for agents without a memory

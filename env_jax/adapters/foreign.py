@@ -46,6 +46,25 @@ def concatenated(observations: Array) -> Array:
     return observations.reshape(-1)
 
 
+def one_step_longer(world: Any, kind: type, limit: str) -> Any:
+    """A copy of a library's environment whose own time limit lies one step later, that of what it wraps too.
+
+    The libraries end an episode at their limit as they end one that is over. An adapter counts the steps itself: what
+    still ends by its limit has ended for another reason.
+
+    Args:
+        world: the environment.
+        kind: what a wrapped environment is an instance of.
+        limit: the attribute that holds the limit.
+    """
+    longer = object.__new__(type(world))  # copy.copy asks wrappers for attributes that they do not have yet
+    for name, value in vars(world).items():
+        is_limit = name == limit and value is not None
+        copied = value + 1 if is_limit else one_step_longer(value, kind, limit) if isinstance(value, kind) else value
+        object.__setattr__(longer, name, copied)
+    return longer
+
+
 @contextmanager
 def library_style() -> Iterator[None]:
     """Ranks and dtypes that the libraries mix; our own tests forbid it."""

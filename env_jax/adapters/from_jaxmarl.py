@@ -17,6 +17,7 @@ from env_jax.adapters.foreign import (
     first_state,
     library_style,
     next_state,
+    one_step_longer,
 )
 from env_jax.types import Array, EnvSpec, TimeStep
 
@@ -49,9 +50,11 @@ class FromJaxMARL:
     Rewards are each agent's own, as the library pays them, and the team's reward is their sum (as in JaxMARL's own
     Q-learning). Where all are paid a shared reward, the team gets it N times: a scale, the same for every policy.
 
-    An episode lasts `max_steps` steps, or the world's own limit where that is shorter. The library does not tell a
-    limit from an end: an episode that is over before the limit has terminated, one that reaches it is truncated. (The
-    particle worlds, MPE, would go on for one step more than the limit they state; here they do not.)
+    An episode lasts `max_steps` steps, or the world's own limit (its attribute `max_steps`) where that is shorter, and
+    is then truncated. The library does not tell that limit from an end, so that the adapter steps a copy whose limit is
+    one step later: what that ends, at whichever step, has terminated. An observation of the time left, such as
+    Overcooked's urgency, is therefore one step late. A limit that the library keeps by another name counts as an end.
+    (The particle environments, MPE, would go on for one step more than the limit they state; here they do not.)
 
     Raises:
         UnfitError: agents of several kinds, of different sizes, or with actions that are not numbered.
@@ -61,10 +64,12 @@ class FromJaxMARL:
     max_steps: int
     name: str
     spec: EnvSpec = field(init=False, compare=False, repr=False)
+    _longer: MultiAgentEnv = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Ask the world for its sizes, once."""
         object.__setattr__(self, "spec", _spec(self.world, self.name, self.max_steps))
+        object.__setattr__(self, "_longer", one_step_longer(self.world, MultiAgentEnv, "max_steps"))
 
     def reset(self, key: Array) -> tuple[ForeignState, TimeStep]:
         """Start an episode."""
@@ -77,11 +82,11 @@ class FromJaxMARL:
         """Take one step with int32[N] actions."""
         with library_style():
             chosen = dict(zip(self.world.agents, actions, strict=True))
-            seen, world, paid, done, _ = self.world.step_env(jax.random.key_data(key), state.world, chosen)
+            seen, world, paid, done, _ = self._longer.step_env(jax.random.key_data(key), state.world, chosen)
             rewards = jnp.stack([jnp.asarray(paid[agent], jnp.float32) for agent in self.world.agents])
             state = next_state(state, world, rewards)
-            truncated = state.step_count >= self.spec.max_steps
-            terminated = jnp.asarray(done["__all__"], bool) & ~truncated
+            terminated = jnp.asarray(done["__all__"], bool)
+            truncated = ~terminated & (state.step_count >= self.spec.max_steps)
             return state, self._time_step(seen, world, rewards, terminated, truncated)
 
     def _time_step(self, seen: Any, world: Any, rewards: Array, terminated: Array, truncated: Array) -> TimeStep:

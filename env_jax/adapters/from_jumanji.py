@@ -17,6 +17,7 @@ from env_jax.adapters.foreign import (
     first_state,
     library_style,
     next_state,
+    one_step_longer,
 )
 from env_jax.types import Array, EnvSpec, TimeStep
 
@@ -47,8 +48,10 @@ class FromJumanji:
     Rewards by agent are each agent's own, as the library pays them. A single reward is the team's: every agent gets its
     Nth part, so that the sum is the library's.
 
-    An episode lasts `max_steps` steps, or the world's own limit where that is shorter. It has terminated if its last
-    step's discount is 0, and is truncated otherwise.
+    An episode lasts `max_steps` steps, or the world's own limit (its attribute `time_limit`) where that is shorter, and
+    is then truncated. Some of these environments call that a termination, with a discount of 0, so that the adapter
+    steps a copy whose limit is one step later: what that ends with a discount of 0, at whichever step, has terminated.
+    A limit that the library keeps by another name, and calls a termination, counts as an end.
 
     Raises:
         UnfitError: it has no views, masks and equally many actions for each agent.
@@ -58,10 +61,12 @@ class FromJumanji:
     max_steps: int
     name: str
     spec: EnvSpec = field(init=False, compare=False, repr=False)
+    _longer: World = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Ask the world for its sizes, once."""
         object.__setattr__(self, "spec", _spec(self.world, self.name, self.max_steps))
+        object.__setattr__(self, "_longer", one_step_longer(self.world, World, "time_limit"))
 
     def reset(self, key: Array) -> tuple[ForeignState, TimeStep]:
         """Start an episode."""
@@ -74,7 +79,7 @@ class FromJumanji:
         """Take one step with int32[N] actions. Ignores the key: these worlds keep one of their own."""
         del key
         with library_style():
-            world, shown = self.world.step(state.world, actions)
+            world, shown = self._longer.step(state.world, actions)
             agents = self.spec.num_agents
             rewards = shown.reward if shown.reward.ndim else jnp.full(agents, shown.reward / agents)
             state = next_state(state, world, rewards.astype(jnp.float32))

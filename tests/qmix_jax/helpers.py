@@ -44,6 +44,7 @@ SPEC = EnvSpec(
     state_size=3,
     max_steps=10,
     observation_dtype=jnp.float32,
+    time_limit_is_terminal=True,
 )
 
 
@@ -133,7 +134,7 @@ def make_stubs(init, update, sample, num_envs):
     )
     replay = Replay(
         init=lambda: (),
-        add=lambda state, transition: state,
+        add=lambda state, transition, stepped: state,
         sample=lambda state, key: sample(key),
         reprioritise=lambda state, sample, priorities: state,
     )

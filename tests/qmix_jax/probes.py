@@ -38,6 +38,7 @@ class Probe:
             state_size=1,
             max_steps=self.max_steps,
             observation_dtype=jnp.float32,
+            time_limit_is_terminal=True,
         )
 
     def reset(self, key):

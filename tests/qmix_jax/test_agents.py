@@ -151,7 +151,8 @@ def _sequences(seed=0):
 @pytest.mark.parametrize("burn_in", [0, 2])
 def test_sequences_without_a_memory_are_steps(agents, initial, burn_in):
     params, features = randomize(initial), _sequences()
-    found = agents.unroll(params, features, jnp.zeros((BATCH, LENGTH), bool), burn_in)
+    found, memories = agents.unroll(params, features, jnp.zeros((BATCH, LENGTH), bool), burn_in)
+    assert memories.shape == (AGENTS, BATCH, LENGTH - burn_in, 0)
     expected = jnp.stack([_values(agents, params, features[:, :, t]) for t in range(burn_in, LENGTH)], axis=2)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
@@ -169,13 +170,15 @@ def test_sequences_are_steps_that_hand_on_their_memory(remembering, burn_in):
     assert agents.memory_size == 7
     features = _sequences()
     begins = jnp.zeros((BATCH, LENGTH), bool).at[1, 2].set(True).at[2, 4].set(True).at[3, 0].set(True)
-    found = agents.unroll(params, features, begins, burn_in)
-    memory, expected = jnp.zeros((BATCH, AGENTS, 7)), []
+    found, memories = agents.unroll(params, features, begins, burn_in)
+    memory, expected, handed_on = jnp.zeros((BATCH, AGENTS, 7)), [], []
     for t in range(LENGTH):
         memory = jnp.where(begins[:, t, None, None], 0.0, memory)
         q_values, memory = agents.step(params, features[:, :, t], memory)
         expected.append(q_values)
+        handed_on.append(jnp.swapaxes(memory, 0, 1))
     np.testing.assert_allclose(found, jnp.stack(expected[burn_in:], axis=2), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(memories, jnp.stack(handed_on[burn_in:], axis=2), rtol=1e-5, atol=1e-5)
 
 
 def test_an_episode_does_not_remember_the_one_before(remembering):
@@ -183,7 +186,7 @@ def test_an_episode_does_not_remember_the_one_before(remembering):
     features, begins = _sequences(), jnp.zeros((BATCH, LENGTH), bool).at[:, 2].set(True)
     other = features.at[:, :, :2].set(_sequences(1)[:, :, :2])
     for starts, same in ((begins, True), (jnp.zeros_like(begins), False)):
-        found = [agents.unroll(params, seen, starts, 2) for seen in (features, other)]
+        found = [agents.unroll(params, seen, starts, 2)[0] for seen in (features, other)]
         assert np.array_equal(*found) == same
 
 
@@ -192,7 +195,7 @@ def test_burn_in_fills_the_memory_without_a_gradient(remembering):
     never = jnp.zeros((BATCH, LENGTH), bool)
 
     def last_value(features, burn_in):
-        return agents.unroll.__wrapped__(params, features, never, burn_in)[:, :, -1].sum()
+        return agents.unroll.__wrapped__(params, features, never, burn_in)[0][:, :, -1].sum()
 
     gradient = quick_jit(jax.grad(last_value), static_argnums=1)
     before, after = slice(None, 2), slice(2, None)

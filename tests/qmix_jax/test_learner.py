@@ -1,5 +1,7 @@
 """One update against slow NumPy: loss, masks, double Q, metrics, clipping, weight decay, learning rate, targets."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,6 +24,8 @@ from qmix_jax.loss import make_loss, make_networks
 from qmix_jax.mixers import select_actions
 from qmix_jax.optimizer import make_optimizer
 from qmix_jax.schedule import initial_schedule, learning_rate
+from qmix_jax.time_limit import find_cuts
+from qmix_jax.types import FinalSteps
 
 GAMMA, BATCH = 0.9, 12
 
@@ -55,7 +59,7 @@ def _mixed(config, params, batch, row, t, values, actions):
     if config.algorithm in ("iql", "madqn"):
         return chosen
     state = np.asarray(batch.state[row, t], np.float64)
-    if config.state_clock:
+    if config.state_clock and config.time_limit != "bootstrap":
         state = np.append(state, float(batch.elapsed[row, t]) / SPEC.max_steps)
     if config.algorithm == "qplex":
         best = [q[mask].max() for q, mask in zip(values, np.asarray(batch.action_mask[row, t]), strict=True)]
@@ -94,13 +98,29 @@ def numpy_predictions(config, params, batch):
     )
 
 
-def numpy_targets(config, params, target_params, batch):
-    """Targets of the learnt steps, [B, K, V]."""
-    params, target_params, batch = jax.device_get((params, target_params, batch))
+def numpy_targets(config, params, target_params, batch, final_steps=None):
+    """Targets of the learnt steps, [B, K, V]; NaN where they need a final step that was overwritten."""
+    params, target_params, batch, final_steps = jax.device_get((params, target_params, batch, final_steps))
     chooser = params if config.double_q else target_params
 
     def bootstrap(row, t):
         return np.array(_bootstrap(config, chooser, target_params, target_params, batch, row, t))
+
+    def final_value(row, t):
+        """Value of the final step of an episode that was truncated with step t: as if the sequence went on with it."""
+        number, environments, slots = int(batch.final_step[row, t]), *final_steps.observations.shape[:2]
+        environment, count = number % environments, number // environments
+        if count < int(final_steps.count[environment]) - slots:
+            return np.nan
+        at = environment, count % slots
+        longer = jax.tree.map(np.copy, batch)
+        for name in ("observations", "state", "action_mask"):
+            getattr(longer, name)[row, t + 1] = getattr(final_steps, name)[at]
+        longer.elapsed[row, t + 1] = batch.elapsed[row, t] + 1
+        longer.done[row, t] = False
+        own = config if config.target != "td_lambda" else replace(config, target="q_lambda", double_q=False)
+        team = chooser if own is config else target_params  # no action was taken there: the target team's greedy one
+        return np.array(_bootstrap(own, team, target_params, target_params, longer, row, t + 1))
 
     def n_step(row, t, n):
         """Rewards of the steps t to t + n - 1, and the value of the state after them."""
@@ -108,6 +128,8 @@ def numpy_targets(config, params, target_params, batch):
         for step in range(t, t + n):
             rewards = np.asarray(batch.rewards[row, step], np.float64)
             target = target + weight * (rewards if config.algorithm == "madqn" else rewards.sum())
+            if weight and final_steps is not None and batch.final_step[row, step] >= 0:
+                target = target + weight * config.gamma * final_value(row, step)
             weight *= config.gamma * (not batch.done[row, step])
         return target + weight * bootstrap(row, t + n)
 
@@ -170,6 +192,50 @@ def test_the_loss_is_the_slow_one(settings):
     assert loss == pytest.approx((errors**2).sum(axis=-1).mean(), rel=1e-4)
     np.testing.assert_allclose(values.td_error, errors, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(values.q_tot, predicted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"n_step": 1},
+        {"n_step": 3, "sequence_length": 2},
+        {"n_step": 2, "double_q": False, "algorithm": "iql"},
+        {"target": "q_lambda", "sequence_length": 4, "td_lambda": 0.7},
+        {"target": "td_lambda", "sequence_length": 3, "td_lambda": 0.7, "algorithm": "qplex"},
+        {"agent": "gru", "n_step": 3, "sequence_length": 2, "burn_in": 1},
+        {"agent": "gru", "target": "q_lambda", "sequence_length": 3, "burn_in": 1},
+        {"agent": "gru", "target": "td_lambda", "sequence_length": 2, "algorithm": "vdn"},
+    ],
+    ids=str,
+)
+def test_the_loss_with_truncations_to_bootstrap_from_is_the_slow_one(settings):
+    config = _config(time_limit="bootstrap", num_envs=4, **settings)
+    params, target_params = _two_parameters(config)
+    batch, final_steps = _truncated(config.sample_length)
+    targets = numpy_targets(config, params, target_params, batch, final_steps)
+    errors = numpy_predictions(config, params, batch) - targets
+    assert np.isnan(errors).any()
+    errors = np.nan_to_num(errors)  # left out
+
+    def whole_loss(params, target_params, batch):
+        cuts = find_cuts(config, final_steps, batch)
+        return _loss(config)(params, target_params, batch, None, None, cuts)
+
+    loss, values = quick_jit(whole_loss)(params, target_params, batch)
+    np.testing.assert_allclose(values.td_error, errors, rtol=1e-4, atol=1e-4)
+    assert loss == pytest.approx((errors**2).sum(axis=-1).mean(), rel=1e-4)
+
+
+def _truncated(length):
+    """A batch in which half of the ends are truncations, and the final steps of 4 environments, two of each."""
+    generator = np.random.default_rng(5)
+    finals, batch = random_batch(generator, 4, 2), _batch(length)
+    count = np.full(4, 3)  # of three truncations each the first is overwritten
+    numbers = generator.permutation(4 * 3 * length * BATCH)[: BATCH * length].reshape(BATCH, length) % 12
+    cut = np.asarray(batch.done) & (np.arange(BATCH)[:, None] // (length + 1) % 2 == 0)
+    batch = batch.replace(final_step=jnp.asarray(np.where(cut, numbers, -1), jnp.int32))
+    final_steps = FinalSteps(finals.observations, finals.state, finals.action_mask, jnp.asarray(count, jnp.int32))
+    return batch, final_steps
 
 
 @pytest.mark.parametrize("double_q", [True, False])
@@ -288,6 +354,23 @@ def test_masks_are_optional():
     loss = quick_jit(_loss(config))
     expected = float(loss(params, target_params, everything)[0])
     assert loss(params, target_params, batch.replace(action_mask=None))[0] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("algorithm", ["qmix", "vdn", "iql", "qplex", "ow_qmix"])
+def test_an_agent_without_any_allowed_action_counts_with_nothing(algorithm):
+    """As a dead one: whatever its network says, neither the loss nor any gradient hears of it."""
+    config = _config(algorithm=algorithm, central_sizes=(4,))
+    params, target_params = _two_parameters(config)
+    batch = _batch(3)
+    batch = batch.replace(
+        action_mask=batch.action_mask.at[:, :, 1].set(False), actions=batch.actions.at[:, :, 1].set(0)
+    )
+    step = quick_jit(jax.value_and_grad(lambda *args: _loss(config)(*args)[0]))
+    loss, gradient = step(params, target_params, batch)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((loss, gradient)))
+    assert all(not leaf[1].any() for leaf in jax.tree.leaves(gradient["agents"]))
+    other = jax.tree.map(lambda leaf: leaf.at[1].add(1.0), params["agents"])
+    assert step({**params, "agents": other}, target_params, batch)[0] == loss
 
 
 def _numpy_optimizer(gradients, start, config):

@@ -28,6 +28,7 @@ def _replay(rows, length, batch=BATCH, spec=SPEC, envs=ENVS, replay="uniform", e
         sample_length=length,
         replay=replay,
         priority_exponent=exponent,
+        time_limit="auto",
     )
     return make_replay(config, spec)
 
@@ -63,7 +64,7 @@ def test_sequences_are_consecutive_steps_of_one_environment(kind, rows, length):
     state = jax.jit(replay.init)()
     add, sample = quick_jit(replay.add, donate_argnums=0), quick_jit(replay.sample)
     for now in range(3 * rows):
-        state = add(state, _transition(_number(np.arange(ENVS), now)))
+        state = add(state, _transition(_number(np.arange(ENVS), now)), None)
         if now + 1 < length:
             continue
         batch = sample(state, jax.random.key(now)).sequences
@@ -83,7 +84,7 @@ def test_every_start_is_as_likely_at_first(kind):
     state = jax.jit(replay.init)()
     add = jax.jit(replay.add)
     for now in range(11):
-        state = add(state, _transition(_number(np.arange(ENVS), now)))
+        state = add(state, _transition(_number(np.arange(ENVS), now)), None)
     drawn = jax.jit(replay.sample)(state, jax.random.key(0))
     _, counts = np.unique(drawn.sequences.elapsed[:, 0], return_counts=True)
     assert len(counts) == ENVS * (8 - 3 + 1)
@@ -96,7 +97,7 @@ def test_sequences_are_drawn_by_the_power_of_their_priority_and_weights_undo_it(
     state = jax.jit(replay.init)()
     add = jax.jit(replay.add)
     for now in range(8):
-        state = add(state, _transition(_number(np.arange(ENVS), now)))
+        state = add(state, _transition(_number(np.arange(ENVS), now)), None)
     sample, reprioritise = jax.jit(replay.sample), jax.jit(replay.reprioritise)
     first = sample(state, jax.random.key(0))
     numbers = np.asarray(first.sequences.elapsed[:, 0], np.int32)
@@ -125,17 +126,21 @@ def test_what_is_not_stored_has_neither_weight_nor_priority():
     drawn = Sample(None, indices=jnp.array([0, 6]), probabilities=jnp.array([0.1, 0.0]))
     state = quick_jit(replay.reprioritise)(quick_jit(replay.init)(), drawn, jnp.full(2, 4.0))
     np.testing.assert_allclose(state.sum_tree_state.nodes[-32:], 2.0 * np.eye(32)[0])
+    replay = _replay(8, 3, batch=2, replay="prioritised", exponent=0.0)  # draws alike what is stored, and nothing else
+    state = quick_jit(replay.reprioritise)(quick_jit(replay.init)(), drawn, jnp.full(2, 4.0))
+    np.testing.assert_allclose(state.sum_tree_state.nodes[-32:], np.eye(32)[0])
 
 
-def test_new_steps_have_the_largest_priority():
+@pytest.mark.parametrize("largest", [5.0, 2.62, 1.5])
+def test_new_steps_have_the_largest_priority(largest):
     replay = _replay(8, 3, batch=100, replay="prioritised", exponent=1.0)
     state = jax.jit(replay.init)()
     add = jax.jit(replay.add)
     for now in range(4):
-        state = add(state, _transition(_number(np.arange(ENVS), now)))
+        state = add(state, _transition(_number(np.arange(ENVS), now)), None)
     drawn = replay.sample(state, jax.random.key(0))
-    state = replay.reprioritise(state, drawn, jnp.full(100, 5.0).at[0].set(3.0))
-    state = add(state, _transition(_number(np.arange(ENVS), 4)))
+    state = replay.reprioritise(state, drawn, jnp.full(100, largest).at[0].set(0.5))
+    state = add(state, _transition(_number(np.arange(ENVS), 4)), None)
     drawn = replay.sample(state, jax.random.key(1))
     newest = np.asarray(drawn.sequences.elapsed[:, 0], np.int32) // 100 == 2
     assert newest.any()

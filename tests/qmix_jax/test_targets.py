@@ -38,6 +38,32 @@ def test_an_end_cuts_off_what_follows_it(done, target, discount):
     assert (rewards, bootstrap) == (target - 1000 * discount, discount)
 
 
+@pytest.mark.parametrize(
+    ("done", "cut", "target"),
+    [
+        # As above; here the value is that of the final step of the first episode.
+        ((False, False, False), (False, False, False), 1 + 10 / 2 + 100 / 4 + 1000 / 8),
+        ((False, False, True), (False, False, True), 1 + 10 / 2 + 100 / 4 + 1000 / 8),
+        ((False, True, False), (False, True, False), 1 + 10 / 2 + 1000 / 4),
+        ((True, False, False), (True, False, False), 1 + 1000 / 2),
+        ((False, True, True), (False, False, True), 1 + 10 / 2),  # the second end is another episode's
+        ((False, True, True), (False, True, True), 1 + 10 / 2 + 1000 / 4),
+        ((True, True, True), (False, True, True), 1),
+    ],
+)
+def test_a_truncation_to_bootstrap_from_ends_the_rewards_and_not_the_value(done, cut, target):
+    rewards, value = jnp.array([1.0, 10.0, 100.0]), jnp.array([1000.0])
+    assert jit_targets(rewards, jnp.array(done), value, 3, 0.5, jnp.array(cut))[0] == target
+
+
+def test_lambda_returns_go_on_with_the_value_of_a_final_step():
+    rewards, values = jnp.array([1.0, 2.0, 4.0]), jnp.array([10.0, 20.0, 30.0])
+    cut = jnp.array([False, True, False])
+    last, middle = 4 + 0.5 * 30, 2 + 0.5 * 20  # whatever lambda, nothing of the next episode
+    first = 1 + 0.5 * (0.5 * 10 + 0.5 * middle)
+    np.testing.assert_array_equal(jit_lambda_returns(rewards, cut, values, 0.5, 0.5, cut), [first, middle, last])
+
+
 def test_one_step():
     assert _target((3.0,), (False,), 8.0, 0.75) == 3 + 0.75 * 8
     assert _target((3.0,), (True,), 8.0, 0.75) == 3
