@@ -270,9 +270,9 @@ def test_the_metrics_of_an_update(double_q):
 def test_an_update_is_clipped_above_the_limit_and_not_below():
     config = _config()
     params, target_params = _two_parameters(config)
-    norm = float(_update(config, params, target_params, _batch(3)).grad_norm)
+    norm = float(_update(config, params, target_params, _batch(3), max_grad_norm=1e3).grad_norm)
     for limit, clipped in ((0.5 * norm, 1.0), (2.0 * norm, 0.0)):
-        metrics = _update(_config(max_grad_norm=limit), params, target_params, _batch(3))
+        metrics = _update(config, params, target_params, _batch(3), max_grad_norm=limit)
         assert metrics.grad_norm == pytest.approx(norm, rel=1e-5)  # of the gradient before clipping
         assert metrics.clipped == clipped
 
@@ -283,11 +283,15 @@ def test_a_fresh_copy_does_not_lag():
     assert _update(config, params, params, _batch(3)).target_lag == 0.0
 
 
-def _update(config, params, target_params, batch):
-    """Metrics of one update."""
-    learner = make_learner(config, SPEC)
-    state = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(learner.init, jax.random.key(0)))
-    return quick_jit(learner.update)(state.replace(params=params, target_params=target_params), uniform(batch))[1]
+def _update(config, params, target_params, batch, **traced):
+    """Metrics of one update; one program serves all values of settings `traced`."""
+
+    def update(state, sample, traced):
+        return make_learner(config.traced(traced), SPEC).update(state, sample)[1]
+
+    shapes = jax.eval_shape(make_learner(config, SPEC).init, jax.random.key(0))
+    state = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    return quick_jit(update)(state.replace(params=params, target_params=target_params), uniform(batch), traced)
 
 
 def test_double_q_and_masks_make_a_difference_here():

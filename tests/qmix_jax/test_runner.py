@@ -54,9 +54,16 @@ def read(path):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Train twice with the same flags, no warning ignored, no key used twice. (working directory, both outcomes)"""
+    """Train twice with the same flags, no warning ignored, no key used twice, compiled as users do.
+
+    (working directory, both outcomes); the second run reads the programs that the first compiled.
+    """
     folder = tmp_path_factory.mktemp("trained")
-    strict = {"JAX_DEBUG_KEY_REUSE": "1", "JAX_COMPILATION_CACHE_DIR": str(folder / "cache")}
+    strict = {
+        "JAX_DEBUG_KEY_REUSE": "1",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "0",
+        "JAX_COMPILATION_CACHE_DIR": str(folder / "cache"),
+    }
     command = [sys.executable, "-W", "error", str(ROOT / "train.py"), *FLAGS.split()]
     environ = os.environ | strict
     outcomes = [
