@@ -166,7 +166,7 @@ def read_log(path: Path, columns: Sequence[str] = ()) -> dict[str, np.ndarray]:
         header, _, text = path.read_text(encoding="ascii").partition("\n")
         names = header.split(",")
         for missing in (name for name in columns if name not in names):
-            raise DamagedError(f"{path}: has no column {missing}")
+            raise ValueError(f"has no column {missing}")
         filled = re.sub(r"(?<![^,\n])(?=[,\n])", "nan", text)
         numbers = np.loadtxt(io.StringIO(filled), delimiter=",", ndmin=2) if text else np.zeros((0, len(names)))
         return dict(zip(names, numbers.T, strict=True))

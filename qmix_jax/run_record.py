@@ -11,7 +11,7 @@ from qmix_jax.checkpoint import FINAL
 from qmix_jax.faults import skips_too_many
 from qmix_jax.integrity import replacing
 from qmix_jax.recorder import DIVERGED
-from qmix_jax.records import DIAGNOSTIC_COLUMNS, EVALUATION_COLUMNS, TIMING_COLUMNS, read_log
+from qmix_jax.records import EVALUATION_COLUMNS, TIMING_COLUMNS, read_log
 from qmix_jax.run_directory import RunDirectory
 from qmix_jax.settings import DamagedError
 
@@ -57,7 +57,7 @@ def has_ended(directory: RunDirectory) -> bool:
 
 def count_updates(directory: RunDirectory) -> tuple[int, int]:
     """Gradient updates of a run by its last chunk, and how many of them were skipped. Errors as for `has_diverged`."""
-    log = read_log(directory.diagnostics_log, DIAGNOSTIC_COLUMNS)
+    log = read_log(directory.diagnostics_log, ("updates", "skipped"))
     updates, skipped = (np.append(0.0, log[name])[-1] for name in ("updates", "skipped"))
     return int(updates), int(skipped)
 

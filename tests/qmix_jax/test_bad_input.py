@@ -132,10 +132,10 @@ CHANGES = [
 
 # What hparams.json holds instead; an ellipsis takes the setting out.
 EDITS = [
-    ({"format": 0}, "format 0: must be 3, as this version writes it"),
-    ({"format": 2}, "format 2: must be 3, as this version writes it"),
-    ({"format": "3"}, "format '3': must be 3"),
-    ({"format": ...}, "format None: must be 3"),
+    ({"format": 0}, "format 0: must be 4, as this version writes it"),
+    ({"format": 2}, "format 2: must be 4, as this version writes it"),
+    ({"format": "3"}, "format '3': must be 4"),
+    ({"format": ...}, "format None: must be 4"),
     ({"gamma": ...}, "'gamma' is missing"),
     ({"results_dir": ...}, "'results_dir' is missing"),
     ({"learning_rate": 0.1}, "'learning_rate': unknown setting"),
@@ -352,7 +352,7 @@ def scratch(tmp_path_factory):
     """An empty working directory, in which `main` would train."""
     folder = tmp_path_factory.mktemp("scratch")
     with pytest.MonkeyPatch.context() as patch, contextlib.chdir(folder):
-        for name in ("runner.run", "runner.resume_run", "cli._prepare_jax"):
+        for name in ("runner.run", "runner.resume_run", "cli._start_jax"):
             patch.setattr(f"qmix_jax.{name}", lambda *args: None)
         yield folder
 
