@@ -25,7 +25,8 @@ from qmix_jax.run_directory import RunDirectory
 
 FLAGS = ["--num_envs", "512", "--total_steps", "2000000000", "--epsilon_decay_steps", "1000000"]
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-_WARM_UP = 30.0  # seconds without a new program in JAX's cache, from the first chunk on: then all are compiled
+# Seconds without a new program in JAX's cache, from the first chunk on: then all are compiled. At most what is watched.
+_WARM_UP = 30.0
 _MOST_GROWTH = 0.03  # of resident memory, from the second to the last fifth of the time: the allocator's own noise
 
 
@@ -60,7 +61,7 @@ def watch(flags: list[str], folder: Path, seconds: float) -> tuple[list[Sample],
     while process.poll() is None and not has_rows(timing):
         time.sleep(0.1)
     programs, since = 0, time.monotonic()
-    while process.poll() is None and time.monotonic() - since < _WARM_UP:
+    while process.poll() is None and time.monotonic() - since < min(_WARM_UP, seconds):
         if len(os.listdir(cache)) != programs:
             programs, since = len(os.listdir(cache)), time.monotonic()
         time.sleep(0.1)

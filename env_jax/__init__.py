@@ -1,5 +1,7 @@
 """GridWorld25 in JAX: a cooperative foraging world, pure, jittable, and usable without any learner."""
 
+from env_jax.checking import check_environment
+from env_jax.contract import ContractError
 from env_jax.gridworld import GridWorld25
 from env_jax.last_action import LastAction
 from env_jax.oracle import best_return, best_routes
@@ -8,6 +10,7 @@ from env_jax.recording import Recording, record
 from env_jax.types import Environment, EnvSpec, State, TimeStep
 
 __all__ = [
+    "ContractError",
     "EnvSpec",
     "Environment",
     "GridWorld25",
@@ -17,6 +20,7 @@ __all__ = [
     "TimeStep",
     "best_return",
     "best_routes",
+    "check_environment",
     "greedy_nearest",
     "random_policy",
     "record",

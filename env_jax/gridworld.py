@@ -71,8 +71,14 @@ class GridWorld25:
         return state, _time_step(state, jnp.zeros(NUM_AGENTS), never, never)
 
     def step(self, key: jax.Array, state: State, actions: jax.Array) -> tuple[State, TimeStep]:
-        """Advance one step with the joint action int32[4]; actions outside 0..5 stay. Ignores the key."""
+        """Advance one step with the joint action int32[4]; actions outside 0..5 stay. Ignores the key.
+
+        Raises:
+            ValueError: actions of another shape.
+        """
         del key
+        if jnp.shape(actions) != (NUM_AGENTS,):
+            raise ValueError(f"actions must have the shape ({NUM_AGENTS},), not {jnp.shape(actions)}")
         agents = cells.pack(state.agent_positions)
         foods = jnp.where(state.food_present, cells.pack(state.food_positions), cells.NOWHERE)
         agents = dynamics.resolve_collisions(agents, dynamics.propose(agents, foods, actions))

@@ -21,6 +21,7 @@ from qmix_jax.evaluation import (
     random_policy,
 )
 from qmix_jax.inspection import Thoughts, inspect
+from qmix_jax.pinning import seed_key
 from qmix_jax.policy import TrainedPolicy
 from qmix_jax.replay import action_dtype
 from qmix_jax.scores import EpisodeValues
@@ -45,7 +46,7 @@ def assess(policy: TrainedPolicy, environment: Environment, seed: int, num_episo
     The starts are those of the evaluations in a run with this `seed`, as far as `num_episodes` is the same.
     """
     spec, learner = environment.spec, policy.learner
-    key = evaluation_key(jax.random.key(seed))
+    key = evaluation_key(seed_key(seed))
 
     def play_learnt(params: Params, key: Array) -> Episodes:
         actions = jnp.zeros((spec.max_steps, num_episodes, spec.num_agents), action_dtype(spec.num_actions))
@@ -54,7 +55,8 @@ def assess(policy: TrainedPolicy, environment: Environment, seed: int, num_episo
 
     learnt = jax.jit(play_learnt)(policy.params, jax.random.clone(key))
     discounts = jnp.array([SCORE_DISCOUNT], jnp.float32)
-    (best,) = jax.jit(lambda starts, discounts: best_returns(environment, starts, discounts))(learnt.starts, discounts)
+    found = jax.jit(lambda starts, discounts: best_returns(environment, starts, discounts))(learnt.starts, discounts)
+    best = np.full(num_episodes, np.nan, np.float32) if found is None else found[0]
     played = {LEARNT: learnt}
     others: dict[str, Policy] = {RANDOM: random_policy}
     if spec.baseline_policy is not None:
@@ -103,6 +105,6 @@ def _play(environment: Environment, policy: Policy, key: Array, num_episodes: in
     return jax.jit(lambda key: play_episodes(environment, policy, key, num_episodes))(key)
 
 
-def _values(episodes: Episodes, best: Array) -> EpisodeValues:
+def _values(episodes: Episodes, best: Any) -> EpisodeValues:
     columns = episodes.returns, best, episodes.lengths, episodes.solved, episodes.extra
     return EpisodeValues(*jax.device_get(columns))

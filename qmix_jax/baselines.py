@@ -9,15 +9,17 @@ from env_jax.types import Environment
 from qmix_jax.config import Config
 from qmix_jax.environments import make_environment
 from qmix_jax.evaluation import BaselineReturns, baseline_returns, evaluation_key, random_return
+from qmix_jax.pinning import pinned, seed_key
 from qmix_jax.records import logged
 
 _play_all = jax.jit(baseline_returns, static_argnums=(0, 2))
 _play_random = jax.jit(random_return, static_argnums=(0, 2))
 
 
+@pinned()
 def play_baselines(config: Config, environment: Environment) -> BaselineReturns:
     """The environment's own baseline and random actions on the run's evaluation starts. NumPy scalars."""
-    return jax.device_get(_play_all(environment, evaluation_key(jax.random.key(config.seed)), config.eval_episodes))
+    return jax.device_get(_play_all(environment, evaluation_key(seed_key(config.seed)), config.eval_episodes))
 
 
 def play_random(config: Config) -> float:
@@ -27,5 +29,6 @@ def play_random(config: Config) -> float:
 
 
 @cache
+@pinned()
 def _random_return(environment: Environment, seed: int, num_episodes: int) -> float:
-    return logged(float(_play_random(environment, evaluation_key(jax.random.key(seed)), num_episodes)))
+    return logged(float(_play_random(environment, evaluation_key(seed_key(seed)), num_episodes)))

@@ -127,7 +127,7 @@ def central_loss(
     target = learnt_targets(config, rewards, batch, values(target_params, later.observations))
     errors = values(params, batch.observations[:, config.learnt_steps]) - jax.lax.stop_gradient(target)
     if cuts is not None:
-        errors = jnp.where((cuts.known | ~cuts.here)[..., None], errors, 0.0)
+        errors = jnp.where(cuts.known[..., None], errors, 0.0)
     squares = jnp.square(errors)
     weighted = squares if weights is None else weights[:, None, None] * squares
     return jnp.mean(weighted), jnp.mean(squares)

@@ -2,6 +2,7 @@
 
 import re
 
+from env_jax.types import Environment
 from qmix_jax.checkpoint import BEST, FINAL, checkpoint_name, checkpoints
 from qmix_jax.errors import RunError
 from qmix_jax.policy import TrainedPolicy, load_policy
@@ -18,8 +19,8 @@ def model_name(checkpoint: str) -> str | None:
     return _NAMED.get(checkpoint)
 
 
-def load_chosen(run: RunDirectory, checkpoint: str) -> TrainedPolicy:
-    """The policy of the model that `--checkpoint` names.
+def load_chosen(run: RunDirectory, checkpoint: str, environment: Environment | None = None) -> TrainedPolicy:
+    """The policy of the model that `--checkpoint` names; `environment` as for `load_policy`.
 
     Raises:
         ConfigError: there is none of that name; the message lists those there are.
@@ -29,7 +30,7 @@ def load_chosen(run: RunDirectory, checkpoint: str) -> TrainedPolicy:
     try:
         if name is None:
             raise FileNotFoundError
-        return load_policy(run.path, name)
+        return load_policy(run.path, name, environment)
     except FileNotFoundError:
         raise ConfigError(f"--checkpoint {checkpoint}: must be one of {_listed(run)}") from None
     except DamagedError as error:

@@ -7,26 +7,35 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from qmix_jax.command import run_command
+from qmix_jax.command import program_name, run_command
 from qmix_jax.config import Config, ConfigError
 from qmix_jax.flags import FlagParser, make_config, preset_lines, read_settings
+from qmix_jax.lock import check_system
 from qmix_jax.machines import FLAGS, Machines, end_joined, join, local_devices, take_machines
 from qmix_jax.run_directory import RunDirectory, check_results_dir, check_run_directory
+from qmix_jax.shell import check_backend, prepare_libraries
 from qmix_jax.signals import StopRequest
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Train as the flags say. Returns the exit status, see `command.run_command`."""
-    return end_joined(lambda: run_command(_make_parser(), argv, _train))
+def main(argv: Sequence[str] | None = None, tied: bool = False) -> int:
+    """Train as the flags say. Returns the exit status, see `command.run_command`.
+
+    Args:
+        argv: words of the command line, None for the process's own.
+        tied: whether another process started this one and ends it, see `StopRequest`.
+    """
+    parser = _make_parser(program_name("qmix_jax.cli", argv))
+    return end_joined(lambda: run_command(parser, argv, partial(_train, tied=tied)))
 
 
-def _make_parser() -> FlagParser:
+def _make_parser(prog: str) -> FlagParser:
     notes = "Names may be written with hyphens: --num-envs is --num_envs. Lists are written --hidden_sizes 64 64."
     description = "Train QMIX; everything is written to a new folder run_<i> of --results_dir."
-    parser = FlagParser(description, [*preset_lines(), notes])
+    parser = FlagParser(description, [*preset_lines(), notes], prog)
     parser.add_flag("resume", "FOLDER", "go on with the run in this folder, results/run_<i>")
     parser.add_flag("run_directory", "FOLDER", "write into exactly this folder, new or empty, instead of run_<i>")
     parser.add_flag("preset", "NAME", "where the flags' defaults come from, see below")
@@ -36,9 +45,10 @@ def _make_parser() -> FlagParser:
     return parser
 
 
-def _train(arguments: dict[str, Any]) -> None:
+def _train(arguments: dict[str, Any], tied: bool) -> None:
+    check_system()
     machines = take_machines(arguments)
-    with StopRequest() as stop:
+    with StopRequest(leaves=not tied) as stop:
         if "resume" in arguments:
             _resume(arguments, stop, machines)
         else:
@@ -53,7 +63,8 @@ def _run(arguments: dict[str, Any], stop: StopRequest, machines: Machines | None
         check_results_dir(config.results_dir)
     else:
         check_run_directory(directory)
-    config = _prepare_jax(config, on_all, machines)
+    prepare_libraries()
+    config = _start_jax(config, on_all, machines)
     from qmix_jax.runner import run
 
     run(config, lambda: stop.signal_number, directory)
@@ -66,9 +77,10 @@ def _resume(arguments: dict[str, Any], stop: StopRequest, machines: Machines | N
             raise ConfigError(f"--{name} {arguments[name]}: cannot be given with --resume")
     on_all = _wants_all_devices(arguments)
     changes = read_settings(Config, arguments)
+    prepare_libraries()
     from qmix_jax.resume import resumed_config
 
-    config = _prepare_jax(resumed_config(directory, changes), on_all, machines)
+    config = _start_jax(resumed_config(directory, changes), on_all, machines)
     changes["num_devices"] = config.num_devices
     from qmix_jax.runner import resume_run
 
@@ -83,17 +95,17 @@ def _wants_all_devices(arguments: dict[str, Any]) -> bool:
     return on_all
 
 
-def _prepare_jax(config: Config, on_all: bool, machines: Machines | None) -> Config:
+def _start_jax(config: Config, on_all: bool, machines: Machines | None) -> Config:
     """Make the devices of all processes ready, and return `config` with their number."""
     cpu_devices = (os.cpu_count() or 1) if on_all else local_devices(machines, config.num_devices)
     import jax
 
-    from qmix_jax.compilation import enable_compilation_cache, provide_cpu_devices
+    from qmix_jax.compilation import provide_cpu_devices
 
-    enable_compilation_cache()
     provide_cpu_devices(cpu_devices)
     if machines is not None:
         join(machines)
+    check_backend()
     return replace(config, num_devices=jax.device_count()) if on_all else config
 
 

@@ -3,7 +3,6 @@
 What it imports at the top must stay light, see `cli`.
 """
 
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from qmix_jax.command import run_command
-from qmix_jax.comparison import Comparison, ComparisonSettings, read_comparison, read_flags, write_comparison
+from qmix_jax.comparison import Comparison, ComparisonSettings, read_comparison, read_flags
 from qmix_jax.config import Config, ConfigError
 from qmix_jax.flags import FlagParser, read_settings
+from qmix_jax.lock import check_system
 from qmix_jax.members import available_cores
-from qmix_jax.run_directory import check_results_dir, create_numbered
+from qmix_jax.run_directory import check_results_dir, create_numbered, missing_folders, remove_refused
+from qmix_jax.shell import prepare_libraries
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,6 +39,7 @@ def _make_parser() -> FlagParser:
 
 
 def _compare(arguments: dict[str, Any]) -> None:
+    check_system()
     if "resume" in arguments:
         _resume(Path(arguments.pop("resume")), arguments)
     else:
@@ -49,15 +51,15 @@ def _start(arguments: dict[str, Any]) -> None:
     _check_workers(comparison)
     results_dir = comparison.configs()[0].results_dir
     check_results_dir(results_dir)
+    prepare_libraries()
     from qmix_jax.comparison_run import run_comparison
 
+    missing = missing_folders(Path(results_dir))
     path = create_numbered(results_dir, "compare")
     try:
-        write_comparison(path, comparison)
         run_comparison(path, comparison)
     except ConfigError:  # a run was refused for something that only it could know, such as too little memory
-        if not any(member.directory.hparams.exists() for member in comparison.members(path)):
-            shutil.rmtree(path)
+        remove_refused(path, [member.directory for member in comparison.members(path)], missing)
         raise
 
 
@@ -70,9 +72,9 @@ def _resume(path: Path, arguments: dict[str, Any]) -> None:
     settings = replace(comparison.settings, **read_settings(ComparisonSettings, arguments))
     comparison = comparison._replace(settings=settings)
     _check_workers(comparison)
+    prepare_libraries()
     from qmix_jax.comparison_run import run_comparison
 
-    write_comparison(path, comparison)
     run_comparison(path, comparison)
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from qmix_jax.comparison import Comparison, Member
+from qmix_jax.comparison import Comparison, Member, write_comparison
 from qmix_jax.config import Config
-from qmix_jax.errors import CannotWriteError, DivergedError, RunError, StoppedError
+from qmix_jax.errors import CannotWriteError, DivergedError, RunError, StoppedError, sparing
 from qmix_jax.findings import write_findings
 from qmix_jax.hparams import read_config
 from qmix_jax.lock import RunLock
@@ -21,9 +21,13 @@ from qmix_jax.run_record import has_diverged, has_ended, read_record
 from qmix_jax.settings import ConfigError, DamagedError
 from qmix_jax.signals import StopRequest
 
+_SHARE_MODULE = "qmix_jax.comparison_share"
+
 
 def run_comparison(path: Path, comparison: Comparison) -> None:
-    """Train what has not ended, and write the findings into the comparison's folder, which the last line names.
+    """Train what has not ended, and write what is compared and the findings into the comparison's folder.
+
+    The last line names it.
 
     Raises:
         ConfigError: a run is refused, is not this comparison's, or is trained by another process.
@@ -33,6 +37,7 @@ def run_comparison(path: Path, comparison: Comparison) -> None:
         members = comparison.members(path)
         for member in members:
             _check_member(path, member)
+        write_comparison(path, comparison)
         failures = _train(path, comparison, members)
         ended = [member for member in members if has_ended(member.directory)]
         try:
@@ -40,7 +45,8 @@ def run_comparison(path: Path, comparison: Comparison) -> None:
                 for warning in write_findings(path, comparison, ended):
                     print(f"warning: {warning}")
                 if ended[0].config.report:
-                    report_findings(path / "comparison.md", ReportOptions())
+                    with sparing(path / "report.html"):
+                        report_findings(path / "comparison.md", ReportOptions())
         except DamagedError as error:
             raise RunError(str(error)) from error
         except OSError as error:
@@ -61,7 +67,7 @@ def _train(path: Path, comparison: Comparison, members: Sequence[Member]) -> dic
     jobs = [_job(comparison, member) for member in members if not has_ended(member.directory)]
     with (
         GroupProgress(sum(config.env_steps for config, _ in runs), len(runs)) as progress,
-        Members(comparison.settings.workers) as processes,
+        Members(comparison.settings.workers, _SHARE_MODULE) as processes,
         StopRequest(last_act=processes.kill) as stop,
     ):
         outcomes = processes.train(jobs, lambda: stop.signal_number, lambda: show_runs(progress, runs))

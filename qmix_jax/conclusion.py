@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from qmix_jax.faults import MOST_SKIPPED, skips_too_many
-from qmix_jax.records import logged, read_log
+from qmix_jax.records import EVALUATION_COLUMNS, logged, read_log
 from qmix_jax.run_directory import RunDirectory
 from qmix_jax.types import Evaluation, Progression
 
@@ -24,7 +24,7 @@ def conclusion_lines(
         end: the learner at the run's end.
     """
     lines = [f"final policy: return {evaluation.mean_return:z.3f}{_limit(evaluation)}, solved {evaluation.solved:.0%}"]
-    lines += _best_lines(read_log(directory.evaluation_log), logged(random_return))
+    lines += _best_lines(read_log(directory.evaluation_log, EVALUATION_COLUMNS), logged(random_return))
     skipped = int(end.faults.skipped)
     if skipped:
         lines.append(

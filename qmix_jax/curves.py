@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from qmix_jax.integrity import replacing
 from qmix_jax.plots import decorate
 from qmix_jax.run_record import RunRecord
 from qmix_jax.stats import Band, common_points, make_band, step_values
@@ -81,7 +82,8 @@ def plot_curves(path: Path, title: str, records: Sequence[RunRecord], score: str
     handles, labels = left.get_legend_handles_labels()
     if handles:
         figure.legend(handles, labels, loc="outside lower center", ncols=min(len(handles), 6), frameon=False)
-    FigureCanvasAgg(figure).print_png(path)
+    with replacing(path) as temporary:
+        FigureCanvasAgg(figure).print_png(temporary)
 
 
 def _plot_bands(axes: Axes, bands: Mapping[str, Band]) -> None:

@@ -12,7 +12,8 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from qmix_jax.config import Config, ConfigError
-from qmix_jax.errors import RunError
+from qmix_jax.errors import RunError, sparing
+from qmix_jax.integrity import replacing
 from qmix_jax.records import EpisodeRows
 from qmix_jax.run_directory import RunDirectory
 from qmix_jax.settings import DamagedError
@@ -53,15 +54,19 @@ class Dashboards:
 
     def __init__(self, config: Config, directory: RunDirectory, env_steps: int) -> None:
         self._open = ExitStack()
-        self._sinks: list[Sink] = []
+        self._sinks: dict[str, Sink] = {}
         if config.tensorboard:
-            self._add(TensorBoard(directory, env_steps))
+            self._add("tensorboard", TensorBoard(directory, env_steps))
         if config.wandb:
-            self._add(WeightsAndBiases(config, directory))
+            self._add("wandb", WeightsAndBiases(config, directory))
 
-    def _add(self, sink: Sink) -> None:
-        self._open.callback(sink.close)
-        self._sinks.append(sink)
+    def _add(self, name: str, sink: Sink) -> None:
+        def close() -> None:
+            with sparing(f"--{name} true"):
+                sink.close()
+
+        self._open.callback(close)
+        self._sinks[name] = sink
 
     def __enter__(self) -> Self:
         return self
@@ -89,8 +94,11 @@ class Dashboards:
             for name, value in columns.items()
             if name not in _COUNTERS and math.isfinite(value)
         }
-        for sink in self._sinks:
-            sink.write(step, scalars)
+        for name in list(self._sinks):
+            with sparing(f"--{name} true: is written no more"):  # a service may fail; the run goes on without it
+                sink = self._sinks.pop(name)
+                sink.write(step, scalars)
+                self._sinks[name] = sink
 
 
 def _means(rows: EpisodeRows) -> dict[str, float]:
@@ -147,7 +155,8 @@ class WeightsAndBiases:
         except wandb.Error as error:
             reason = " ".join(str(error).split())
             raise RunError(f"--wandb true: {reason}; WANDB_MODE=offline needs no account") from None
-        directory.wandb_id.write_text(f"{self._run.id}\n")
+        with replacing(directory.wandb_id) as temporary:
+            temporary.write_text(f"{self._run.id}\n")
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
         """See `Sink`. Steps that an earlier process already wrote are dropped by W&B itself."""

@@ -19,15 +19,17 @@ def init_episodes(num_envs: int) -> Episodes:
 
 def empty_log(num_envs: int, epsilon: Array) -> EpisodeLog:
     """Log of a vector step that was not made, because the run ended before it."""
-    nothing = jnp.full(num_envs, jnp.nan)
-    per_step = jnp.full((), jnp.nan)
+    nothing, none = jnp.zeros(num_envs, jnp.float32), jnp.zeros(num_envs, jnp.int32)
+    per_step = jnp.zeros((), jnp.float32)
     return EpisodeLog(
         finished=jnp.zeros(num_envs, jnp.bool_),
         episode_return=nothing,
-        episode_length=jnp.zeros(num_envs, jnp.int32),
+        episode_length=none,
         epsilon=epsilon,
         updates=EpisodeMetrics(*[nothing] * len(EpisodeMetrics._fields)),
+        num_updates=none,
         step_updates=UpdateMetrics(*[per_step] * len(UpdateMetrics._fields)),
+        num_step_updates=jnp.zeros((), jnp.int32),
     )
 
 
@@ -59,8 +61,21 @@ def advance_episodes(
         update_sums=episodes.update_sums + kept[None, :],
         updates=episodes.updates + updates,
     )
-    # 0 / 0 is the wanted NaN: an episode without updates has no loss.
-    means = totals.update_sums / totals.updates.astype(jnp.float32)[:, None]
-    step_means = jax.tree.map(lambda total: total / updates.astype(jnp.float32), update_sums)
-    log = EpisodeLog(finished, totals.discounted_return, totals.length, epsilon, EpisodeMetrics(*means.T), step_means)
+    # An episode without updates has no loss. Its mean is 0, not NaN, which JAX_DEBUG_NANS would take for a fault.
+    means = totals.update_sums / _divisor(totals.updates)[:, None]
+    log = EpisodeLog(
+        finished=finished,
+        episode_return=totals.discounted_return,
+        episode_length=totals.length,
+        epsilon=epsilon,
+        updates=EpisodeMetrics(*means.T),
+        num_updates=totals.updates,
+        step_updates=jax.tree.map(lambda total: total / _divisor(updates), update_sums),
+        num_step_updates=updates,
+    )
     return select(finished, init_episodes(finished.shape[0]), totals), log
+
+
+def _divisor(count: Array) -> Array:
+    """`count`, or 1 where it is 0."""
+    return jnp.maximum(count, 1).astype(jnp.float32)

@@ -12,6 +12,7 @@ from qmix_jax.evaluate_options import Options
 from qmix_jax.flags import FlagParser, read_settings
 from qmix_jax.run_directory import existing_run
 from qmix_jax.settings import ConfigError
+from qmix_jax.shell import check_backend, prepare_libraries
 
 _PROG = "python -m qmix_jax.evaluate"
 
@@ -37,10 +38,10 @@ def _evaluate(arguments: dict[str, Any]) -> None:
         raise ConfigError(f"{path} and --import_torch {torch_file}: give only one of them")
     run = None if path is None else existing_run(path)
     options = Options(**read_settings(Options, arguments))
-    from qmix_jax.compilation import enable_compilation_cache
+    prepare_libraries()
+    check_backend()
     from qmix_jax.evaluate_run import evaluate_run
 
-    enable_compilation_cache()
     evaluate_run(run, options)
 
 

@@ -16,7 +16,7 @@ from env_jax.viewer import save_gif
 from qmix_jax.assessment import LEARNT, Assessment, assess, record_episodes
 from qmix_jax.checkpoint_choice import load_chosen
 from qmix_jax.config import Config
-from qmix_jax.environments import make_environment
+from qmix_jax.environments import choose_environment
 from qmix_jax.evaluate_options import Options
 from qmix_jax.evaluation import SCORE_DISCOUNT
 from qmix_jax.output_file import writing
@@ -65,14 +65,14 @@ def evaluate_run(run: RunDirectory | None, options: Options) -> None:
             write_page(path, data)
 
 
-def play(run: RunDirectory | None, options: Options) -> Played:
-    """Play what `options` ask for; arguments and errors as `evaluate_run`'s."""
-    policy = import_policy(str(options.import_torch)) if run is None else load_chosen(run, options.checkpoint)
+def play(run: RunDirectory | None, options: Options, given: Environment | None = None) -> Played:
+    """Play what `options` ask for; arguments and errors as `evaluate_run`'s, and `given` is `load_policy`'s."""
+    policy = import_policy(str(options.import_torch)) if run is None else load_chosen(run, options.checkpoint, given)
     changes: dict[str, Any] = {"env_mode": options.env_mode, "layout_seed": options.layout_seed}
     config = replace(policy.config, **{name: value for name, value in changes.items() if value is not None})
     if options.layout_seed is not None and config.env_mode != "fixed":
         raise ConfigError(f"--layout_seed {options.layout_seed}: is for fixed starts, see --env_mode")
-    environment = make_environment(config)
+    environment = choose_environment(config, given)
     for flag in ("gif", "html"):
         if getattr(options, flag) is not None and not is_gridworld(environment):
             raise ConfigError(f"--{flag} {getattr(options, flag)}: shows GridWorld25, not {environment.spec.name}")

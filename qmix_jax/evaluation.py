@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from env_jax.types import Environment, EnvSpec, TimeStep
 from qmix_jax.exploration import greedy_action, random_action
 from qmix_jax.learner import Learner
+from qmix_jax.pinning import pinned, seed_key
 from qmix_jax.selection import select
 from qmix_jax.sharding import mean_over_devices, own_share
 from qmix_jax.types import Array, Evaluation, Params
@@ -37,8 +38,8 @@ class Episodes(NamedTuple):
 class BaselineReturns(NamedTuple):
     """Mean returns of policies that learn nothing, over the same starts."""
 
-    own: Array  # float32[], of `baseline_policy`
-    random: Array  # float32[], of `random_policy`
+    own: Array | float  # float32[], of `baseline_policy`
+    random: Array | float  # float32[], of `random_policy`
 
 
 def evaluation_key(run_key: Array) -> Array:
@@ -46,6 +47,7 @@ def evaluation_key(run_key: Array) -> Array:
     return jax.random.fold_in(run_key, _EVALUATION_STREAM)
 
 
+@pinned()
 def evaluate(
     environment: Environment,
     policy: Policy,
@@ -64,15 +66,18 @@ def evaluate(
     def mean(values: Array) -> Array:
         return mean_over_devices(jnp.mean(values, axis=-1), num_devices)
 
+    mean_return, best_return, q_bound = mean(played.returns), None, None
+
     # Both discounts by one vmap: the planner is a large program.
     discounts = jnp.array([SCORE_DISCOUNT, gamma], jnp.float32)
-    best_return, q_bound = mean(best_returns(environment, played.starts, discounts))
-    mean_return = mean(played.returns)
+    best = best_returns(environment, played.starts, discounts)
+    if best is not None:
+        best_return, q_bound = mean(best)
     return Evaluation(
         mean_return=mean_return,
         best_return=best_return,
         q_bound=q_bound,
-        optimality=share_of_best(mean_return, best_return),
+        optimality=None if best_return is None else share_of_best(mean_return, best_return),
         solved=mean(played.solved),
         mean_length=mean(played.lengths),
         extra={name: mean(values) for name, values in played.extra.items()},
@@ -85,9 +90,16 @@ def share_of_best(mean_return: Array, best_return: Array) -> Array:
     Over a negative best return the worse of two policies has the larger quotient, and over 0 there is none.
     """
     has_share = best_return > 0.0
-    return jnp.where(has_share, mean_return / jnp.where(has_share, best_return, 1.0), jnp.nan)
+    return jnp.where(has_share, mean_return / jnp.where(has_share, best_return, 1.0), nothing())
 
 
+def nothing() -> Array:
+    """What stands for "none" where arrays must: NaN, or 0 where JAX is told to refuse every NaN. float32[]."""
+    config: Any = jax.config
+    return jnp.full((), 0.0 if config.jax_debug_nans else jnp.nan, jnp.float32)
+
+
+@pinned()
 def play_episodes(
     environment: Environment, policy: Policy, key: Array, num_episodes: int, memory: Any = (), num_devices: int = 1
 ) -> Episodes:
@@ -134,11 +146,11 @@ def play_episodes(
     )
 
 
-def best_returns(environment: Environment, starts: Any, discounts: Array) -> Array:
-    """Best possible returns from K states at discounts float32[D]. float32[D, K], NaN where unknown."""
+def best_returns(environment: Environment, starts: Any, discounts: Array) -> Array | None:
+    """Best possible returns from K states at discounts float32[D]. float32[D, K], None where unknown."""
     best_return = environment.spec.best_return
     if best_return is None:
-        return jnp.full((discounts.shape[0], jax.tree.leaves(starts)[0].shape[0]), jnp.nan)
+        return None
     return jax.vmap(jax.vmap(best_return, in_axes=(0, None)), in_axes=(None, 0))(starts, discounts)
 
 
@@ -199,5 +211,5 @@ def extra_names(environment: Environment) -> tuple[str, ...]:
     """Names in `Evaluation.extra`, in its order."""
     if environment.spec.episode_metrics is None:
         return ()
-    state, _ = jax.eval_shape(environment.reset, jax.random.key(0))
+    state, _ = jax.eval_shape(environment.reset, seed_key(0))
     return tuple(jax.eval_shape(environment.spec.episode_metrics, state))

@@ -12,6 +12,7 @@ from qmix_jax.export_options import ExportOptions
 from qmix_jax.flags import FlagParser, read_settings
 from qmix_jax.run_directory import existing_run
 from qmix_jax.settings import ConfigError
+from qmix_jax.shell import check_backend, prepare_libraries
 
 _PROG = "python -m qmix_jax.export"
 
@@ -35,6 +36,8 @@ def _export(arguments: dict[str, Any]) -> None:
         raise ConfigError(f"a run is missing: {_PROG} results/run_<i>; see --help")
     run = existing_run(path)
     options = ExportOptions(**read_settings(ExportOptions, arguments))
+    prepare_libraries()
+    check_backend()
     from qmix_jax.export_run import export_run
 
     export_run(run, options)

@@ -1,6 +1,5 @@
 """What a comparison comes to: evaluations.csv, summary.csv, comparison.md and curves.png in its folder."""
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,9 +11,12 @@ import numpy as np
 from qmix_jax.baselines import play_random
 from qmix_jax.comparison import Comparison, Member
 from qmix_jax.config import Config
-from qmix_jax.curves import plot_curves
 from qmix_jax.environments import make_environment
+from qmix_jax.errors import sparing
 from qmix_jax.flags import flag_words
+from qmix_jax.hparams import machine_line
+from qmix_jax.integrity import replacing
+from qmix_jax.pinning import seed_key
 from qmix_jax.run_record import RunRecord, read_record, score_name, write_evaluations
 from qmix_jax.summary import Summary, summarise, write_summary
 from qmix_jax.tables import few_seeds, figures_table, questions_table, some_skipped
@@ -62,8 +64,12 @@ def write_findings(path: Path, comparison: Comparison, members: Sequence[Member]
     write_evaluations(path / "evaluations.csv", _COLUMN, records)
     write_summary(path / "summary.csv", _COLUMN, summaries)
     warnings = find_warnings(records, summaries)
-    (path / "comparison.md").write_text(_page(comparison, members, summaries, score, warnings), encoding="utf-8")
-    plot_curves(path / "curves.png", _title(members[0].config, groups), records, score)
+    with replacing(path / "comparison.md") as page:
+        page.write_text(_page(comparison, members, summaries, score, warnings), encoding="utf-8")
+    with sparing(path / "curves.png"):
+        from qmix_jax.curves import plot_curves
+
+        plot_curves(path / "curves.png", _title(members[0].config, groups), records, score)
     return warnings
 
 
@@ -76,7 +82,7 @@ def find_warnings(records: Sequence[RunRecord], summaries: Sequence[Summary]) ->
 def count_parameters(config: Config) -> int:
     """Numbers that a run learns, the mixer's among them and target networks not. Nothing is computed for it."""
     config = replace(config, num_devices=1)  # which does not change them, and may be more than there are
-    state = jax.eval_shape(make_trainer(config, make_environment(config)).init, jax.random.key(0))
+    state = jax.eval_shape(make_trainer(config, make_environment(config)).init, seed_key(0))
     return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(state.learner.params))
 
 
@@ -96,17 +102,14 @@ def _page(
     settings, config = comparison.settings, members[0].config
     words = ["--algorithms", *settings.algorithms, "--num_seeds", str(settings.num_seeds)]
     command = shlex.join([*words, *flag_words(comparison.flags)])
-    hparams = json.loads(members[0].directory.hparams.read_text())
-    device, versions = hparams["device"], hparams["versions"]
     shown = {"optimality": "optimality", "mean_return": "return"}[score]
     concurrency = f"{settings.workers} runs at once" if settings.workers > 1 else "one run at a time"
     missing = settings.num_seeds * len(settings.algorithms) - len(members)
     return "\n\n".join(
         [
             f"# {', '.join(settings.algorithms)} at {config.env_steps:,} environment steps",
-            f"`python -m qmix_jax.compare {command}` on {hparams['derived']['environment']} ({config.env_mode}); "
-            f"{config.num_devices} x {device['kind']} ({device['backend']}), {device['cores']} cores, "
-            f"jax {versions['jax']}.",
+            f"`python -m qmix_jax.compare {command}` on {make_environment(config).spec.name} ({config.env_mode}); "
+            f"{machine_line(members[0].directory.hparams, config.num_devices)}.",
             *([f"**{missing} runs are missing**: they have not ended."] if missing else []),
             *(f"**Warning**: {warning}." for warning in warnings),
             figures_table(_COLUMN, summaries),

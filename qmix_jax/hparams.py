@@ -10,10 +10,12 @@ from types import MappingProxyType
 from typing import Any
 
 import jax
+import numpy as np
 
 from env_jax.types import EnvSpec
 from qmix_jax.config import Config
 from qmix_jax.integrity import read_json, write_json
+from qmix_jax.machine_memory import shown_bytes
 from qmix_jax.replay import replay_bytes, transition_bytes
 from qmix_jax.settings import ConfigError, is_tuple
 from qmix_jax.time_limit import bootstraps_at_limit
@@ -47,6 +49,7 @@ def describe_run(config: Config, spec: EnvSpec) -> dict[str, Any]:
             **derived,
             "environment": spec.name,
             "time_limit": "bootstrap" if bootstraps_at_limit(config, spec) else "terminal",
+            "environment_spec": _sizes(spec),
             "replay_bytes_per_transition": per_transition,
             "replay_bytes": replay_bytes(config, spec),
         },
@@ -100,6 +103,28 @@ def read_config(path: Path) -> Config:
         raise ConfigError(f"{path}: {error}") from None
 
 
+def check_spec(path: Path, spec: EnvSpec) -> None:
+    """Refuse an environment of other sizes than the run in hparams.json was trained on; older ones do not tell them.
+
+    Raises:
+        ConfigError: naming the first that differs.
+    """
+    derived = read_json(path).get("derived")
+    told = derived.get("environment_spec") if isinstance(derived, dict) else None
+    if not isinstance(told, dict):
+        return
+    for name, value in _sizes(spec).items():
+        if told.get(name, value) != value:
+            wanted = str(told[name])[:100]
+            raise ConfigError(f"environment={spec.name}: {name} is {value}, must be {wanted}, as the run was trained")
+
+
+def _sizes(spec: EnvSpec) -> dict[str, Any]:
+    names = ("num_agents", "num_actions", "observation_size", "state_size", "max_steps")
+    dtype = str(np.dtype(spec.observation_dtype))
+    return {**{name: int(getattr(spec, name)) for name in names}, "observation_dtype": dtype}
+
+
 def start_lines(hparams: dict[str, Any]) -> list[str]:
     """What is said before training starts, a few lines."""
     derived, device = hparams["derived"], hparams["device"]
@@ -109,10 +134,31 @@ def start_lines(hparams: dict[str, Any]) -> list[str]:
         f"{derived['vector_steps']} steps = {derived['env_steps']} environment steps, "
         f"{derived['total_updates']} updates",
         f"replay: {derived['replay_capacity']} transitions of {derived['replay_bytes_per_transition']} bytes, "
-        f"{derived['replay_bytes'] / 2**20:.1f} MiB",
+        f"{shown_bytes(derived['replay_bytes'])}",
         f"device: {used} x {device['kind']} ({device['backend']}), {device['cores']} cores",
         *(f"notice: {notice}" for notice in hparams["notices"]),
     ]
+
+
+def machine_line(path: Path, num_devices: int | None = None) -> str:
+    """What a run was trained on, as far as its hparams.json says so: it may have been edited since.
+
+    Args:
+        path: the file.
+        num_devices: how many of the devices were used, None for all.
+    """
+    try:
+        hparams = read_json(path)
+    except (OSError, ConfigError):
+        hparams = {}
+
+    def told(section: str, name: str) -> Any:
+        found = hparams.get(section)
+        return found.get(name, "unknown") if isinstance(found, dict) else "unknown"
+
+    count = told("device", "count") if num_devices is None else num_devices
+    kind, backend, cores = (told("device", name) for name in ("kind", "backend", "cores"))
+    return f"{count} x {kind} ({backend}), {cores} cores, jax {told('versions', 'jax')}"
 
 
 def _version(package: str) -> str:

@@ -146,5 +146,14 @@ def update_metrics(moments: BatchMoments, gradient: Array, max_grad_norm: float)
         target_lag=moments.target_lag,
         grad_norm=grad_norm,
         clipped=(grad_norm > max_grad_norm).astype(jnp.float32),
-        central_loss=jnp.full((), jnp.nan),
+        central_loss=jnp.zeros((), jnp.float32),
     )
+
+
+def unmeasured(config: Config) -> tuple[str, ...]:
+    """Names of the `UpdateMetrics` that no update of `config` measures: they are 0, and mean nothing."""
+    measured = {
+        "target_lag": config.online_chooses and ALGORITHMS[config.algorithm].weighting is None,
+        "central_loss": config.central_value,
+    }
+    return tuple(name for name, is_measured in measured.items() if not is_measured)

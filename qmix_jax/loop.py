@@ -9,6 +9,7 @@ import numpy as np
 from qmix_jax.compilation import Programs
 from qmix_jax.config import Config
 from qmix_jax.evaluation import evaluation_key
+from qmix_jax.pinning import seed_key
 from qmix_jax.processes import agreed, whole
 from qmix_jax.recorder import Chunk
 from qmix_jax.signals import StopSignal
@@ -43,7 +44,7 @@ class Loop:
     def chunks(self, stop_signal: StopSignal) -> Iterator[Chunk]:
         """Train to the run's end, or until `stop_signal` gives a number or the run has diverged."""
         config, programs, pending = self._config, self._programs, None
-        key = evaluation_key(jax.random.key(config.seed))
+        key = evaluation_key(seed_key(config.seed))
         for end in chunk_ends(config, int(self.state.vector_step)):
             self.state, log = programs.train_chunk(self.state)
             progression = programs.snapshot(self.state.learner)

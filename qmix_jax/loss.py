@@ -85,7 +85,7 @@ def make_loss(config: Config, networks: Networks) -> Loss:
     The target lag is |q_tot(online agents) - q_tot(target agents)| of the bootstrap's actions, both by the target
     mixer: how much of each target is due to the copy's age, in units of return. Double Q-learning has both agents'
     values anyway, and the mixer's weights serve twice. The mixer's own lag would need another pass, and so would
-    the agents' where the online agents choose nothing, or another network gives the targets: it is NaN there.
+    the agents' where the online agents choose nothing, or another network gives the targets: it is 0 there.
 
     With cuts, targets bootstrap where a truncation cut an episode; TD(lambda) from the greedy actions of the final
     step, at which none was taken. Learned steps whose final step is no longer stored are left out.
@@ -121,7 +121,7 @@ def make_loss(config: Config, networks: Networks) -> Loss:
             plain_values = bootstrap_step_values(config, networks, target_params, batch, later, cuts)
             actions = greedy_actions(plain_values, later)
         bootstrap_values = mix_steps(critic, critic_params, target_values, later, actions)
-        target_lag = jnp.full_like(q_tot, jnp.nan)
+        target_lag = jnp.zeros_like(q_tot)
         if selector is not None and central is None:
             target_lag = jnp.abs(mix_steps(networks, target_params, selector, later, actions) - bootstrap_values)
 
@@ -131,7 +131,7 @@ def make_loss(config: Config, networks: Networks) -> Loss:
         target = learnt_targets(config, rewards, batch, bootstrap_values)
         td_error = q_tot - jax.lax.stop_gradient(target)
         if cuts is not None:
-            td_error = jnp.where((cuts.known | ~cuts.here)[..., None], td_error, 0.0)
+            td_error = jnp.where(cuts.known[..., None], td_error, 0.0)
         squares = jnp.square(td_error)
         if central is not None and algorithm.weighting is not None:
             q_star = sequence_values(central, params["central"], batch, learnt)

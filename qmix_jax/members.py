@@ -20,7 +20,7 @@ class Job(NamedTuple):
     """What a fresh process is to train."""
 
     name: str
-    words: list[str]  # after `python train.py`, or another module's name
+    words: list[str]  # after the name of the module
 
 
 class Outcome(NamedTuple):
@@ -44,16 +44,16 @@ class _Process(NamedTuple):
 
 
 class Members:
-    """Trains jobs as `train.py` does, or another `module` of this package. Leaving the context ends what still runs.
+    """Trains jobs, each by a process of a `module` of this package. Leaving the context ends what still runs.
 
-    Each process has a group of its own, so that a terminal's Ctrl-C reaches only this one, which passes it on once:
-    a process that is asked twice leaves without saving. With several `workers` each is bound to an equal share of
-    the cores, where the system can do that: their wall times can be compared. A single one has all cores, as
-    a run that is started by hand. `tied` ones read from a pipe that closes when this process ends.
+    Each process has a group of its own, so that a terminal's Ctrl-C reaches only this one, which passes it on once. A
+    batch system's SIGTERM reaches all of them: a process must not take what is passed on for a second request, after
+    which it would leave without saving (`StopRequest`'s `leaves`). With several `workers` each is bound to an equal
+    share of the cores, where the system can do that: their wall times can be compared. A single one has all cores,
+    as a run that is started by hand. They read from a pipe that closes when this process ends.
     """
 
-    def __init__(self, workers: int, module: str = "qmix_jax.cli", tied: bool = False) -> None:
-        self._input = subprocess.PIPE if tied else subprocess.DEVNULL
+    def __init__(self, workers: int, module: str) -> None:
         self._program = program_words(module)
         self._shares = core_shares(workers)
         self._running: list[_Process] = []
@@ -112,7 +112,7 @@ class Members:
         errors = tempfile.TemporaryFile()  # a pipe that nobody reads would fill and stop its writer
         process = subprocess.Popen(
             [sys.executable, *self._program, *job.words],
-            stdin=self._input,
+            stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=errors,
             env=program_environment(),

@@ -71,9 +71,9 @@ def show_runs(progress: GroupProgress, runs: Sequence[Run]) -> None:
 
 
 def steps_made(directory: RunDirectory) -> int:
-    """Environment steps of a run by its timing.csv, which is being written; 0 before the first row."""
+    """Environment steps of a run by its timing.csv, which is being written; 0 where it does not say so."""
     try:
         lines = directory.timing.read_text().split("\n")[1:-1]
-    except OSError:
+        return int(lines[-1].partition(",")[0]) if lines else 0
+    except (OSError, ValueError):
         return 0
-    return int(lines[-1].partition(",")[0]) if lines else 0

@@ -10,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
 
+from qmix_jax.integrity import replacing
 from qmix_jax.records import EpisodeRows
 
 _BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#595959"  # Okabe and Ito: safe for colour-blind eyes
@@ -44,7 +45,8 @@ def plot_training(
     _plot_episodes(panels[1, 1], "Training loss", "mean squared TD error (log scale)", episodes.loss, log=True)
     _plot_episodes(panels[2, 0], "Q-values", "mean q_tot of the batches", episodes.q_value)
     _plot_exploration(panels[2, 1], episodes)
-    FigureCanvasAgg(figure).print_png(path)
+    with replacing(path) as temporary:
+        FigureCanvasAgg(figure).print_png(temporary)
 
 
 def plot_diagnostics(path: Path, title: str, diagnostics: Mapping[str, np.ndarray], max_grad_norm: float) -> None:
@@ -63,7 +65,8 @@ def plot_diagnostics(path: Path, title: str, diagnostics: Mapping[str, np.ndarra
     _plot_diagnostic(
         panels[1, 1], "Spread of TD errors", "standard deviation over a batch", diagnostics, "td_error_std"
     )
-    FigureCanvasAgg(figure).print_png(path)
+    with replacing(path) as temporary:
+        FigureCanvasAgg(figure).print_png(temporary)
 
 
 def moving_average(values: np.ndarray, window: int) -> np.ndarray:

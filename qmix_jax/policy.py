@@ -10,10 +10,11 @@ import jax.numpy as jnp
 from env_jax.types import Environment, EnvSpec
 from qmix_jax.checkpoint import FINAL, load_params
 from qmix_jax.config import Config, ConfigError
-from qmix_jax.environments import make_environment
+from qmix_jax.environments import same_environment
 from qmix_jax.exploration import greedy_action
-from qmix_jax.hparams import read_config
+from qmix_jax.hparams import check_spec, read_config
 from qmix_jax.learner import Learner, make_learner
+from qmix_jax.pinning import pinned, seed_key
 from qmix_jax.run_directory import RunDirectory
 from qmix_jax.settings import DamagedError
 from qmix_jax.types import Array, Params
@@ -37,6 +38,7 @@ class TrainedPolicy:
     params: Params
     learner: Learner
 
+    @pinned()
     def __call__(self, key: Array, observations: Array, action_mask: Array | None = None) -> Array:
         """Each agent's best action: [..., N, O] -> int32[..., N].
 
@@ -46,10 +48,11 @@ class TrainedPolicy:
             action_mask: bool[..., N, A], actions that are allowed; None for all.
 
         Raises:
-            ValueError: the agents have a memory.
+            ValueError: the agents have a memory, or an array has another shape.
         """
         if self.has_memory:
             raise ValueError("agents with a memory act by policy.step(key, observations, memory)")
+        self._check_observations(observations)
         actions, _ = self.step(key, observations, self.init_memory(*observations.shape[:-2]), action_mask)
         return actions
 
@@ -58,17 +61,27 @@ class TrainedPolicy:
         """Whether what an agent does depends on more than what it sees now."""
         return self.init_memory().size > 0
 
+    @pinned()
     def init_memory(self, *batch: int) -> Array:
         """What the agents remember at the start of an episode: float32[*batch, N, H], H = 0 without a memory."""
         memory = self.learner.init_memory(1)[0]
         return jnp.broadcast_to(memory, (*batch, *memory.shape))
 
+    @pinned()
     def step(
         self, key: Array, observations: Array, memory: Array, action_mask: Array | None = None
     ) -> tuple[Array, Array]:
-        """Actions int32[..., N] and the new memory float32[..., N, H]; arguments as when it is called."""
+        """Actions int32[..., N] and the new memory float32[..., N, H]; arguments as when it is called.
+
+        Raises:
+            ValueError: an array has another shape.
+        """
         del key
+        self._check_observations(observations)
         *batch, num_agents, _ = observations.shape
+        self._check_shape("memory", memory, (*batch, *self.learner.init_memory(1).shape[1:]))
+        if action_mask is not None:
+            self._check_shape("action_mask", action_mask, (*batch, num_agents, self.environment.spec.num_actions))
 
         def flat(x: Array) -> Array:
             return x.reshape(math.prod(batch), *x.shape[len(batch) :])
@@ -79,12 +92,28 @@ class TrainedPolicy:
         actions = jax.vmap(jax.vmap(greedy_action))(q_values, mask)
         return actions.reshape(*batch, num_agents), flat_memory.reshape(memory.shape)
 
+    def _check_observations(self, observations: Array) -> None:
+        spec = self.environment.spec
+        batch = jnp.shape(observations)[:-2]
+        self._check_shape("observations", observations, (*batch, spec.num_agents, spec.observation_size))
 
-def load_policy(run_directory: str | Path, which: str = FINAL) -> TrainedPolicy:
+    def _check_shape(self, name: str, array: Array, wanted: tuple[int, ...]) -> None:
+        if jnp.shape(array) != wanted:
+            came = list(jnp.shape(array))
+            raise ValueError(f"{name} {came}: must be {list(wanted)}, by the sizes of {self.environment.spec.name}")
+
+
+@pinned()
+def load_policy(run_directory: str | Path, which: str = FINAL, environment: Environment | None = None) -> TrainedPolicy:
     """The greedy policy of a run's 'final_model', 'best_model' or 'checkpoint_ep<N>'.
 
+    Args:
+        run_directory: `results/run_<i>`.
+        which: the model.
+        environment: what the run was trained on, if that was given to `run` as an object; else None.
+
     Raises:
-        ConfigError: the directory holds no run.
+        ConfigError: the directory holds no run, or was trained on another environment.
         FileNotFoundError: the run has no such model.
         DamagedError: the model is not what was written, or not one of this run's networks.
     """
@@ -93,7 +122,8 @@ def load_policy(run_directory: str | Path, which: str = FINAL) -> TrainedPolicy:
         wanted = directory.hparams.relative_to(directory.path)
         raise ConfigError(f"{directory.path}: must be the folder of a run, with {wanted}")
     config = read_config(directory.hparams)
-    environment = make_environment(config)
+    environment = same_environment(config, environment)
+    check_spec(directory.hparams, environment.spec)
     learner = make_learner(config, environment.spec)
     params = load_params(directory.path, which)
     return TrainedPolicy(config, environment, _checked(params, learner, environment.spec), learner)
@@ -105,7 +135,7 @@ def _checked(params: Params, learner: Learner, spec: EnvSpec) -> Params:
     Raises:
         DamagedError: naming the first difference.
     """
-    expected = jax.eval_shape(learner.init, jax.random.key(0)).params
+    expected = jax.eval_shape(learner.init, seed_key(0)).params
     found, wanted = (dict(jax.tree_util.tree_leaves_with_path(tree)) for tree in (params, expected))
     for path in [*wanted, *found]:
         is_at = [(leaves[path].shape, leaves[path].dtype) if path in leaves else None for leaves in (found, wanted)]

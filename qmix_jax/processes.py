@@ -8,6 +8,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from qmix_jax.errors import RunError
+from qmix_jax.pinning import wrap_key
 
 _LONGEST = 4096  # bytes of a text that is passed on
 
@@ -70,4 +71,4 @@ def _place_leaf(leaf: Any, sharding: Any) -> Any:
     if not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return jax.device_put(leaf, sharding)
     # device_put takes typed keys only to devices of this process.
-    return jax.random.wrap_key_data(jax.device_put(np.asarray(jax.random.key_data(leaf)), sharding))
+    return wrap_key(jax.device_put(np.asarray(jax.random.key_data(leaf)), sharding))

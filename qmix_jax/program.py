@@ -1,6 +1,6 @@
 """A whole run as one pure function: jit it, vmap it over keys, call it in a notebook."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -8,14 +8,19 @@ import jax.numpy as jnp
 
 from env_jax.types import Environment
 from qmix_jax.config import Config
-from qmix_jax.environments import make_environment
-from qmix_jax.evaluation import evaluation_key
+from qmix_jax.environments import choose_environment
+from qmix_jax.evaluation import evaluation_key, nothing
+from qmix_jax.learner import unmeasured
+from qmix_jax.pinning import pinned
 from qmix_jax.trainer import make_trainer
 from qmix_jax.types import Array, EpisodeLog, Evaluation, TrainState, UpdateMetrics
 
 
 class RunMetrics(NamedTuple):
-    """What a run reports, a row per chunk: `config.chunk_length` vector steps, or what is left. K chunks."""
+    """What a run reports, a row per chunk: `config.chunk_length` vector steps, or what is left. K chunks.
+
+    What is NaN for want of a value is 0 under JAX_DEBUG_NANS, which refuses every NaN.
+    """
 
     env_steps: Array  # int32[K], environment steps by the end of the chunk
     episodes: Array  # int32[K], episodes that finished in the chunk
@@ -28,7 +33,7 @@ class RunMetrics(NamedTuple):
 
 
 def make_train(
-    config: Config, environment: Environment | None = None
+    config: Config, environment: Environment | None = None, check: bool = True
 ) -> Callable[[Array], tuple[TrainState, RunMetrics]]:
     """Build `train(key) -> (state, metrics)`, jittable whole and vmappable over keys.
 
@@ -38,10 +43,15 @@ def make_train(
     Args:
         config: settings; those of the run directory are not used.
         environment: what to train on; by default what `config` names.
+        check: whether to play a few random episodes of it first, see `run`.
+
+    Raises:
+        ConfigError: it breaks the contract, or `config` names another one; see `environments.choose_environment`.
     """
-    environment = environment or make_environment(config)
+    environment = choose_environment(config, environment, check)
     trainer = make_trainer(config, environment)
 
+    @pinned()
     def train(key: Array) -> tuple[TrainState, RunMetrics]:
         eval_key = evaluation_key(jax.random.clone(key))
 
@@ -49,26 +59,35 @@ def make_train(
             state, log = trainer.train_chunk(state)
             evaluation = trainer.evaluate(state.learner.params, jax.random.clone(eval_key))
             env_steps, skipped = state.vector_step * config.num_envs, state.learner.faults.skipped
-            return state, summarise_chunk(env_steps, log, evaluation, skipped)
+            return state, summarise_chunk(env_steps, log, evaluation, skipped, unmeasured(config))
 
         return jax.lax.scan(chunk, trainer.init(key), length=config.num_chunks)
 
     return train
 
 
-def summarise_chunk(env_steps: Array, log: EpisodeLog, evaluation: Evaluation, skipped: Array) -> RunMetrics:
-    """Means over one chunk's log, `EpisodeLog` with a leading axis of vector steps."""
+def summarise_chunk(
+    env_steps: Array, log: EpisodeLog, evaluation: Evaluation, skipped: Array, unmeasured: Sequence[str] = ()
+) -> RunMetrics:
+    """Means over one chunk's log, `EpisodeLog` with a leading axis of vector steps; `unmeasured` metrics are none."""
 
-    def finished_mean(values: Array) -> Array:
-        return jnp.mean(values.astype(jnp.float32), where=log.finished)
+    def mean(values: Array, known: Array) -> Array:
+        return jnp.where(jnp.any(known), jnp.mean(values.astype(jnp.float32), where=known), none)
 
+    def mean_of_updates(values: Array) -> Array:
+        return mean(values, log.num_step_updates > 0)
+
+    none = nothing()
+    updates = jax.tree.map(mean_of_updates, log.step_updates)
     return RunMetrics(
         env_steps=env_steps,
         episodes=jnp.sum(log.finished, dtype=jnp.int32),
-        episode_return=finished_mean(log.episode_return),
-        episode_length=finished_mean(log.episode_length),
+        episode_return=mean(log.episode_return, log.finished),
+        episode_length=mean(log.episode_length, log.finished),
         epsilon=log.epsilon[-1],
-        updates=jax.tree.map(jnp.nanmean, log.step_updates),
-        evaluation=evaluation,
+        updates=updates._replace(**dict.fromkeys(unmeasured, none)),
+        evaluation=jax.tree.map(
+            lambda value: none if value is None else value, evaluation, is_leaf=lambda x: x is None
+        ),
         skipped=skipped,
     )

@@ -72,7 +72,7 @@ class Progress:
         self._episodes += len(rows.episode)
         self._recent = np.concatenate([self._recent, rows.episode_return])[-RECENT_EPISODES:]
         self._epsilon = float(log.epsilon[-1])
-        losses = log.step_updates.loss[~np.isnan(log.step_updates.loss)]
+        losses = log.step_updates.loss[log.num_step_updates > 0]
         if len(losses):
             self._loss = float(losses[-1])
         if evaluation is not None:

@@ -12,6 +12,8 @@ import numpy as np
 from qmix_jax.checkpoint import BEST, FINAL, Checkpoints, ResumeData, checkpoint_name
 from qmix_jax.config import Config
 from qmix_jax.dashboards import Dashboards
+from qmix_jax.errors import sparing
+from qmix_jax.learner import unmeasured
 from qmix_jax.progress import Progress
 from qmix_jax.records import (
     DIAGNOSTIC_COLUMNS,
@@ -21,6 +23,7 @@ from qmix_jax.records import (
     EpisodeRows,
     diagnostic_row,
     evaluation_row,
+    fetch_evaluation,
     finished_episodes,
     logged,
     read_log,
@@ -83,7 +86,7 @@ class Recorder:
         ]
         self._training_log, self._evaluation_log, self._diagnostics_log, self._timing = self._logs
         # From the log, which was cut back to where the run goes on: older versions noted another score.
-        returns = read_log(directory.evaluation_log)["mean_return"]
+        returns = read_log(directory.evaluation_log, EVALUATION_COLUMNS)["mean_return"]
         self._best_return = float(np.max(returns, initial=-math.inf, where=~np.isnan(returns)))
         self._checkpoints = self._open.enter_context(Checkpoints(directory.models, config.keep_resumable, writer))
         self._dashboards = self._open.enter_context(Dashboards(config, directory, self._env_steps))
@@ -118,9 +121,11 @@ class Recorder:
         self._episodes += len(rows.episode)
 
         self._training_log.write(rows)
-        row = self._record_evaluation(evaluation, progression.params) if evaluation is not None else None
+        row = None
+        if evaluation is not None:
+            row = self._record_evaluation(fetch_evaluation(evaluation), progression.params)
         updates, skipped = int(progression.updates), int(progression.faults.skipped)
-        diagnostics = diagnostic_row(env_steps, updates, skipped, log, self._q_bound)
+        diagnostics = diagnostic_row(env_steps, updates, skipped, log, self._q_bound, unmeasured(self._config))
         self._diagnostics_log.write_row(diagnostics.values())
         self._timing.write_row((env_steps, updates, self._episodes, self._seconds()))
         self._dashboards.write(env_steps, rows, row, diagnostics)
@@ -132,27 +137,32 @@ class Recorder:
 
     def finish(self, params: Params, evaluation: Evaluation) -> None:
         """Write the final model."""
-        self.evaluation = evaluation
+        self.evaluation = fetch_evaluation(evaluation)
         self._checkpoints.save(FINAL, params)
 
     def plot(self, title: str, baseline_return: float = math.nan, baseline_name: str = "baseline") -> None:
-        """Draw what was recorded; nothing before the first chunk."""
-        # matplotlib's import should not delay the first progress
-        from qmix_jax.plots import plot_diagnostics, plot_training
-
+        """Draw what was recorded; nothing before the first chunk. A plot that fails costs a warning."""
         if not self._env_steps:
             return
-        episodes, evaluations, diagnostics = (read_log(path) for path in self._directory.logs[:3])
-        plot_training(
-            self._directory.plots,
-            title,
-            EpisodeRows(**episodes),
-            evaluations,
-            math.nan if self.evaluation is None else float(self.evaluation.best_return),
-            baseline_return,
-            baseline_name,
-        )
-        plot_diagnostics(self._directory.diagnostics_plots, title, diagnostics, self._config.max_grad_norm)
+        # matplotlib's import should not delay the first progress
+        with sparing(self._directory.plots):
+            from qmix_jax.plots import plot_training
+
+            episodes = read_log(self._directory.training_log, EpisodeRows._fields)
+            plot_training(
+                self._directory.plots,
+                title,
+                EpisodeRows(*(episodes[name] for name in EpisodeRows._fields)),
+                read_log(self._directory.evaluation_log, EVALUATION_COLUMNS),
+                math.nan if self.evaluation is None else float(self.evaluation.best_return),
+                baseline_return,
+                baseline_name,
+            )
+        with sparing(self._directory.diagnostics_plots):
+            from qmix_jax.plots import plot_diagnostics
+
+            diagnostics = read_log(self._directory.diagnostics_log, DIAGNOSTIC_COLUMNS)
+            plot_diagnostics(self._directory.diagnostics_plots, title, diagnostics, self._config.max_grad_norm)
 
     def _record_evaluation(self, evaluation: Evaluation, params: Params) -> dict[str, float]:
         row = evaluation_row(self._env_steps, self._episodes, evaluation)

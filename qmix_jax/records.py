@@ -48,17 +48,20 @@ def finished_episodes(log: EpisodeLog, first_episode: int) -> EpisodeRows:
     """Rows of a chunk's log, arrays [C, E]; `first_episode` is the number of the first one."""
     log = jax.tree.map(np.asarray, log)
     steps, environments = np.nonzero(log.finished)
+    saw_updates = log.num_updates[steps, environments] > 0
     columns: Any = (
         first_episode + np.arange(len(steps)),
         log.episode_return[steps, environments],
         log.episode_length[steps, environments],
         log.epsilon[steps],
-        *(metric[steps, environments] for metric in log.updates),
+        *(np.where(saw_updates, metric[steps, environments], np.float32(np.nan)) for metric in log.updates),
     )
     return EpisodeRows(*columns)
 
 
-def diagnostic_row(env_steps: int, updates: int, skipped: int, log: EpisodeLog, q_bound: float) -> dict[str, float]:
+def diagnostic_row(
+    env_steps: int, updates: int, skipped: int, log: EpisodeLog, q_bound: float, unmeasured: Sequence[str] = ()
+) -> dict[str, float]:
     """One row of diagnostics_log.csv, in the order of its columns.
 
     Args:
@@ -68,12 +71,22 @@ def diagnostic_row(env_steps: int, updates: int, skipped: int, log: EpisodeLog, 
         log: the chunk's log, arrays [C, E]; metrics are means over its vector steps with updates, NaN without any. So
             `central_loss` is NaN, too, where an update of the central value network was not finite.
         q_bound: mean best possible return of the evaluation's starts at --gamma, NaN where none is known.
+        unmeasured: metrics that mean nothing, see `learner.unmeasured`: they become NaN.
     """
     row: dict[str, float] = {"env_steps": env_steps, "updates": updates, "skipped": skipped, "q_bound": q_bound}
-    made = ~np.isnan(log.step_updates.loss)
+    made = log.num_step_updates > 0
     for name, values in log.step_updates._asdict().items():
-        row[name] = float(np.mean(values[made], dtype=np.float64)) if made.any() else math.nan
+        is_known = made.any() and name not in unmeasured
+        row[name] = float(np.mean(values[made], dtype=np.float64)) if is_known else math.nan
     return {name: row[name] for name in DIAGNOSTIC_COLUMNS}
+
+
+def fetch_evaluation(evaluation: Evaluation) -> Evaluation:
+    """The evaluation on the host, with NaN for what is unknown: traced code, where a NaN is a fault, has None."""
+    fetched = jax.tree.map(
+        lambda value: np.float32(np.nan) if value is None else jax.device_get(value), evaluation, is_leaf=_is_none
+    )
+    return fetched if fetched.best_return > 0.0 else fetched._replace(optimality=np.float32(np.nan))
 
 
 def evaluation_row(env_steps: int, episodes: int, evaluation: Evaluation) -> dict[str, float]:
@@ -139,8 +152,12 @@ class CsvLog:
         self.write([value] for value in values)
 
 
-def read_log(path: Path) -> dict[str, np.ndarray]:
+def read_log(path: Path, columns: Sequence[str] = ()) -> dict[str, np.ndarray]:
     """Columns of a CSV file that `CsvLog` wrote, by name. float64, NaN where nothing stands.
+
+    Args:
+        path: the file.
+        columns: those that it must have at least.
 
     Raises:
         DamagedError: it holds something else.
@@ -148,8 +165,14 @@ def read_log(path: Path) -> dict[str, np.ndarray]:
     try:
         header, _, text = path.read_text(encoding="ascii").partition("\n")
         names = header.split(",")
+        for missing in (name for name in columns if name not in names):
+            raise DamagedError(f"{path}: has no column {missing}")
         filled = re.sub(r"(?<![^,\n])(?=[,\n])", "nan", text)
         numbers = np.loadtxt(io.StringIO(filled), delimiter=",", ndmin=2) if text else np.zeros((0, len(names)))
         return dict(zip(names, numbers.T, strict=True))
     except ValueError as error:
         raise DamagedError(f"{path}: {error}") from None
+
+
+def _is_none(value: Any) -> bool:
+    return value is None

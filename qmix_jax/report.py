@@ -13,6 +13,7 @@ from qmix_jax.flags import FlagParser, read_settings
 from qmix_jax.report_options import ReportOptions
 from qmix_jax.run_directory import existing_run
 from qmix_jax.settings import ConfigError
+from qmix_jax.shell import check_backend, prepare_libraries
 
 _PROG = "python -m qmix_jax.report"
 _FINDINGS = {"compare": "comparison.md", "sweep": "sweep.md"}  # what a comparison or a sweep ends with
@@ -37,13 +38,13 @@ def _report(arguments: dict[str, Any]) -> None:
     findings = _findings(Path(path))
     run = None if findings else existing_run(path)
     options = ReportOptions(**read_settings(ReportOptions, arguments))
-    from qmix_jax.compilation import enable_compilation_cache
+    prepare_libraries()
+    check_backend()
     from qmix_jax.report_run import report_findings, report_run
 
     if findings is not None:
         report_findings(findings, options)
     elif run is not None:
-        enable_compilation_cache()
         report_run(run, options)
 
 

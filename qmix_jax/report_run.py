@@ -6,6 +6,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from env_jax.types import Environment
 from qmix_jax.config import Config
 from qmix_jax.errors import RunError
 from qmix_jax.evaluate_options import Options
@@ -15,7 +16,7 @@ from qmix_jax.hparams import read_config
 from qmix_jax.integrity import read_json, read_text
 from qmix_jax.markdown_html import block_html, blocks
 from qmix_jax.output_file import check_output_file, writing
-from qmix_jax.records import read_log
+from qmix_jax.records import DIAGNOSTIC_COLUMNS, read_log
 from qmix_jax.replay_data import page_data
 from qmix_jax.replay_page import make_page
 from qmix_jax.report_options import ReportOptions
@@ -25,8 +26,8 @@ from qmix_jax.scores import figure_rows
 from qmix_jax.settings import DamagedError
 
 
-def report_run(run: RunDirectory, options: ReportOptions) -> None:
-    """Write a run's page: its evaluation, curves, diagnostics, replays and settings.
+def report_run(run: RunDirectory, options: ReportOptions, given: Environment | None = None) -> None:
+    """Write a run's page: its evaluation, curves, diagnostics, replays and settings; `given` as for `play`.
 
     Raises:
         ConfigError: the run, its model or an option cannot be used.
@@ -36,7 +37,7 @@ def report_run(run: RunDirectory, options: ReportOptions) -> None:
     chosen = Options(checkpoint=options.checkpoint, episodes=options.episodes, seed=options.seed)
     try:
         config, hparams = read_config(run.hparams), read_json(run.hparams)
-        played = play(run, chosen)
+        played = play(run, chosen, given)
         sections = [
             section("Evaluation", html_table(figure_rows(played.figures)), hint=heading(played.document)),
             section("Learning curves", picture(run.plots, "Returns, loss, Q-values and epsilon over the run")),
@@ -91,7 +92,7 @@ def _replays(played: Played, most: int) -> list[str]:
 
 def _last_diagnostics(run: RunDirectory) -> str:
     """The log's last row that is as full as any, as far as it holds numbers; skipped updates stand out."""
-    columns = read_log(run.diagnostics_log)
+    columns = read_log(run.diagnostics_log, DIAGNOSTIC_COLUMNS)
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     known = [{name: value for name, value in row.items() if math.isfinite(value)} for row in rows]
     last: dict[str, float] = max(reversed(known), key=len, default={})

@@ -13,6 +13,7 @@ from qmix_jax.checkpoint import RESUME_ARRAYS, RESUME_NOTES, WRITING, checkpoint
 from qmix_jax.config import BUDGETS, Config
 from qmix_jax.hparams import read_config
 from qmix_jax.integrity import check_no_links, check_sums, read_text
+from qmix_jax.pinning import seed_key
 from qmix_jax.run_directory import RunDirectory
 from qmix_jax.settings import ConfigError, DamagedError
 from qmix_jax.state_file import load_arrays
@@ -48,7 +49,7 @@ class Saved(NamedTuple):
 
 def saved_template(trainer: Trainer) -> Saved:
     """Shapes and dtypes of what a checkpoint of this trainer holds."""
-    state = jax.eval_shape(trainer.init, jax.random.key(0))
+    state = jax.eval_shape(trainer.init, seed_key(0))
     return Saved(state, state.learner.params)
 
 

@@ -6,9 +6,11 @@ training_plots.png    diagnostics_plots.png    and where asked for: tensorboard/
 
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from qmix_jax.settings import ConfigError
@@ -152,6 +154,25 @@ def create_numbered(results_dir: str, kind: str) -> Path:
     with _refusing(f"--results_dir {results_dir}"):
         parent.mkdir(parents=True, exist_ok=True)
         return _claim_next(parent, kind)
+
+
+def missing_folders(path: Path) -> list[Path]:
+    """Those of `path` and the folders that it is in that are not there yet, the innermost first."""
+    return list(takewhile(lambda folder: not os.path.exists(folder), (path, *path.parents)))
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove the folders that hold nothing, such as those of a new run that was refused."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def remove_refused(path: Path, runs: Iterable[RunDirectory], parents: Iterable[Path]) -> None:
+    """Remove the new folder of several runs that was refused, if none of them has begun, and those of `parents`."""
+    if not any(run.hparams.exists() for run in runs):
+        shutil.rmtree(path)
+        remove_empty(parents)
 
 
 def _check_folder(flag: str, path: Path) -> None:

@@ -9,9 +9,11 @@ import numpy as np
 
 from qmix_jax.checkpoint import FINAL
 from qmix_jax.faults import skips_too_many
+from qmix_jax.integrity import replacing
 from qmix_jax.recorder import DIVERGED
-from qmix_jax.records import EVALUATION_COLUMNS, read_log
+from qmix_jax.records import DIAGNOSTIC_COLUMNS, EVALUATION_COLUMNS, TIMING_COLUMNS, read_log
 from qmix_jax.run_directory import RunDirectory
+from qmix_jax.settings import DamagedError
 
 _COLUMNS = ("env_steps", "seconds", "mean_return", "optimality", "solved", "mean_length")
 
@@ -55,7 +57,7 @@ def has_ended(directory: RunDirectory) -> bool:
 
 def count_updates(directory: RunDirectory) -> tuple[int, int]:
     """Gradient updates of a run by its last chunk, and how many of them were skipped. Errors as for `has_diverged`."""
-    log = read_log(directory.diagnostics_log)
+    log = read_log(directory.diagnostics_log, DIAGNOSTIC_COLUMNS)
     updates, skipped = (np.append(0.0, log[name])[-1] for name in ("updates", "skipped"))
     return int(updates), int(skipped)
 
@@ -74,7 +76,8 @@ def read_record(group: str, seed: int, directory: RunDirectory) -> RunRecord:
         DamagedError: a log holds something else than a run writes.
         OSError: a log cannot be read.
     """
-    evaluations, timing = read_log(directory.evaluation_log), read_log(directory.timing)
+    evaluations = read_log(directory.evaluation_log, EVALUATION_COLUMNS)
+    timing = read_log(directory.timing, TIMING_COLUMNS)
     at = np.searchsorted(timing["env_steps"], evaluations["env_steps"])  # evaluations are made at ends of chunks
     seconds = np.append(timing["seconds"], np.nan)[at]
     started = float(timing["seconds"][0]) if len(timing["seconds"]) else 0.0
@@ -100,12 +103,20 @@ def score_name(records: Sequence[RunRecord]) -> str:
 
 
 def write_evaluations(path: Path, group_column: str, records: Sequence[RunRecord]) -> None:
-    """Write all evaluations of all runs as one CSV in long form: group, seed, then a column for each figure."""
+    """Write all evaluations of all runs as one CSV in long form: group, seed, then a column for each figure.
+
+    Raises:
+        DamagedError: a run lacks a column that another one has.
+    """
     extras = [name for name in records[0].evaluations if name not in (*EVALUATION_COLUMNS, "seconds")]
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([group_column, "seed", *_COLUMNS, *extras])
         for record in records:
+            for missing in (name for name in extras if name not in record.evaluations):
+                raise DamagedError(
+                    f"{record.group}, seed {record.seed}: its evaluation_log.csv has no column {missing}"
+                )
             columns = (record.evaluations[name] for name in (*_COLUMNS, *extras))
             for row in zip(*columns, strict=True):
                 writer.writerow([record.group, record.seed, *map(csv_number, row)])

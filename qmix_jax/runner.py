@@ -1,6 +1,7 @@
 """One run, from a configuration to a complete run directory: the host's loop around the compiled trainer."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
@@ -11,29 +12,50 @@ import numpy as np
 
 from env_jax.types import Environment, EnvSpec
 from qmix_jax.baselines import play_baselines
-from qmix_jax.compilation import compile_programs, device_memory
+from qmix_jax.compilation import compile_programs, device_memory, sharing_devices
 from qmix_jax.conclusion import conclusion_lines, too_many_skipped
 from qmix_jax.config import Config, ConfigError
 from qmix_jax.dashboards import check_dashboards
-from qmix_jax.environments import make_environment
-from qmix_jax.errors import DivergedError, StoppedError, reporting
-from qmix_jax.evaluation import baseline_name, evaluation_key, extra_names
+from qmix_jax.environments import GIVEN, choose_environment, naming_given, same_environment
+from qmix_jax.errors import (
+    CannotWriteError,
+    DivergedError,
+    StoppedError,
+    calling_back,
+    is_callers,
+    reporting,
+    sparing,
+)
+from qmix_jax.evaluation import BaselineReturns, baseline_name, evaluation_key, extra_names
 from qmix_jax.faults import QUANTITIES
 from qmix_jax.follower import Follower
-from qmix_jax.hparams import describe_run, read_config, start_lines, write_hparams
-from qmix_jax.lock import RunLock
+from qmix_jax.hparams import check_spec, describe_run, read_config, start_lines, write_hparams
+from qmix_jax.lock import RunLock, check_system
 from qmix_jax.loop import Loop, state_arrays
+from qmix_jax.machine_memory import shown_bytes
+from qmix_jax.pinning import pinned, seed_key
 from qmix_jax.processes import is_first, told_by_first
 from qmix_jax.recorder import DIVERGED, Chunk, Recorder
-from qmix_jax.replay import transition_bytes
+from qmix_jax.records import EVALUATION_COLUMNS, fetch_evaluation
+from qmix_jax.replay import replay_bytes
 from qmix_jax.report_options import ReportOptions
 from qmix_jax.restore import find_start, restore_state, resume_lines
 from qmix_jax.resume import ResumePoint, resumed_config
-from qmix_jax.run_directory import RunDirectory, check_run_directory, create_run_directory, make_run_directory
+from qmix_jax.run_directory import (
+    RunDirectory,
+    check_run_directory,
+    create_run_directory,
+    make_run_directory,
+    missing_folders,
+    remove_empty,
+)
 from qmix_jax.sharding import check_devices
+from qmix_jax.shell import check_settings
 from qmix_jax.signals import StopSignal
 from qmix_jax.trainer import make_trainer
 from qmix_jax.types import Evaluation, Params
+
+OnEvaluation = Callable[[int, Evaluation], None]  # (environment steps, evaluation on the host)
 
 
 class RunResult(NamedTuple):
@@ -44,28 +66,56 @@ class RunResult(NamedTuple):
     params: Params
 
 
-def run(config: Config, stop_signal: StopSignal = lambda: None, run_directory: str | Path | None = None) -> RunResult:
+@pinned()
+def run(
+    config: Config,
+    stop_signal: StopSignal = lambda: None,
+    run_directory: str | Path | None = None,
+    environment: Environment | None = None,
+    on_evaluation: OnEvaluation | None = None,
+    check: bool = True,
+) -> RunResult:
     """Train as `config` says and leave a complete run directory, which the last line printed names.
 
     Args:
         config: the run's settings.
         stop_signal: asked after every chunk; once it gives a number, the run saves and ends.
         run_directory: where to write, a new or empty folder; None for the next `run_<i>` of `config.results_dir`.
+        environment: what to train on, with a time limit of its own; None for what `config` names. hparams.json then has
+            its name as `env`, and whatever reads the run needs it again.
+        on_evaluation: called with the environment steps so far and each evaluation (NumPy values), after its row is
+            written; of several processes, in the first one. What it raises ends the run, which can be resumed.
+        check: whether to play a few random episodes of the given environment first, for about 2 s, and refuse values
+            that break the contract (shapes and dtypes are always checked). Later values are not looked at.
 
     Raises:
-        ConfigError: the run directory cannot be made, the replay does not fit in memory, or devices are missing.
+        ConfigError: the run directory cannot be made, the replay does not fit in memory, devices are missing, the
+            environment breaks the contract, or `config` names another one.
         RunError: the run had to end, see `errors`.
     """
-    environment = make_environment(config)
-    _check_machine(config, environment.spec)
+    given, environment = environment, choose_environment(config, environment, check)
+    config = naming_given(config, given)
+    _check_fit(config, environment)
+    missing = missing_folders(Path(run_directory or config.results_dir))
     directory = RunDirectory(Path(told_by_first(lambda: str(_make_directory(config, run_directory).path))))
-    with reporting(directory.path, "run"), _lock(directory):
-        _tell(config, environment, directory, [])
-        return _train(config, environment, directory, None, stop_signal)
+    try:
+        with reporting(directory.path, "run"), _lock(directory, "--run_directory" if run_directory is not None else ""):
+            _tell(config, environment, directory, [])
+            return _train(config, environment, directory, None, stop_signal, on_evaluation)
+    except (ConfigError, CannotWriteError):  # it may have been refused before it wrote anything
+        if is_first():
+            new = [directory.path] if run_directory is None else []
+            remove_empty([directory.models, directory.hparams.parent, *new, *missing])
+        raise
 
 
+@pinned()
 def resume_run(
-    run_directory: str | Path, changes: Mapping[str, Any] | None = None, stop_signal: StopSignal = lambda: None
+    run_directory: str | Path,
+    changes: Mapping[str, Any] | None = None,
+    stop_signal: StopSignal = lambda: None,
+    environment: Environment | None = None,
+    on_evaluation: OnEvaluation | None = None,
 ) -> RunResult:
     """Go on with a run from its newest whole checkpoint, to the end that was planned or to a later one.
 
@@ -76,20 +126,24 @@ def resume_run(
         run_directory: `results/run_<i>`.
         changes: settings other than before, by name: a larger budget, and those that do not change the run's shape.
         stop_signal: as for `run`.
+        environment: what the run was begun on, if that was given as an object; else None.
+        on_evaluation: as for `run`, of the evaluations that are still to come.
 
     Raises:
-        ConfigError: the directory holds no run that can be resumed, is in use, or a change cannot be made.
+        ConfigError: the directory holds no run that can be resumed, is in use, a change cannot be made, or it was begun
+            on another environment.
         RunError: the run had to end, see `errors`.
     """
     directory = RunDirectory(Path(run_directory))
     config = resumed_config(directory, changes or {})
     began_on = read_config(directory.hparams).num_devices
-    environment = make_environment(config)
-    _check_machine(config, environment.spec)
-    with _lock(directory), reporting(directory.path, "run"):
+    environment = same_environment(config, environment)
+    check_spec(directory.hparams, environment.spec)
+    _check_fit(config, environment)
+    with _lock(directory, "--resume"), reporting(directory.path, "run"):
         point = find_start(config, environment, directory)
         _tell(config, environment, directory, [] if point is None else resume_lines(config, point, began_on))
-        return _train(config, environment, directory, point, stop_signal)
+        return _train(config, environment, directory, point, stop_signal, on_evaluation)
 
 
 def _train(
@@ -98,6 +152,7 @@ def _train(
     directory: RunDirectory,
     point: ResumePoint | None,
     stop_signal: StopSignal,
+    on_evaluation: OnEvaluation | None,
 ) -> RunResult:
     title = run_title(config, environment.spec)
     trainer = make_trainer(config, environment)
@@ -106,8 +161,8 @@ def _train(
         if is_first():
             recorder = stack.enter_context(Recorder(config, directory, extra_names(environment), point))
         background = stack.enter_context(ThreadPoolExecutor(1))
-        programs = compile_programs(trainer, jax.random.key(config.seed))
-        state = programs.init(jax.random.key(config.seed))
+        programs = compile_programs(trainer, seed_key(config.seed))
+        state = programs.init(seed_key(config.seed))
         if point is not None:
             state = restore_state(config, programs, state, point)
         first = None if point is not None else state_arrays(config, state)
@@ -117,13 +172,18 @@ def _train(
         try:
             for chunk in loop.chunks(stop_signal):
                 recorder.record(chunk)
+                if on_evaluation is not None and chunk.evaluation is not None and is_first():
+                    assert recorder.evaluation is not None
+                    with calling_back():
+                        on_evaluation(chunk.env_steps, recorder.evaluation)
                 if baselines is None and is_first():  # after the first progress, which it would delay
                     baselines = background.submit(play_baselines, config, environment)
                 if chunk.diverged:
                     recorder.plot(title)
                     raise DivergedError(_divergence(directory, chunk))
-        except KeyboardInterrupt:
-            recorder.plot(title)
+        except (KeyboardInterrupt, Exception) as error:
+            if isinstance(error, KeyboardInterrupt) or is_callers(error):
+                recorder.plot(title)
             raise
         if loop.stopped_by is not None:
             recorder.plot(title)
@@ -132,15 +192,18 @@ def _train(
         end = jax.device_get(programs.snapshot(loop.state.learner))
         evaluation = recorder.evaluation
         if evaluation is None:  # resumed at its end
-            evaluation = jax.device_get(programs.evaluate(end.params, evaluation_key(jax.random.key(config.seed))))
+            evaluation = fetch_evaluation(programs.evaluate(end.params, evaluation_key(seed_key(config.seed))))
         recorder.finish(end.params, evaluation)
+        played = BaselineReturns(math.nan, math.nan)
         if is_first():
-            played = play_baselines(config, environment) if baselines is None else baselines.result()
+            with sparing("the baseline's evaluation"):
+                played = play_baselines(config, environment) if baselines is None else baselines.result()
             recorder.plot(title, float(played.own), baseline_name(environment.spec))
     if config.report and is_first():
-        from qmix_jax.report_run import report_run  # SciPy's import should not delay the first progress
+        with sparing(directory.path / "report.html"):
+            from qmix_jax.report_run import report_run  # SciPy's import should not delay the first progress
 
-        report_run(directory, ReportOptions())
+            report_run(directory, ReportOptions(), environment if config.env.startswith(GIVEN) else None)
     if is_first():
         print(*conclusion_lines(evaluation, directory, float(played.random), end), sep="\n")
     skipped_too_many = too_many_skipped(end)
@@ -156,9 +219,9 @@ def _make_directory(config: Config, run_directory: str | Path | None) -> RunDire
     return make_run_directory(Path(run_directory), f"--run_directory {run_directory}")
 
 
-def _lock(directory: RunDirectory) -> AbstractContextManager[Any]:
+def _lock(directory: RunDirectory, flag: str) -> AbstractContextManager[Any]:
     """Of several processes, the first has the lock for all."""
-    return RunLock(directory.path) if is_first() else nullcontext()
+    return RunLock(directory.path, flag) if is_first() else nullcontext()
 
 
 def _tell(config: Config, environment: Environment, directory: RunDirectory, lines: list[str]) -> None:
@@ -191,14 +254,24 @@ def run_title(config: Config, spec: EnvSpec) -> str:
     return f"{config.algorithm.upper()} on {spec.name}{mode}, {config.num_envs} environments, seed {config.seed}"
 
 
-def _check_machine(config: Config, spec: EnvSpec) -> None:
-    """Refuse dashboards that are not installed, more devices than there are, a replay that the device cannot hold."""
+def _check_fit(config: Config, environment: Environment) -> None:
+    """Refuse dashboards that are not installed, more devices than there are, a replay that the device cannot hold.
+
+    And metrics of the environment under names that the log has already.
+    """
+    spec = environment.spec
+    for name in set(extra_names(environment)) & set(EVALUATION_COLUMNS):
+        raise ConfigError(
+            f"environment {spec.name}: spec.episode_metrics: {name}: must not be named like a log's column"
+        )
+    check_settings()
+    check_system()
     check_dashboards(config)
     check_devices(config.num_devices)
     available = device_memory()
-    needed = transition_bytes(spec) * config.replay_capacity
+    needed = replay_bytes(config, spec) // config.num_devices * min(config.num_devices, sharing_devices())
     if needed > available:
         raise ConfigError(
-            f"--buffer_capacity {config.buffer_capacity}: needs {needed / 2**30:.1f} GiB, "
-            f"but there are only {available / 2**30:.1f} GiB of memory"
+            f"--buffer_capacity {config.buffer_capacity}: needs {shown_bytes(needed)}, "
+            f"but there are only {shown_bytes(available)} of memory"
         )

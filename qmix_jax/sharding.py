@@ -43,7 +43,9 @@ _columns: dict[str, Any] = {
     "episode_length": _LOG_BY_ENVIRONMENT,
     "epsilon": _COPIED,
     "updates": _LOG_BY_ENVIRONMENT,
+    "num_updates": _LOG_BY_ENVIRONMENT,
     "step_updates": _COPIED,
+    "num_step_updates": _COPIED,
 }
 _LOG = EpisodeLog(**_columns)
 

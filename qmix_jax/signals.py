@@ -70,5 +70,18 @@ class StopRequest:
             os._exit(128 + number)  # files are whole at any moment, so nothing needs to be put in order
 
 
+def end_with_starter() -> None:
+    """End this process when the one that started it does, however that happens: its end of a pipe closes, our input.
+
+    Files are whole at any moment.
+    """
+    Thread(target=_await_end, daemon=True).start()
+
+
+def _await_end() -> None:
+    os.read(0, 1)  # nothing is ever written
+    os._exit(1)
+
+
 def _do_nothing(number: int, frame: FrameType | None) -> None:
     """Not SIG_IGN, which children would inherit, and which leaves nothing in the pipe."""

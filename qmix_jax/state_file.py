@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from qmix_jax.pinning import wrap_key
 from qmix_jax.processes import whole
 from qmix_jax.settings import DamagedError
 
@@ -105,4 +106,4 @@ def _key_data(leaf: Any) -> Any:
 
 
 def _from_numbers(template: Any, numbers: np.ndarray) -> Any:
-    return jax.random.wrap_key_data(jnp.asarray(numbers)) if _is_key(template) else numbers
+    return wrap_key(jnp.asarray(numbers)) if _is_key(template) else numbers

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from qmix_jax.integrity import replacing
 from qmix_jax.run_record import RunRecord, csv_number
 from qmix_jax.stats import (
     Estimate,
@@ -103,7 +104,7 @@ def rank(records: Sequence[RunRecord]) -> tuple[float, float]:
 
 def write_summary(path: Path, group_column: str, summaries: Sequence[Summary]) -> None:
     """Write one CSV row for each group; the ends of a figure's interval follow it as <figure>_low and <figure>_high."""
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([group_column, *(name for name, _ in _flat(summaries[0]))])
         for summary in summaries:

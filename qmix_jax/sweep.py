@@ -7,13 +7,15 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from qmix_jax.command import run_command
 from qmix_jax.config import Config, ConfigError
 from qmix_jax.flags import FlagParser
+from qmix_jax.lock import check_system
 from qmix_jax.machines import FLAGS, end_joined, join, part, take_machines
-from qmix_jax.run_directory import check_results_dir, create_numbered
+from qmix_jax.run_directory import RunDirectory, check_results_dir, create_numbered, missing_folders, remove_refused
+from qmix_jax.shell import check_backend, prepare_libraries
 from qmix_jax.sweep_settings import Sweep, SweepSettings, read_flags, read_sweep, write_sweep
 
 
@@ -39,35 +41,44 @@ def _make_parser() -> FlagParser:
 
 
 def _sweep(arguments: dict[str, Any]) -> None:
+    check_system()
     machines = take_machines(arguments)
     if "resume" in arguments:
         path = Path(arguments.pop("resume"))
         for name in arguments:
             raise ConfigError(f"--{name}: cannot be given with --resume")
         read_sweep(path)
-        open_sweep = partial(str, path)
+        open_sweep, missing = partial(str, path), None
     else:
         sweep = read_flags(arguments)
         if machines is not None and sweep.settings.workers is not None:
             raise ConfigError(f"--workers {sweep.settings.workers}: cannot be given with --coordinator")
         check_results_dir(sweep.config().results_dir)
         open_sweep = partial(_begin, sweep, machines is not None)
-    from qmix_jax.compilation import enable_compilation_cache
+        missing = missing_folders(Path(sweep.config().results_dir))
+    prepare_libraries()
+    from qmix_jax.descriptors import raise_limit
 
-    enable_compilation_cache()
+    raise_limit()
     if machines is not None:
         join(machines)
+    check_backend()
     from qmix_jax.processes import told_by_first
     from qmix_jax.sweep_run import run_sweep
 
     path = Path(told_by_first(open_sweep))
-    if machines is None:
-        run_sweep(path, read_sweep(path))
-    else:
+    if machines is not None:
         _part(path)
+    found = read_sweep(path)
+    try:
+        run_sweep(path, found)
+    except ConfigError:  # something that only a run could know
+        if missing is not None:
+            remove_refused(path, [RunDirectory(path / member.folder) for member in found.members()], missing)
+        raise
 
 
-def _part(path: Path) -> None:
+def _part(path: Path) -> NoReturn:
     """Train a share in each of the processes that were joined to agree on the folder."""
     import jax
 

@@ -1,6 +1,5 @@
 """What a sweep comes to: evaluations.csv, summary.csv, sweep.md, curves.png and settings.png in its folder."""
 
-import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,15 +7,16 @@ from pathlib import Path
 import numpy as np
 
 from qmix_jax.baselines import play_random
-from qmix_jax.curves import plot_curves
 from qmix_jax.environments import make_environment
+from qmix_jax.errors import sparing
 from qmix_jax.findings import count_parameters, find_warnings
 from qmix_jax.flags import flag_words, shown
+from qmix_jax.hparams import machine_line
+from qmix_jax.integrity import replacing
 from qmix_jax.run_directory import RunDirectory
 from qmix_jax.run_record import RunRecord, read_record, score_name, write_evaluations
 from qmix_jax.summary import Summary, rank, summarise, write_summary
 from qmix_jax.sweep_plan import Member
-from qmix_jax.sweep_plots import plot_settings
 from qmix_jax.sweep_points import Point
 from qmix_jax.sweep_settings import Sweep
 from qmix_jax.tables import figures_table, seeds_table
@@ -74,19 +74,21 @@ def write_findings(path: Path, sweep: Sweep, members: Sequence[Member]) -> list[
     write_evaluations(path / "evaluations.csv", _COLUMN, records)
     write_summary(path / "summary.csv", _COLUMN, ranked)
     warnings = find_warnings(records, summaries)
-    (path / "sweep.md").write_text(_page(path, sweep, members, records, ranked, score, warnings), encoding="utf-8")
+    with replacing(path / "sweep.md") as page:
+        page.write_text(_page(path, sweep, members, records, ranked, score, warnings), encoding="utf-8")
     best = [names[i] for i in order[:_MOST_CURVES]]
     title = f"{members[0].config.algorithm} on {make_environment(members[0].config).spec.name}"
     title += f", the best {len(best)} of {len(points)} points" if len(best) < len(points) else ""
-    plot_curves(
-        path / "curves.png",
-        title,
-        [record for name in best for record in records if record.group == name],
-        score,
-        wall_time=False,
-    )
+    curves = [record for name in best for record in records if record.group == name]
+    with sparing(path / "curves.png"):
+        from qmix_jax.curves import plot_curves
+
+        plot_curves(path / "curves.png", title, curves, score, wall_time=False)
     if points[0]:
-        plot_settings(path / "settings.png", title, [points[member.point] for member in members], records, score)
+        with sparing(path / "settings.png"):
+            from qmix_jax.sweep_plots import plot_settings
+
+            plot_settings(path / "settings.png", title, [points[member.point] for member in members], records, score)
     lines = [f"warning: {warning}" for warning in warnings]
     return [*lines, f"best: {_first_line(ranked[0])}; all in {path / 'sweep.md'}"]
 
@@ -106,16 +108,14 @@ def _page(
     score: str,
     warnings: Sequence[str],
 ) -> str:
-    hparams = json.loads(RunDirectory(path / members[0].folder).hparams.read_text())
-    device, versions = hparams["device"], hparams["versions"]
+    hparams, spec = RunDirectory(path / members[0].folder).hparams, make_environment(members[0].config).spec
+    workers = sweep.settings.workers or 1
     command = shlex.join(flag_words(sweep.words()))
     only_seeds = not sweep.points()[0]
     return "\n\n".join(
         [
             f"# {len(members)} runs of {members[0].config.env_steps:,} environment steps",
-            f"`python -m qmix_jax.sweep {command}` on {hparams['derived']['environment']}; "
-            f"{sweep.settings.workers or 1} x {device['count']} {device['kind']} ({device['backend']}), "
-            f"{device['cores']} cores, jax {versions['jax']}.",
+            f"`python -m qmix_jax.sweep {command}` on {spec.name}; {workers} x {machine_line(hparams)}.",
             *(f"**Warning**: {warning}." for warning in warnings),
             figures_table(_COLUMN, ranked),
             _EXPLANATION.format(score={"optimality": "optimality", "mean_return": "return"}[score]),

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from qmix_jax.flags import shown
+from qmix_jax.integrity import replacing
 from qmix_jax.plots import decorate
 from qmix_jax.run_record import RunRecord
 from qmix_jax.stats import estimate
@@ -47,7 +48,8 @@ def plot_settings(
         _plot_setting(axes, [point[name] for point in points], scores)
     for axes in panels[len(names) :]:
         axes.set_visible(False)
-    FigureCanvasAgg(figure).print_png(path)
+    with replacing(path) as temporary:
+        FigureCanvasAgg(figure).print_png(temporary)
 
 
 def _plot_setting(axes: Axes, values: Sequence[Any], scores: np.ndarray) -> None:

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from env_jax.types import Environment
-from qmix_jax.compilation import chunk_options, snapshot
+from qmix_jax.compilation import chunk_options, donated, naming_faults, snapshot
 from qmix_jax.evaluation import evaluation_key
+from qmix_jax.pinning import seed_key
 from qmix_jax.sweep_plan import Group, member_values
 from qmix_jax.vmapped import make_members
 
@@ -30,8 +31,8 @@ def compile_group(group: Group, environment: Environment) -> GroupPrograms:
     filled = group._replace(members=group.members + group.members[-1:] * (-len(group.members) % devices))
     members = make_members(group.members[0].config, environment, group.names, devices)
     settings = {name: jnp.array(values, jnp.float32) for name, values in member_values(filled).items()}
-    keys = jnp.stack([jax.random.key(member.config.seed) for member in filled.members])
-    eval_keys = jnp.stack([evaluation_key(jax.random.key(member.config.seed)) for member in filled.members])
+    keys = jnp.stack([seed_key(member.config.seed) for member in filled.members])
+    eval_keys = jnp.stack([evaluation_key(seed_key(member.config.seed)) for member in filled.members])
 
     init = jax.jit(members.init).lower(settings, keys).compile()
     state = jax.tree.map(
@@ -39,17 +40,19 @@ def compile_group(group: Group, environment: Environment) -> GroupPrograms:
         jax.eval_shape(members.init, settings, keys),
         init.output_shardings,
     )
-    chunk = jax.jit(members.train_chunk, donate_argnums=1).lower(settings, state).compile(chunk_options(devices))
+    shardings, options = init.output_shardings, chunk_options(devices)
+    chunk = jax.jit(members.train_chunk, donate_argnums=donated(1)).lower(settings, state).compile(options)
     evaluate = jax.jit(members.evaluate).lower(settings, state.learner.params, eval_keys).compile()
     chunk_settings, eval_settings, eval_keys = jax.device_put(
         (settings, settings, eval_keys),
         (chunk.input_shardings[0][0], evaluate.input_shardings[0][0], evaluate.input_shardings[0][2]),
     )
+    init, chunk, evaluate = map(naming_faults, (init, chunk, evaluate))
     return GroupPrograms(
         init=lambda: init(settings, keys),
         train_chunk=lambda state: chunk(chunk_settings, state),
         evaluate=lambda params: evaluate(eval_settings, params, eval_keys),
         snapshot=jax.jit(snapshot).lower(state.learner).compile(),
-        shardings=init.output_shardings,
+        shardings=shardings,
         rows=len(filled.members),
     )

@@ -8,14 +8,17 @@ from pathlib import Path
 
 import jax
 
-from qmix_jax.compilation import device_memory
+from qmix_jax.compilation import device_memory, sharing_devices
 from qmix_jax.config import Config
 from qmix_jax.dashboards import check_dashboards
+from qmix_jax.descriptors import fitting_runs, needed_descriptors
 from qmix_jax.environments import make_environment
-from qmix_jax.errors import DivergedError, RunError, StoppedError, reporting
+from qmix_jax.errors import DivergedError, RunError, StoppedError, reporting, sparing
 from qmix_jax.lock import InUseError, RunLock
+from qmix_jax.machine_memory import shown_bytes
 from qmix_jax.members import Job, Members, available_cores
 from qmix_jax.outcomes import follow, show_runs
+from qmix_jax.pinning import seed_key
 from qmix_jax.progress import GroupProgress
 from qmix_jax.report_options import ReportOptions
 from qmix_jax.report_run import report_findings
@@ -72,7 +75,8 @@ def sum_up(path: Path, sweep: Sweep) -> None:
     members = sweep.members()
     print(*write_findings(path, sweep, members), sep="\n")
     if sweep.config().report:
-        report_findings(path / "sweep.md", ReportOptions())
+        with sparing(path / "report.html"):
+            report_findings(path / "sweep.md", ReportOptions())
     diverged = [member.folder for member in members if has_diverged(RunDirectory(path / member.folder))]
     if diverged:
         raise DivergedError(f"{len(diverged)} of {len(members)} runs diverged: {', '.join(diverged)}")
@@ -123,33 +127,38 @@ def plan_shares(sweep: Sweep) -> list[list[Group]]:
     """For each process its groups of members, one compiled program each, that fit in memory one after another.
 
     Raises:
-        ConfigError: not even one member on each device fits, or a dashboard is not installed.
+        ConfigError: there is not memory or files enough for one member, or a dashboard is not installed.
     """
     check_dashboards(sweep.config())
     shares = sweep.shares()
     limit = _memory_limit(sweep, len(shares))
-    return [_split_groups(groups, limit) for groups in shares]
+    return [_split_groups(groups, limit, sweep.settings.memory_limit is not None) for groups in shares]
 
 
-def _split_groups(groups: list[Group], limit: float) -> list[Group]:
+def _split_groups(groups: list[Group], limit: float, is_set: bool) -> list[Group]:
+    """Groups whose members all fit into `limit` bytes on each device, and for whose files the process may have."""
     fitting_groups = []
     for group in groups:
         config = group.members[0].config
-        size = member_bytes(config)
-        fitting = int(limit // size) * jax.local_device_count()
-        if not fitting:
-            raise ConfigError(
-                f"--memory_limit {limit / 2**30:.3g}: must be at least {size / 2**30:.3g} GiB, what one member takes "
-                f"with --buffer_capacity {config.buffer_capacity}"
-            )
-        fitting_groups += split_group(group, fitting)
+        size, files = member_bytes(config), fitting_runs(config)
+        if size > limit:
+            capacity = f"--buffer_capacity {config.buffer_capacity}"
+            if is_set:
+                least = f"{1.005 * size / 2**30:.3g} GiB"  # not rounded down
+                raise ConfigError(
+                    f"--memory_limit {limit / 2**30:.3g}: must be at least {least}, what one run takes with {capacity}"
+                )
+            raise ConfigError(f"{capacity}: one run takes {shown_bytes(size)}, but only {shown_bytes(limit)} are free")
+        if not files:
+            raise ConfigError(f"ulimit -n: must be at least {needed_descriptors(config, 1)}, for the files of one run")
+        fitting_groups += split_group(group, int(min(files, limit // size * jax.local_device_count())))
     return fitting_groups
 
 
 @cache  # tracing a run's initialisation takes a moment, and plans and start lines ask for the same
 def member_bytes(config: Config) -> int:
     """Bytes of a member's state, its replay above all; compiled programs need more while they run."""
-    state = jax.eval_shape(make_trainer(config, make_environment(config)).init, jax.random.key(0))
+    state = jax.eval_shape(make_trainer(config, make_environment(config)).init, seed_key(0))
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
 
 
@@ -165,8 +174,8 @@ def start_lines(shares: list[list[Group]]) -> list[str]:
     return [
         f"{len(members)} runs, {steps} environment steps together, in {len(groups)} group{'s' * (len(groups) > 1)} "
         f"of {sizes} on {processes * jax.local_device_count()} x {device.device_kind} ({device.platform}){each}",
-        f"memory: {max(map(_group_bytes, groups)) / 2**20:.1f} MiB a group at most, replay above all; "
-        f"{at_once / 2**20:.1f} MiB at most at once",
+        f"memory: {shown_bytes(max(map(_group_bytes, groups)))} a group at most, replay above all; "
+        f"{shown_bytes(at_once)} at most at once",
     ]
 
 
@@ -187,7 +196,7 @@ def _train(path: Path, shares: list[list[Group]], show: Callable[[], None]) -> i
     if not jobs:
         return None
     with (
-        Members(min(len(jobs), len(available_cores())), SHARE_MODULE, tied=True) as processes,
+        Members(min(len(jobs), len(available_cores())), SHARE_MODULE) as processes,
         StopRequest(last_act=processes.kill) as stop,
     ):
         outcomes = processes.train(jobs, lambda: stop.signal_number, show)
@@ -206,6 +215,5 @@ def _memory_limit(sweep: Sweep, processes: int) -> float:
     """Bytes that members may take on each device."""
     if sweep.settings.memory_limit is not None:
         return sweep.settings.memory_limit * 2**30
-    # A CPU's devices share its memory.
-    shared = processes * jax.local_device_count() if jax.default_backend() == "cpu" else 1
-    return _USED * device_memory() / shared
+    shared = processes if jax.default_backend() == "cpu" else 1
+    return _USED * device_memory() / (shared * sharing_devices())

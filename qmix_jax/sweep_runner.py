@@ -1,5 +1,6 @@
 """Trains the members of a sweep: one compiled program for a group of them, and a normal run directory for each."""
 
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -12,6 +13,7 @@ import jax
 
 from qmix_jax.baselines import play_baselines
 from qmix_jax.environments import make_environment
+from qmix_jax.errors import sparing
 from qmix_jax.evaluation import baseline_name, extra_names
 from qmix_jax.hparams import describe_run, write_hparams
 from qmix_jax.lock import RunLock
@@ -91,11 +93,10 @@ def train_group(group: Group, root: Path, show: Callable[[], None], stop_signal:
         for i, (member, recorder) in enumerate(zip(group.members, recorders, strict=True)):
             if snapshot.faults.streak[i] < config.max_bad_updates:
                 recorder.finish(_row(params, i), _row(evaluation, i))
-            recorder.plot(
-                run_title(member.config, environment.spec),
-                float(baselines[member.config.seed].result().own),
-                baseline_name(environment.spec),
-            )
+            own = math.nan
+            with sparing("the baseline's evaluation"):
+                own = float(baselines[member.config.seed].result().own)
+            recorder.plot(run_title(member.config, environment.spec), own, baseline_name(environment.spec))
     return None
 
 

@@ -10,14 +10,14 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from threading import Thread
 from typing import Any, NoReturn
 
 from qmix_jax.command import run_command
 from qmix_jax.errors import StoppedError, reporting
 from qmix_jax.flags import FlagParser
 from qmix_jax.members import program_environment, program_words
-from qmix_jax.signals import StopRequest
+from qmix_jax.shell import prepare_libraries
+from qmix_jax.signals import StopRequest, end_with_starter
 from qmix_jax.sweep_settings import read_sweep
 
 SHARE_MODULE = "qmix_jax.sweep_share"
@@ -54,14 +54,13 @@ def become_share(path: Path, share: int, gpus: str | None) -> NoReturn:
 def _train(arguments: dict[str, Any]) -> None:
     path, share, joined = Path(arguments["folder"]), int(arguments["share"]), "joined" in arguments
     if not joined:
-        Thread(target=_end_with_starter, daemon=True).start()
+        end_with_starter()
     sweep = read_sweep(path, is_checked=True)
+    prepare_libraries()
     import jax
 
-    from qmix_jax.compilation import enable_compilation_cache
     from qmix_jax.sweep_run import conclude, count_ended, plan_shares, start_lines, train_share
 
-    enable_compilation_cache()
     if joined:
         jax.config.update("jax_cuda_visible_devices", arguments["joined"])
     shares = plan_shares(sweep)
@@ -73,11 +72,6 @@ def _train(arguments: dict[str, Any]) -> None:
             raise StoppedError(path, stopped_by, count_ended(path, sweep))
         if joined:
             conclude(path, sweep)
-
-
-def _end_with_starter() -> None:
-    os.read(0, 1)  # nothing is ever written
-    os._exit(1)
 
 
 if __name__ == "__main__":

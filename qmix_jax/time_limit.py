@@ -98,18 +98,37 @@ def find_cuts(config: Config, final_steps: FinalSteps, sequences: Transition) ->
     count = numbers // config.num_envs
     environments, slot = (jnp.where(here, index, 0) for index in (environments, count % slots))
 
+    oldest = final_steps.count[environments] - slots  # that is still stored
+
     def read(kept: Any) -> Any:
         return None if kept is None else kept[environments, slot]
 
     return Cuts(
         here=here,
-        known=count >= final_steps.count[environments] - slots,
+        known=_rest_on_known(config, sequences.done[:, learned], ~here | (count >= oldest)),
         steps=steps,
         observations=read(final_steps.observations),
         state=read(final_steps.state),
         action_mask=read(final_steps.action_mask),
         elapsed=at_end(sequences.elapsed) + jnp.uint16(1),
     )
+
+
+def _rest_on_known(config: Config, done: Array, known: Array) -> Array:
+    """Whether targets rest on known values alone, from whether their own windows do: bool[B, K], by learned step.
+
+    A lambda return rests on all steps after its own until the episode's end.
+    """
+    if config.target == "n_step":
+        return known
+
+    def back(following: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
+        done_t, known_t = step
+        rests = known_t & (done_t | following)
+        return rests, rests
+
+    _, rests = jax.lax.scan(back, jnp.ones_like(known[:, 0]), (done.T, known.T), reverse=True)
+    return rests.T
 
 
 def bootstrap_from_cuts(later: Transition, cuts: Cuts | None) -> Transition:

@@ -3,7 +3,6 @@
 Read `vector_step` first: it is the algorithm.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,10 +11,12 @@ import jax.numpy as jnp
 
 from env_jax.types import Environment
 from qmix_jax.config import Config
+from qmix_jax.environments import fitted
 from qmix_jax.episodes import advance_episodes, empty_log, init_episodes
 from qmix_jax.evaluation import evaluate, greedy_policy
 from qmix_jax.exploration import decay_shares, final_epsilons, free_exploration, linear_epsilon
 from qmix_jax.learner import Learner, make_learner
+from qmix_jax.pinning import pinned
 from qmix_jax.replay import Replay, make_replay, make_transition
 from qmix_jax.rollout import choose_actions, step_environments
 from qmix_jax.selection import select
@@ -32,8 +33,14 @@ class Trainer(NamedTuple):
     evaluate: Callable[[Params, Array], Evaluation]  # (params, key) -> greedy evaluation
 
 
+@pinned()
 def make_trainer(config: Config, environment: Environment) -> Trainer:
-    """Bind `config` and `environment` to the trainer's functions."""
+    """Bind `config` and `environment` to the trainer's functions.
+
+    Raises:
+        ConfigError: the environment's shapes or dtypes break the contract.
+    """
+    environment = fitted(environment)
     spec = environment.spec
     learner = make_learner(config, spec)
     whole_replay, replay = make_replay(config, spec), make_replay(config, spec, config.num_devices)
@@ -73,15 +80,15 @@ def make_trainer(config: Config, environment: Environment) -> Trainer:
         policy = greedy_policy(learner, params)
         devices, memory = config.eval_devices, learner.init_memory(config.eval_episodes // config.eval_devices)
         evaluation = evaluate(environment, policy, key, config.eval_episodes, config.gamma, memory, devices)
-        # Standardised rewards are in no unit that a bound could be known in, and values beyond the limit have another.
-        bounded = not (config.standardise_rewards or bootstraps_at_limit(config, spec))
-        scale = config.reward_scale if bounded else math.nan
-        return evaluation._replace(q_bound=scale * evaluation.q_bound)
+        if evaluation.q_bound is None or config.standardise_rewards or bootstraps_at_limit(config, spec):
+            # Standardised rewards are in no unit that a bound could be known in; values beyond the limit have another.
+            return evaluation._replace(q_bound=None)
+        return evaluation._replace(q_bound=config.reward_scale * evaluation.q_bound)
 
     return Trainer(
-        init,
-        over_devices(train_chunk, config.num_devices, bootstraps_at_limit(config, spec)),
-        evaluated_by_devices(evaluate_greedy, config.eval_devices),
+        pinned()(init),
+        pinned()(over_devices(train_chunk, config.num_devices, bootstraps_at_limit(config, spec))),
+        pinned()(evaluated_by_devices(evaluate_greedy, config.eval_devices)),
     )
 
 

@@ -55,7 +55,7 @@ class Cuts(NamedTuple):
     """
 
     here: Array  # bool[B, K], the first end in the step's window is a truncation
-    known: Array  # bool[B, K], its final step is still stored
+    known: Array  # bool[B, K], all final steps that the learned step's target rests on are still stored
     steps: Array  # int32[B, K], from the learned step to the truncated one, 0..n-1
     observations: Array  # [B, K, N, O] of the final step, and so are the next two
     state: Array | None  # float32[B, K, S]
@@ -134,16 +134,16 @@ class Episodes:
 
 
 class UpdateMetrics(NamedTuple):
-    """What one gradient update reports, or the mean over several."""
+    """What one gradient update reports, or the mean over several. `learner.unmeasured` names what is not measured."""
 
     loss: Array  # float32[], mean squared TD error of the batch
     td_error: Array  # float32[], mean absolute TD error
     q_value: Array  # float32[], mean q_tot of the batch
     td_error_std: Array  # float32[], standard deviation of the TD errors over the batch
-    target_lag: Array  # float32[], what the target agents' lag changes in the bootstrap's q_tot; NaN without double Q
+    target_lag: Array  # float32[], what the target agents' lag changes in the bootstrap's q_tot; 0 if unmeasured
     grad_norm: Array  # float32[], global norm of the gradient before clipping
     clipped: Array  # float32[], 1 where that norm was above `max_grad_norm`, else 0; its mean is a share
-    central_loss: Array  # float32[], mean squared TD error of the central value network; NaN without it
+    central_loss: Array  # float32[], mean squared TD error of the central value network; 0 if unmeasured
 
 
 class EpisodeMetrics(NamedTuple):
@@ -188,8 +188,10 @@ class EpisodeLog(NamedTuple):
     episode_return: Array  # float32[E], discounted team return
     episode_length: Array  # int32[E], steps
     epsilon: Array  # float32[], exploration rate of the vector step, mean over environments
-    updates: EpisodeMetrics  # NaN where an episode saw no update
-    step_updates: UpdateMetrics  # float32[] each, mean over the vector step's own updates, NaN without any
+    updates: EpisodeMetrics  # 0 where an episode saw no update
+    num_updates: Array  # int32[E], updates that it saw
+    step_updates: UpdateMetrics  # float32[] each, mean over the vector step's own updates, 0 without any
+    num_step_updates: Array  # int32[], those updates
 
 
 class Progression(NamedTuple):
@@ -201,14 +203,12 @@ class Progression(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """Greedy policy over K episodes: means over the episodes."""
+    """Greedy policy over K episodes: means over the episodes. What is unknown is None, and on the host NaN."""
 
     mean_return: Array  # float32[], discounted team return at evaluation.SCORE_DISCOUNT
-    best_return: Array  # float32[], mean best possible return of the same starts; NaN where unknown
-    q_bound: (
-        Array  # float32[], as best_return, but at the discount that q_tot is trained with; NaN for standardised rewards
-    )
-    optimality: Array  # float32[], mean_return over best_return; NaN where that is unknown or not above 0
+    best_return: Any  # float32[], mean best possible return of the same starts
+    q_bound: Any  # float32[], as best_return, but at q_tot's own discount; unknown where that has none
+    optimality: Any  # float32[], mean_return over best_return, NaN where that is not above 0
     solved: Array  # float32[], share of episodes that terminated before the time limit
     mean_length: Array  # float32[], steps
     extra: dict[str, Array]  # the environment's own means, by name (GridWorld25: foods_collected)

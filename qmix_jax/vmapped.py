@@ -14,6 +14,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from env_jax.types import Environment
 from qmix_jax.config import Config
+from qmix_jax.pinning import seed_key
 from qmix_jax.trainer import Trainer, make_trainer
 from qmix_jax.types import Array, EpisodeLog, Evaluation, Params, TrainState
 
@@ -55,7 +56,7 @@ def make_members(config: Config, environment: Environment, names: tuple[str, ...
     def init(settings: Settings, key: Array) -> TrainState:
         return trainer(settings).init(key)
 
-    axes = _member_axes(jax.eval_shape(init, {name: jnp.float32(0) for name in names}, jax.random.key(0)))
+    axes = _member_axes(jax.eval_shape(init, {name: jnp.float32(0) for name in names}, seed_key(0)))
     return Members(
         init=_for_each(init, (0, 0), axes, num_devices),
         train_chunk=_for_each(

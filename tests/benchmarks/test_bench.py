@@ -44,9 +44,12 @@ def test_a_part_runs(script, figure, tmp_path):
 
 
 def test_a_short_soak_finds_nothing():
-    """Small networks: twenty seconds are thousands of episodes and a hundred checkpoints."""
-    small = "--num_envs 64 --max_steps_per_ep 20 --hidden_sizes 16 --batch_size 8 --train_frequency 64".split()
-    command = [sys.executable, "benchmarks/soak.py", "--minutes", "0.3", "--", *small, "--save_interval", "1000"]
+    """Small networks: twelve seconds are thousands of episodes and dozens of checkpoints."""
+    small = (
+        "--num_envs 64 --max_steps_per_ep 20 --hidden_sizes 16 --batch_size 8 --train_frequency 64 "
+        "--buffer_capacity 6400 --save_interval 1000"
+    ).split()
+    command = [sys.executable, "benchmarks/soak.py", "--minutes", "0.2", "--", *small]
     done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "checkpoints with right sums" in done.stdout

@@ -53,11 +53,11 @@ def small_config(**settings):
     return Config(**{**SMALL, **settings})
 
 
-def train(environment, config, seed=0):
-    """Return the state after the whole run, compiled as one program."""
-    trainer = make_trainer(config, environment)
+def train(environment, config, seed=0, **traced):
+    """Return the state after the whole run, compiled as one program: the same for any values of settings `traced`."""
 
-    def run(key, learner):
+    def run(key, learner, traced):
+        trainer = make_trainer(config.traced(traced), environment)
         state = trainer.init(key).replace(learner=learner)
         for _ in range(config.num_chunks):
             state, _ = trainer.train_chunk(state)
@@ -67,7 +67,7 @@ def train(environment, config, seed=0):
     shapes += ("standardise_rewards", "central_value")
     networks = small_config(**{name: getattr(config, name) for name in shapes})
     learner = _initial_learner(networks, replace(environment.spec, name="any", max_steps=1), seed)
-    return quick_jit(run)(jax.random.key(seed), learner)
+    return quick_jit(run)(jax.random.key(seed), learner, traced)
 
 
 @cache

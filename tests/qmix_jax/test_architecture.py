@@ -43,6 +43,7 @@ TRACED = {
     "program",
     "schedule",
     "faults",
+    "pinning",
 }
 FACTORIES = {"environments"}  # names the world, so that nothing else has to
 HOST = {
@@ -56,10 +57,12 @@ HOST = {
     "compare",
     "comparison",
     "comparison_run",
+    "comparison_share",
     "compilation",
     "conclusion",
     "curves",
     "dashboards",
+    "descriptors",
     "errors",
     "evaluate",
     "evaluate_options",
@@ -73,6 +76,7 @@ HOST = {
     "hparams",
     "integrity",
     "lock",
+    "machine_memory",
     "machines",
     "loop",
     "markdown_html",
@@ -101,6 +105,7 @@ HOST = {
     "run_record",
     "runner",
     "scores",
+    "shell",
     "signals",
     "state_file",
     "stats",

@@ -210,10 +210,6 @@ def truncate_arrays(checkpoint):
     reseal(checkpoint)
 
 
-def lock(run, **owner):
-    (run / "lock").write_text(json.dumps(owner))
-
-
 WHOLE = "must have a whole checkpoint"
 HPARAMS = "must be the folder of a run, with configs/hparams.json"
 DAMAGE = {
@@ -246,7 +242,6 @@ DAMAGE = {
     "cut arrays": (lambda run: each_checkpoint(run, truncate_arrays), "resume.npz: File is not a zip file"),
     "no log": (lambda run: remove(run / "training_log.csv"), "training_log.csv does not hold what"),
     "an empty log": (lambda run: (run / "timing.csv").write_text(""), "timing.csv does not hold what"),
-    "another host": (lambda run: lock(run, pid=7, host="elsewhere"), "process 7 on host elsewhere was training it"),
     "lock is a folder": (lambda run: (run / "lock").mkdir(), "lock cannot be locked: Is a directory"),
 }
 RUN = "results/run_1"

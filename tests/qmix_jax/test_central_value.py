@@ -55,7 +55,7 @@ def test_agents_do_not_notice_it(updates):
         _assert_same_bits(state, other.replace(central=None))
         _assert_same_bits(priorities, other_priorities)
         if metrics is not None:
-            assert np.isnan(metrics.central_loss)
+            assert metrics.central_loss == 0.0
             assert metrics.clipped == 1.0
             _assert_same_bits(metrics, other_metrics._replace(central_loss=metrics.central_loss))
 

@@ -162,7 +162,7 @@ class Processes:
         self.trained = []
         self.asked = None
 
-    def __call__(self, workers):
+    def __call__(self, workers, module):
         return self
 
     def __enter__(self):
@@ -281,7 +281,7 @@ def test_what_the_first_run_refuses_leaves_nothing(outcome, folder):
     status, out, err, trained = outcome({"vdn/seed_0": 2})
     assert (status, out, len(trained)) == (2, "", 1)
     assert err.endswith(": error: vdn/seed_0: reason 2\n")
-    assert list((folder / "results").iterdir()) == []
+    assert not (folder / "results").exists()
 
 
 def test_what_a_later_run_refuses_leaves_those_before(outcome, folder):

@@ -63,6 +63,17 @@ def test_tensorboard_reads_every_column(directory):
     assert {tag for tag, events in found.items() if len(events) == 1} == {"evaluation/mean_return"}
 
 
+def test_a_dashboard_that_fails_costs_a_warning(directory, monkeypatch, capsys):
+    def refuse(*_):
+        raise ConnectionError("gone")
+
+    monkeypatch.setattr(TensorBoard, "write", refuse)
+    with Dashboards(replace(CONFIG, tensorboard=True), directory, 0) as dashboards:
+        for step in (80, 160):
+            dashboards.write(step, ROWS, EVALUATION, DIAGNOSTICS)
+    assert capsys.readouterr().err == "warning: --tensorboard true: is written no more: ConnectionError: gone\n"
+
+
 def test_a_resumed_run_replaces_what_came_after_its_checkpoint(directory):
     for begins, values in ((0, {80: 1.0, 160: 2.0, 240: 3.0}), (160, {240: 4.0, 320: 5.0})):
         sink = TensorBoard(directory, begins)

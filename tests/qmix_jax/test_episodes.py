@@ -44,7 +44,7 @@ def test_returns_and_lengths():
 
 def test_an_episode_reports_the_mean_over_its_own_updates():
     episodes, log = _advance(init_episodes(2), np.zeros((2, 2), np.float32), [False, True])
-    assert np.isnan(log.updates.loss[1])  # an episode without updates has no loss
+    assert (log.num_updates[1], log.updates.loss[1]) == (0, 0)  # an episode without updates has no loss
     # Two updates with losses 1 and 3, errors summing to 8, values to -2; then two more with sums 40, 4, 12.
     episodes, log = _advance(episodes, np.zeros((2, 2), np.float32), [False, True], (4.0, 8.0, -2.0), 2)
     assert [metric[1] for metric in log.updates] == [2, 4, -1]  # the second environment's second episode
@@ -59,15 +59,17 @@ def test_a_vector_step_reports_the_mean_over_its_updates():
     arguments = (jnp.zeros((1, 2)), jnp.zeros(1, bool), sums, updates, jnp.float32(0.3), GAMMA)
     _, log = advance_episodes(init_episodes(1), *arguments)
     np.testing.assert_array_equal(log.step_updates, np.arange(len(UpdateMetrics._fields)) / 2)
+    assert log.num_step_updates == 2
     _, log = _advance(init_episodes(1), [[0.0, 0.0]], [False])
-    assert np.isinf(log.step_updates.grad_norm)
+    assert log.num_step_updates == 0
+    assert np.isfinite(log.step_updates.grad_norm)  # 0 / 0 would stop a run under JAX_DEBUG_NANS
 
 
 def test_a_new_episode_owes_nothing_to_the_last():
     episodes, _ = _advance(init_episodes(1), [[1.0, 1.0]], [True], (5.0, 5.0, 5.0), 1)
     _, log = _advance(episodes, [[1.0, 1.0]], [True])
     assert (log.episode_return[0], log.episode_length[0]) == (2, 1)
-    assert np.isnan(log.updates.loss[0])
+    assert (log.num_updates[0], log.updates.loss[0]) == (0, 0)
 
 
 def test_a_discount_of_zero_keeps_the_first_reward():

@@ -235,14 +235,15 @@ def test_means_count_only_updates_that_were_made():
     first = config.first_update_step // envs  # vector steps without updates
     assert state.learner.updates == (steps - first) * envs
     made = [[i for i in range(envs * (t - first), envs * (t - first + 1)) if i >= 0 and i % 3] for t in range(steps)]
-    expected = [np.mean(updates) if updates else np.nan for updates in made]
+    expected = [np.mean(updates) if updates else 0.0 for updates in made]
     np.testing.assert_allclose(log.step_updates.loss, expected, rtol=1e-6)
     finished = np.argwhere(log.finished)
     assert len(finished) > steps
     for t, env_number in finished:
         during = np.concatenate(made[t + 1 - int(log.episode_length[t, env_number]) : t + 1])
-        mean = np.mean(during) if len(during) else np.nan
-        assert log.updates.loss[t, env_number] == pytest.approx(mean, rel=1e-6, nan_ok=True)
+        mean = np.mean(during) if len(during) else 0.0
+        assert log.num_updates[t, env_number] == len(during)
+        assert log.updates.loss[t, env_number] == pytest.approx(mean, rel=1e-6)
 
 
 @dataclass(frozen=True)

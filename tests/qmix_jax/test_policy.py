@@ -1,6 +1,7 @@
 """A policy that was loaded does what the run's networks say, in every shape in which it may be called."""
 
 import json
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -70,7 +71,7 @@ def test_agents_with_a_memory_act_step_by_step():
     config = small_config(agent="gru", hidden_sizes=(8, 8))
     learner = make_learner(config, SPEC)
     params = randomize(jax.eval_shape(learner.init, jax.random.key(0)).params)
-    policy = TrainedPolicy(config, None, params, learner)
+    policy = TrainedPolicy(config, SimpleNamespace(spec=SPEC), params, learner)
     seen = np.random.default_rng(1).normal(size=(2, 5, 2, 2)).astype(np.float32)
     with pytest.raises(ValueError, match="memory"):
         policy(jax.random.key(0), seen[0])

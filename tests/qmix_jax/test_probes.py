@@ -107,9 +107,9 @@ def test_only_a_memory_knows_what_was_shown_before(agent):
 @pytest.mark.parametrize("td_lambda", [0.0, 0.7, 1.0])
 def test_lambda_targets_end_with_their_episode(target, td_lambda):
     """Sequences of four steps hold two episodes."""
-    config = _config(target=target, td_lambda=td_lambda, sequence_length=4, gamma=0.8)
+    config = _config(target=target, sequence_length=4, gamma=0.8)
     env = TwoSteps(first=-1.0)
-    trained = train(env, config)
+    trained = train(env, config, td_lambda=td_lambda)
     for step, value in enumerate(env.values(0.8)):
         np.testing.assert_allclose(joint_values(config, env, trained, _state(step)), value, atol=0.1)
 

@@ -23,14 +23,14 @@ def log(*losses):
     """A chunk's log; what the rows tell is left out."""
     updates = UpdateMetrics(*[np.float32(losses)] * len(UpdateMetrics._fields))
     epsilon = np.full(len(losses), 0.5, np.float32)
-    return EpisodeLog(None, None, None, epsilon, None, updates)
+    return EpisodeLog(None, None, None, epsilon, None, None, updates, np.int32([loss > 0.0 for loss in losses]))
 
 
 def test_the_bar_tells_what_matters(capsys):
     with Progress(1_000, visible=True) as progress:
         progress.start()
         progress.update(400, log(0.5, 0.125), rows(), None, DIAGNOSTICS)
-        progress.update(1_000, log(np.nan), rows(1.0, 2.0), {"optimality": 0.96}, DIAGNOSTICS)
+        progress.update(1_000, log(0.0), rows(1.0, 2.0), {"optimality": 0.96}, DIAGNOSTICS)
     out, err = capsys.readouterr()
     assert out == ""
     last = err.split("\r")[-1]

@@ -25,20 +25,22 @@ LOG = EpisodeLog(
     episode_length=np.array([[9, 4, 5], [6, 9, 9]], np.int32),
     epsilon=np.array([1.0, 0.5], np.float32),
     updates=EpisodeMetrics(
-        loss=np.array([[9, NAN, 0.25], [1e-9, 9, 9]], np.float32),
-        td_error=np.array([[9, NAN, 0.5], [0.75, 9, 9]], np.float32),
-        q_value=np.array([[9, NAN, 2], [-1, 9, 9]], np.float32),
+        loss=np.array([[9, 0, 0.25], [1e-9, 9, 9]], np.float32),
+        td_error=np.array([[9, 0, 0.5], [0.75, 9, 9]], np.float32),
+        q_value=np.array([[9, 0, 2], [-1, 9, 9]], np.float32),
     ),
+    num_updates=np.array([[1, 0, 2], [1, 1, 1]]),
     step_updates=UpdateMetrics(
-        loss=np.array([9, 1], np.float32),
-        td_error=np.array([9, 1], np.float32),
-        q_value=np.array([1, 2], np.float32),
-        td_error_std=np.array([0.25, 0.75], np.float32),
-        target_lag=np.array([NAN, NAN], np.float32),
-        grad_norm=np.array([20, 4], np.float32),
-        clipped=np.array([0.75, 0], np.float32),
-        central_loss=np.array([3, 1], np.float32),
+        loss=np.array([9, 9, 0], np.float32),
+        td_error=np.array([9, 9, 0], np.float32),
+        q_value=np.array([1, 2, 0], np.float32),
+        td_error_std=np.array([0.5, 0.5, 0], np.float32),
+        target_lag=np.array([7, 7, 0], np.float32),
+        grad_norm=np.array([20, 4, 0], np.float32),
+        clipped=np.array([0.75, 0, 0], np.float32),
+        central_loss=np.array([3, 1, 0], np.float32),
     ),
+    num_step_updates=np.array([2, 1, 0]),
 )
 TEXT = """\
 episode,episode_return,episode_length,epsilon,loss,td_error,q_value
@@ -104,8 +106,8 @@ def test_evaluation_row_ends_with_the_environments_own():
 
 def test_diagnostics_are_means_over_the_vector_steps_with_updates(tmp_path):
     with CsvLog(tmp_path / "log.csv", DIAGNOSTIC_COLUMNS) as log:
-        log.write_row(diagnostic_row(100, 7, 1, LOG, 2.5).values())
-        log.write_row(diagnostic_row(200, 9, 0, LOG, NAN).values())
+        log.write_row(diagnostic_row(100, 7, 1, LOG, 2.5, ["target_lag"]).values())
+        log.write_row(diagnostic_row(200, 9, 0, LOG, NAN, ["target_lag"]).values())
     assert (tmp_path / "log.csv").read_text() == (
         "env_steps,updates,q_value,q_bound,target_lag,grad_norm,clipped,td_error_std,central_loss,skipped\n"
         "100,7,1.5,2.5,,12,0.375,0.5,2,1\n"

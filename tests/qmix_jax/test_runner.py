@@ -54,9 +54,16 @@ def read(path):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Train twice with the same flags, no warning ignored, no key used twice. (working directory, both outcomes)"""
+    """Train twice with the same flags, no warning ignored, no key used twice, compiled as users do.
+
+    (working directory, both outcomes); the second run reads the programs that the first compiled.
+    """
     folder = tmp_path_factory.mktemp("trained")
-    strict = {"JAX_DEBUG_KEY_REUSE": "1", "JAX_COMPILATION_CACHE_DIR": str(folder / "cache")}
+    strict = {
+        "JAX_DEBUG_KEY_REUSE": "1",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "0",
+        "JAX_COMPILATION_CACHE_DIR": str(folder / "cache"),
+    }
     command = [sys.executable, "-W", "error", str(ROOT / "train.py"), *FLAGS.split()]
     environ = os.environ | strict
     outcomes = [
@@ -186,7 +193,7 @@ class IdlePrograms:
         per_step = numbers[:, 0]
         updates = EpisodeMetrics(*[numbers] * len(EpisodeMetrics._fields))
         step_updates = UpdateMetrics(*[per_step] * len(UpdateMetrics._fields))
-        log = EpisodeLog(finished, numbers, numbers, per_step, updates, step_updates)
+        log = EpisodeLog(finished, numbers, numbers, per_step, updates, numbers, step_updates, per_step)
         step = np.minimum(state.vector_step + self.config.chunk_length, self.config.vector_steps)
         return IdleState(learner=chunks, vector_step=step, replay=None), log
 
@@ -323,11 +330,28 @@ def test_dashboards_get_what_the_logs_get(run_idle):
 
 def test_the_report_comes_last(run_idle, monkeypatch, tmp_path):
     made = []
-    monkeypatch.setattr("qmix_jax.report_run.report_run", lambda run, _: made.append(list(run.models.iterdir())))
+    monkeypatch.setattr("qmix_jax.report_run.report_run", lambda run, *_: made.append(list(run.models.iterdir())))
     directory = run_idle([0.1] * 4, report=True).directory
     assert directory / "models" / "final_model" in made[0]
     run_idle([0.1] * 4)
     assert len(made) == 1
+
+
+def test_what_fails_after_the_final_model_is_a_warning(run_idle, monkeypatch, capsys):
+    def refuse(*_):
+        raise RuntimeError("no\nfonts")
+
+    monkeypatch.setattr("matplotlib.backends.backend_agg.FigureCanvasAgg.print_png", refuse)
+    monkeypatch.setattr("qmix_jax.report_run.report_run", refuse)
+    monkeypatch.setattr("tensorboard.summary.writer.event_file_writer.EventFileWriter.close", refuse)
+    directory = run_idle([0.1] * 4, report=True, tensorboard=True).directory
+    out, err = capsys.readouterr()
+    assert out.splitlines()[-1] == f"run directory: {directory}"
+    assert out.splitlines()[-2].startswith("final policy: ")
+    files = [directory / name for name in ("training_plots.png", "diagnostics_plots.png", "report.html")]
+    causes = [*files[:2], "--tensorboard true", files[2]]
+    assert err.splitlines() == [f"warning: {cause}: RuntimeError: no fonts" for cause in causes]
+    assert load_params(directory)["weight"] == 4.0
 
 
 def test_replay_beyond_the_memory_is_refused(tmp_path):

@@ -1,0 +1,13 @@
+"""What one of a comparison's processes does: `train.py`, but it ends with the process that started it.
+
+`python -m qmix_jax.compare` starts it with a pipe as its standard input, see `signals.end_with_starter`.
+"""
+
+import sys
+
+from qmix_jax.cli import main
+from qmix_jax.signals import end_with_starter
+
+if __name__ == "__main__":
+    end_with_starter()
+    sys.exit(main(tied=True))
