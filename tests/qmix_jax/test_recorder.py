@@ -21,6 +21,8 @@ LOG = EpisodeLog(
     epsilon=NONE[0],
     updates=EpisodeMetrics(*[NONE] * len(EpisodeMetrics._fields)),
     step_updates=UpdateMetrics(*[NONE[0]] * len(UpdateMetrics._fields)),
+    num_updates=np.zeros((1, 1), np.int32),
+    num_step_updates=np.zeros(1, np.int32),
 )
 
 

@@ -16,6 +16,7 @@ from test_replay_page import browser, resize
 from qmix_jax import report
 from qmix_jax.errors import RunError
 from qmix_jax.markdown_html import block_html, blocks
+from qmix_jax.records import DIAGNOSTIC_COLUMNS
 from qmix_jax.report_options import ReportOptions
 from qmix_jax.report_run import report_findings, report_run
 from qmix_jax.run_directory import RunDirectory
@@ -44,7 +45,8 @@ def draw(path):
 def written(tmp_path_factory):
     """A run's folder with its page, and the picture in it."""
     run = save_run(tmp_path_factory.mktemp("report"))
-    (run / "diagnostics_log.csv").write_text("env_steps,q_value,grad_norm\n40,1.5,2.25\n80000,0.5,\n")
+    rows = [",".join(DIAGNOSTIC_COLUMNS), "40,7,1.5,,,2.25,,,,2", "80000,9,0.5,,,,,,,2"]
+    (run / "diagnostics_log.csv").write_text("\n".join(rows) + "\n")
     png = draw(run / "training_plots.png")
     with pytest.MonkeyPatch.context() as patch, quick_compilation():
         patch.setattr("qmix_jax.compilation.enable_compilation_cache", lambda: None)
@@ -70,6 +72,7 @@ def test_a_runs_page_has_all_its_parts(written):
     assert page.count(png) == 1
     assert "diagnostics_plots.png was not drawn." in page
     assert "<dt>q value</dt><dd>1.5</dd>" in page  # of the last row that is as full as any
+    assert "<div class=marked><dt>skipped</dt><dd>2</dd>" in page
     assert "<div class=marked><dt>num_envs</dt><dd>4</dd>" in page
     assert "<div><dt>seed</dt><dd>0</dd>" in page
     assert not re.search(r'(src|href)="(?!data:)', page)  # nothing is fetched

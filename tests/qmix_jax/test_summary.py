@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from qmix_jax.curves import make_bands, plot_curves, training_seconds, training_steps
+from qmix_jax.records import DIAGNOSTIC_COLUMNS
 from qmix_jax.run_directory import make_run_directory
 from qmix_jax.run_record import has_diverged, has_ended, has_finished, read_record, score_name, write_evaluations
 from qmix_jax.stats import FEWEST_SEEDS, Estimate, estimate
@@ -16,6 +17,7 @@ from qmix_jax.tables import few_seeds, figures_table, questions_table, seeds_tab
 NAN = float("nan")
 EVALUATIONS = "env_steps,episode,mean_return,optimality,solved,mean_length,foods_collected\n"
 TIMING = "env_steps,updates,episodes,seconds\n"
+DIAGNOSTICS = ",".join(DIAGNOSTIC_COLUMNS) + "\n"
 
 
 def save_run(path, optimality, model="final_model", seconds_per_chunk=2.0, skipped=0):
@@ -25,8 +27,9 @@ def save_run(path, optimality, model="final_model", seconds_per_chunk=2.0, skipp
     run.evaluation_log.write_text(EVALUATIONS + "".join(rows).replace("nan", ""))
     chunks = range(1, 2 * len(optimality) + 1)
     run.timing.write_text(TIMING + "".join(f"{100 * i},{i},{i},{10 + seconds_per_chunk * i}\n" for i in chunks))
-    updates = [f"{100 * i},{10 * i},{'' if i == 1 else 0.5},{min(i, 2) * skipped // 2}\n" for i in chunks]
-    run.diagnostics_log.write_text("env_steps,updates,q_value,skipped\n" + "".join(updates))
+    between = "," * (len(DIAGNOSTIC_COLUMNS) - 2)
+    updates = [f"{100 * i},{10 * i}{between}{min(i, 2) * skipped // 2}\n" for i in chunks]
+    run.diagnostics_log.write_text(DIAGNOSTICS + "".join(updates))
     (run.models / model).mkdir()
     return run
 
@@ -60,7 +63,7 @@ def test_what_has_ended_and_how(tmp_path):
     assert has_diverged(run)
     assert has_ended(run)
     (run.models / "final_model").mkdir()  # resumed with more patience
-    run.diagnostics_log.write_text("updates,skipped\n")  # before its first chunk
+    run.diagnostics_log.write_text(DIAGNOSTICS)  # before its first chunk
     assert has_finished(run)
     assert not has_diverged(run)
 

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -168,7 +169,11 @@ def test_a_member_whose_updates_are_not_finite_stands_still_and_the_others_go_on
     assert list((path / "point_0/seed_0/models").glob("diverged_ep*"))
     assert not (path / "point_0/seed_0/models/final_model").exists()
     assert (path / "point_1/seed_0/models/final_model").exists()
-    assert "1 (1 diverged)" in (path / "sweep.md").read_text()
+    found = [line.split(" | ")[:2] for line in (path / "sweep.md").read_text().splitlines() if "reward_scale=1" in line]
+    healthy, diverged = found[-2:]  # which comes last, whatever its last policy is worth
+    assert healthy == ["| reward_scale=1.0", "1"]
+    assert diverged[0] == "| reward_scale=1e+30"
+    assert re.fullmatch(r"1 \(1 diverged, \d+ of \d+ updates skipped\)", diverged[1])
 
 
 def test_too_little_memory_is_refused_before_anything_is_written(folder):
