@@ -300,7 +300,8 @@ def run_flaky(monkeypatch, tmp_path, programs):
     """Run or resume with these programs, or such that differ in some."""
 
     def run(begin, *arguments, **others):
-        monkeypatch.setattr(runner, "make_environment", lambda config: Flaky())
+        for name in ("choose_environment", "same_environment"):
+            monkeypatch.setattr(runner, name, lambda *_: Flaky())
         monkeypatch.setattr(runner, "compile_programs", lambda trainer, key: programs._replace(**others))
         return begin(*arguments)
 
