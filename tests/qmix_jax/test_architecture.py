@@ -44,7 +44,6 @@ TRACED = {
     "program",
     "schedule",
     "faults",
-    "time_limit",
     "pinning",
 }
 FACTORIES = {"environments"}  # names the world, so that nothing else has to

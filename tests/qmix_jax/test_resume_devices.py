@@ -41,7 +41,8 @@ def stopped(tmp_path_factory):
     """A run on two devices that was stopped after the first of its three chunks."""
     folder = tmp_path_factory.mktemp("stopped") / "run"
     with pytest.MonkeyPatch.context() as patch, quick_compilation():
-        patch.setattr(runner, "make_environment", lambda config: Corridor(max_steps=4))
+        for name in ("choose_environment", "same_environment"):
+            patch.setattr(runner, name, lambda *_: Corridor(max_steps=4))
         with pytest.raises(StoppedError, match="stopped at 160 of 480 environment steps"):
             runner.run(CONFIG, lambda: signal.SIGTERM, folder)
     return folder
@@ -58,7 +59,8 @@ def test_a_run_goes_on_with_other_devices(stopped, tmp_path, monkeypatch, capsys
         taken_up.append((named_arrays(state), state.episodes.length.addressable_shards))
         return state
 
-    monkeypatch.setattr(runner, "make_environment", lambda config: Corridor(max_steps=4))
+    for name in ("choose_environment", "same_environment"):
+        monkeypatch.setattr(runner, name, lambda *_: Corridor(max_steps=4))
     monkeypatch.setattr(runner, "restore_state", restore_and_look)
     with np.load(checkpoints(run / "models")[0] / "resume.npz") as file:
         saved = dict(file)
