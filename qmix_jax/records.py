@@ -54,7 +54,7 @@ def finished_episodes(log: EpisodeLog, first_episode: int) -> EpisodeRows:
         log.episode_return[steps, environments],
         log.episode_length[steps, environments],
         log.epsilon[steps],
-        *(np.where(saw_updates, metric[steps, environments], np.float32(np.nan)) for metric in log.updates),
+        *(np.where(saw_updates, metric[steps, environments], np.array(np.nan, np.float32)) for metric in log.updates),
     )
     return EpisodeRows(*columns)
 
@@ -83,10 +83,11 @@ def diagnostic_row(
 
 def fetch_evaluation(evaluation: Evaluation) -> Evaluation:
     """The evaluation on the host, with NaN for what is unknown: traced code, where a NaN is a fault, has None."""
+    unknown = np.array(np.nan, np.float32)
     fetched = jax.tree.map(
-        lambda value: np.float32(np.nan) if value is None else jax.device_get(value), evaluation, is_leaf=_is_none
+        lambda value: unknown if value is None else jax.device_get(value), evaluation, is_leaf=_is_none
     )
-    return fetched if fetched.best_return > 0.0 else fetched._replace(optimality=np.float32(np.nan))
+    return fetched if fetched.best_return > 0.0 else fetched._replace(optimality=unknown)
 
 
 def evaluation_row(env_steps: int, episodes: int, evaluation: Evaluation) -> dict[str, float]:

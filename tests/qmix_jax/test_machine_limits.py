@@ -135,7 +135,7 @@ def check(monkeypatch, memory, sharing, **settings):
     monkeypatch.setattr(runner, "device_memory", lambda: memory)
     monkeypatch.setattr(runner, "sharing_devices", lambda: sharing)
     config = Config(buffer_capacity=4_000, num_envs=8, min_buffer_size=100, **settings)
-    runner._check_machine(config, make_environment(config).spec)
+    runner._check_fit(config, make_environment(config))
 
 
 def test_each_accelerator_holds_its_share_of_the_replay_and_a_cpu_all_of_it(monkeypatch):

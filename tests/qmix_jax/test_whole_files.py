@@ -10,17 +10,19 @@ import pytest
 from qmix_jax import compare, run_record
 from qmix_jax.comparison import read_flags, settings_path, write_comparison
 from qmix_jax.conclusion import conclusion_lines
+from qmix_jax.faults import no_faults
 from qmix_jax.hparams import machine_line
 from qmix_jax.integrity import replacing, write_json
 from qmix_jax.lock import RunLock
 from qmix_jax.outcomes import steps_made
-from qmix_jax.records import EVALUATION_COLUMNS, TIMING_COLUMNS, read_log
+from qmix_jax.records import DIAGNOSTIC_COLUMNS, EVALUATION_COLUMNS, TIMING_COLUMNS, read_log
 from qmix_jax.run_directory import RunDirectory
 from qmix_jax.run_record import RunRecord, read_record, write_evaluations
 from qmix_jax.settings import DamagedError
-from qmix_jax.types import Evaluation
+from qmix_jax.types import Evaluation, Progression
 
 DEVICE = {"backend": "cpu", "kind": "cpu", "count": 4, "cores": 2, "platform": "Linux"}
+END = Progression({}, np.int32(8), no_faults())
 EVALUATION = Evaluation(**{name: np.float32(0.5) for name in Evaluation._fields if name != "extra"}, extra={})
 
 
@@ -69,22 +71,23 @@ def test_what_a_run_was_trained_on_may_be_unknown(tmp_path, content, line):
 def logged(tmp_path):
     """Return a run's folder with an evaluation and a chunk of it in the logs."""
     directory = RunDirectory(tmp_path)
-    for path, columns in ((directory.evaluation_log, EVALUATION_COLUMNS), (directory.timing, TIMING_COLUMNS)):
+    written = (EVALUATION_COLUMNS, DIAGNOSTIC_COLUMNS, TIMING_COLUMNS)
+    for path, columns in zip(directory.logs[1:], written, strict=True):
         path.write_text(f"{','.join(columns)}\n{','.join(['8'] * len(columns))}\n")
     return directory
 
 
 @pytest.mark.parametrize("text", ["", "\n", "8,8\n", "env_steps\n8\n", "env_steps;updates\n8;8\n", "\xff"])
-@pytest.mark.parametrize("name", ["evaluation_log", "timing"])
+@pytest.mark.parametrize("name", ["evaluation_log", "diagnostics_log", "timing"])
 def test_a_changed_header_is_damage(logged, name, text):
     assert read_record("qmix", 0, logged).evaluations["env_steps"] == [8.0]
-    assert len(conclusion_lines(EVALUATION, logged)) == 1
+    assert len(conclusion_lines(EVALUATION, logged, 0.0, END)) == 1
     getattr(logged, name).write_text(text, encoding="latin-1")
     with pytest.raises(DamagedError, match=name):
         read_record("qmix", 0, logged)
     if name == "evaluation_log":
         with pytest.raises(DamagedError, match=name):
-            conclusion_lines(EVALUATION, logged)
+            conclusion_lines(EVALUATION, logged, 0.0, END)
     assert steps_made(logged) in (0, 8)
 
 
@@ -96,7 +99,7 @@ def test_a_column_too_many_is_none_that_is_missing(logged):
 def test_runs_whose_logs_have_other_columns_are_not_merged(tmp_path):
     evaluations = {name: np.ones(1) for name in (*run_record._COLUMNS, "collisions")}
     fewer = {name: values for name, values in evaluations.items() if name != "collisions"}
-    records = [RunRecord("vdn", seed, own, 1.0, 1.0, False) for seed, own in enumerate((evaluations, fewer))]
+    records = [RunRecord("vdn", seed, own, 1.0, 1.0, 9, 0, False) for seed, own in enumerate((evaluations, fewer))]
     with pytest.raises(DamagedError, match=r"vdn, seed 1: its evaluation_log\.csv has no column collisions"):
         write_evaluations(tmp_path / "evaluations.csv", "algorithm", records)
     assert not list(tmp_path.iterdir())
