@@ -132,10 +132,10 @@ CHANGES = [
 
 # What hparams.json holds instead; an ellipsis takes the setting out.
 EDITS = [
-    ({"format": 0}, "format 0: must be 3, as this version writes it"),
-    ({"format": 2}, "format 2: must be 3, as this version writes it"),
-    ({"format": "3"}, "format '3': must be 3"),
-    ({"format": ...}, "format None: must be 3"),
+    ({"format": 0}, "format 0: must be 4, as this version writes it"),
+    ({"format": 2}, "format 2: must be 4, as this version writes it"),
+    ({"format": "3"}, "format '3': must be 4"),
+    ({"format": ...}, "format None: must be 4"),
     ({"gamma": ...}, "'gamma' is missing"),
     ({"results_dir": ...}, "'results_dir' is missing"),
     ({"learning_rate": 0.1}, "'learning_rate': unknown setting"),
