@@ -30,6 +30,7 @@ TRACED = {
     "initializers",
     "exploration",
     "targets",
+    "time_limit",
     "torch_networks",
     "vmapped",
     "replay",
