@@ -53,7 +53,7 @@ FLAGS = [
     ("--resume nothing --algorithms qmix vdn", "--algorithms qmix vdn: cannot be given with --resume"),
 ]
 EDITS = [
-    ({"format": 2}, "format must be 1"),
+    ({"format": 3}, "format must be 2"),
     ({"algorithms": "qmix"}, "--algorithms qmix: must be a tuple"),
     ({"algorithms": ["dqn"]}, "--algorithms dqn: must be one of"),
     ({"num_seeds": True}, "--num_seeds True: must be a whole number"),

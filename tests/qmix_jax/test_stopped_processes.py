@@ -33,6 +33,7 @@ def run(config, stop_signal, directory):
 
 sys.modules["qmix_jax.runner"] = ModuleType("qmix_jax.runner")
 sys.modules["qmix_jax.runner"].run = run
+cli.prepare_libraries = lambda: None
 cli._start_jax = lambda config, on_all, machines: config
 runpy.run_module("qmix_jax.comparison_share", run_name="__main__")
 """
