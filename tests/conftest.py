@@ -10,6 +10,7 @@ import shutil
 import tempfile
 
 import jax
+import jaxlib.xla_client
 import pytest
 
 # Files that start processes by the dozen, kill them or measure how soon they answer: one after another, in one worker.
@@ -35,6 +36,13 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # a worker inherits its session's
 jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 jax.config.update("jax_disable_most_optimizations", True)
+
+# XLA's newer code generator for CPUs takes twice the older one's time. XLA reads its flags once; processes that tests
+# start have them not, and compile as users' do but for the optimisations.
+with pytest.MonkeyPatch.context() as patch:
+    hurry = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+    patch.setenv("XLA_FLAGS", hurry, prepend=" ")
+    debug_options = jaxlib.xla_client.CompileOptions().executable_build_options.debug_options
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
