@@ -47,7 +47,7 @@ def test_a_short_soak_finds_nothing():
     """Small networks: twelve seconds are thousands of episodes and dozens of checkpoints."""
     small = (
         "--num_envs 64 --max_steps_per_ep 20 --hidden_sizes 16 --batch_size 8 --train_frequency 64 "
-        "--buffer_capacity 6400 --save_interval 1000"
+        "--buffer_capacity 6400 --min_buffer_size 1000 --save_interval 1000"
     ).split()
     command = [sys.executable, "benchmarks/soak.py", "--minutes", "0.2", "--", *small]
     done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)

@@ -160,8 +160,10 @@ def test_losses_belong_to_the_episodes_time(run):
     # Two updates and a half per vector step, after the first twenty.
     before, after = finished[:20], finished[20:]
     for metric in log.updates:
-        assert np.isnan(metric[:20][before]).all()
+        assert not metric[:20][before].any()
         assert np.isfinite(metric[20:][after]).all()
+    assert not log.num_updates[:20][before].any()
+    assert log.num_updates[20:][after].all()
     # Episodes that ran over the same steps saw the same updates.
     pairs = [
         (step, first, second)
