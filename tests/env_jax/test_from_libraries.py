@@ -186,6 +186,50 @@ def test_a_single_reward_is_shared_out():
     assert team_return == 6.0
 
 
+class LimitTerminates(LevelBasedForaging):
+    """Foraging that calls its own limit a termination, as RobotWarehouse does."""
+
+    def step(self, state, actions):
+        state, shown = super().step(state, actions)
+        late = state.step_count >= self.time_limit
+        return state, shown.replace(discount=jnp.where(late, jnp.zeros_like(shown.discount), shown.discount))
+
+
+def _ends(environment, actions, length):
+    """Terminated and truncated after each step with the same actions, bool[T] each."""
+
+    def play(key):
+        keys = jax.random.split(key, length + 1)
+        state, _ = environment.reset(keys[0])
+        steps = []
+        for step_key in keys[1:]:
+            state, step = environment.step(step_key, state, actions)
+            steps.append((step.terminated, step.truncated))
+        return steps
+
+    return np.array(quick_jit(play)(jax.random.key(0))).T
+
+
+def test_an_end_on_the_last_step_is_told_from_the_librarys_limit():
+    nobody_moves = jnp.zeros(2, jnp.int32)
+    limited = from_jumanji.FromJumanji(LimitTerminates(EASY, time_limit=3), 100, "limited")
+    np.testing.assert_array_equal(_ends(limited, nobody_moves, 3), [[False] * 3, [False, False, True]])
+
+    riddle = from_jaxmarl.make("switch_riddle", 100)
+    limit, agents = riddle.world.max_steps, riddle.spec.num_agents
+    assert riddle.spec.max_steps == limit
+    nothing, tell = (jnp.full(agents, riddle.world.game_actions[name]) for name in ("NOTHING", "TELL"))
+    np.testing.assert_array_equal(_ends(riddle, nothing, limit)[:, -1], [False, True])
+    late = from_jaxmarl.make("switch_riddle", 1)
+    np.testing.assert_array_equal(_ends(late, tell, 1)[:, -1], [True, False])
+
+
+def test_a_wrapped_environments_limit_is_moved_too():
+    smax = from_jaxmarl.make("HeuristicEnemySMAX", 200)
+    assert smax.world.max_steps == 100
+    assert smax._longer.max_steps == smax._longer._env.max_steps == 101
+
+
 @pytest.mark.parametrize("name", ["spread", "foraging"])
 def test_the_contract(name, request):
     environment, (played, _) = (request.getfixturevalue(part) for part in (name, f"{name}_played"))
