@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from env_jax.types import EnvSpec
 from qmix_jax.config import Config
-from qmix_jax.time_limit import mixer_sees_clock
+from qmix_jax.time_limit import bootstraps_at_limit, mixer_sees_clock
 from qmix_jax.views import make_views
 
 
@@ -40,7 +40,7 @@ def count_layers(config: Config, spec: EnvSpec) -> list[Layer]:
     gradient), target on s'. Dueling heads are one layer, as their weights are summed before the product. Mixing four
     values is elementwise work: it shares no weights.
     """
-    views = make_views(spec, config.encoding, mixer_sees_clock(config, spec))
+    views = make_views(spec, config.encoding, mixer_sees_clock(config, spec), bootstraps_at_limit(config, spec))
     shared = config.share_parameters
     copies, rows = (1, spec.num_agents * config.batch_size) if shared else (spec.num_agents, config.batch_size)
     features = views.num_features + spec.num_agents * shared

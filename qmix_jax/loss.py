@@ -14,7 +14,7 @@ from qmix_jax.config import Config
 from qmix_jax.mixers import Mixer, allowed_values, value_actions
 from qmix_jax.rewards import learnt_rewards, standardise
 from qmix_jax.targets import lambda_returns, n_step_targets
-from qmix_jax.time_limit import bootstrap_from_cuts, mixer_sees_clock
+from qmix_jax.time_limit import bootstrap_from_cuts, bootstraps_at_limit, mixer_sees_clock
 from qmix_jax.types import Array, Cuts, Params, RewardStatistics, Transition
 from qmix_jax.views import Views, make_views
 
@@ -45,7 +45,8 @@ Loss = Callable[
 def make_networks(config: Config, spec: EnvSpec) -> Networks:
     """Networks of `config` for an environment of `spec`."""
     algorithm = ALGORITHMS[config.algorithm]
-    views = make_views(spec, config.encoding, mixer_sees_clock(config, spec))
+    squash = bootstraps_at_limit(config, spec)
+    views = make_views(spec, config.encoding, mixer_sees_clock(config, spec), squash_state=squash)
     agents = make_agents(
         config.hidden_sizes,
         spec.num_agents,

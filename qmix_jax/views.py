@@ -19,11 +19,15 @@ class Views(NamedTuple):
     state_size: int  # G
 
 
-def make_views(spec: EnvSpec, encoding: str, state_clock: bool) -> Views:
+def make_views(spec: EnvSpec, encoding: str, state_clock: bool, squash_state: bool = False) -> Views:
     """`encoding` 'env' applies the environment's feature maps, 'raw' feeds raw numbers.
 
     `state_clock` appends the elapsed fraction of the episode to the mixer's state: a penalty at the time limit
     cannot be predicted from observations that hold no clock, and Q then diverges.
+
+    `squash_state` takes the mixer's state to sign(x) log(1 + |x|) (symlog, Hafner et al. 2023, eq. 10). Hypernetworks
+    extrapolate linearly, and where no value is grounded by an end, those of far states grow faster than the discount
+    shrinks them, without limit. (Agents normalise their hidden layers, which bounds what they extrapolate.)
     """
     encoded = encoding == "env"
     encode_observations = (encoded and spec.encode_observations) or _identity
@@ -38,6 +42,8 @@ def make_views(spec: EnvSpec, encoding: str, state_clock: bool) -> Views:
             assert spec.state_from_observations is not None  # replay keeps the state of every other environment
             state = spec.state_from_observations(observations.astype(jnp.float32))
         features = encode_state(state)
+        if squash_state:
+            features = jnp.sign(features) * jnp.log1p(jnp.abs(features))
         if not state_clock:
             return features
         clock = elapsed.astype(jnp.float32) / spec.max_steps

@@ -59,7 +59,9 @@ def _mixed(config, params, batch, row, t, values, actions):
     if config.algorithm in ("iql", "madqn"):
         return chosen
     state = np.asarray(batch.state[row, t], np.float64)
-    if config.state_clock and config.time_limit != "bootstrap":
+    if config.time_limit == "bootstrap":
+        state = np.sign(state) * np.log1p(np.abs(state))
+    elif config.state_clock:
         state = np.append(state, float(batch.elapsed[row, t]) / SPEC.max_steps)
     if config.algorithm == "qplex":
         best = [q[mask].max() for q, mask in zip(values, np.asarray(batch.action_mask[row, t]), strict=True)]

@@ -16,6 +16,7 @@ from qmix_jax.hparams import describe_run, read_config
 from qmix_jax.replay import make_replay
 from qmix_jax.time_limit import bootstraps_at_limit, mixer_sees_clock
 from qmix_jax.types import Transition
+from qmix_jax.vmapped import make_members
 
 ENVS, LIMIT, ROWS = 3, 4, 12
 
@@ -165,7 +166,7 @@ def _config(vector_steps=800, **settings):
     ids=str,
 )
 def test_values_go_on_beyond_a_limit_that_only_cuts(settings):
-    config, env = _config(1200, **settings), Endless()
+    config, env = _config(2400, **settings), Endless()
     trained = train(env, config)
     state = ProbeState(jnp.int32(0), jnp.float32(1), jnp.int32(0))
     np.testing.assert_allclose(joint_values(config, env, trained, state), 20.0, rtol=0.05)
@@ -195,3 +196,20 @@ def test_settings_of_an_older_run_mean_what_they_meant(tmp_path):
     path.write_text(json.dumps({**hparams, "format": 4}))
     with pytest.raises(ConfigError, match="'time_limit' is missing"):
         read_config(path)
+
+
+def test_two_devices_keep_the_final_steps_of_their_own_environments():
+    config, env = _config(2400, algorithm="vdn", num_devices=2), Endless()
+    trained = train(env, config)
+    state = ProbeState(jnp.int32(0), jnp.float32(1), jnp.int32(0))
+    np.testing.assert_allclose(joint_values(config, env, trained, state), 20.0, rtol=0.05)
+    numbers = np.asarray(trained.replay.buffer.experience.final_step)
+    environments = np.broadcast_to(np.arange(8)[:, None], numbers.shape)
+    np.testing.assert_array_equal(numbers[numbers >= 0] % 8, environments[numbers >= 0])
+
+
+def test_vmapped_runs_share_where_their_replay_is_written():
+    members = make_members(_config(), Endless(), ())
+    state = jax.eval_shape(members.init, {}, jax.random.split(jax.random.key(0), 3))
+    assert state.replay.buffer.current_index.shape == ()
+    assert state.replay.final_steps.count.shape == (3, 8)

@@ -51,6 +51,12 @@ def test_the_clock_is_the_elapsed_fraction(encoding):
     np.testing.assert_allclose(states[:, -1], np.asarray(ELAPSED) / SPEC.max_steps)
 
 
+def test_a_squashed_state_keeps_its_signs_and_grows_by_its_logarithm():
+    views = make_views(SPEC, "raw", state_clock=False, squash_state=True)
+    states = jnp.array([[0.0, np.e - 1, 1 - np.e**2]])
+    np.testing.assert_allclose(views.mixer(OBSERVATIONS[:1], states, ELAPSED[:1]), [[0.0, 1.0, -2.0]], rtol=1e-6)
+
+
 def test_a_state_that_the_observations_hold_is_rebuilt():
     spec = replace(ENCODING, state_from_observations=lambda seen: seen.reshape(-1)[1:])
     raw = make_views(spec, "raw", state_clock=False).mixer(OBSERVATIONS, None, ELAPSED)
