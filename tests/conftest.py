@@ -62,3 +62,17 @@ def pytest_xdist_make_scheduler(config, log):
             return "processes" if os.path.basename(file) in PROCESSES else file
 
     return Scheduling(config, log)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Compile with all optimisations what is slow: training for minutes is worth them."""
+    if item.get_closest_marker("slow") is None:
+        return (yield)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "0")
+        jax.config.update("jax_disable_most_optimizations", False)
+        try:
+            return (yield)
+        finally:
+            jax.config.update("jax_disable_most_optimizations", True)
