@@ -21,6 +21,7 @@ PROCESSES = {
     "test_resume.py",
     "test_run_directory.py",
     "test_signals.py",
+    "test_stopped_processes.py",
     "test_sweep.py",
 }
 
@@ -42,7 +43,7 @@ jax.config.update("jax_disable_most_optimizations", True)
 with pytest.MonkeyPatch.context() as patch:
     hurry = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
     patch.setenv("XLA_FLAGS", hurry, prepend=" ")
-    debug_options = jaxlib.xla_client.CompileOptions().executable_build_options.debug_options
+    jaxlib.xla_client.CompileOptions()
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -61,3 +62,17 @@ def pytest_xdist_make_scheduler(config, log):
             return "processes" if os.path.basename(file) in PROCESSES else file
 
     return Scheduling(config, log)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Compile with all optimisations what is slow: training for minutes is worth them."""
+    if item.get_closest_marker("slow") is None:
+        return (yield)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "0")
+        jax.config.update("jax_disable_most_optimizations", False)
+        try:
+            return (yield)
+        finally:
+            jax.config.update("jax_disable_most_optimizations", True)
