@@ -27,6 +27,7 @@ from qmix_jax.types import Params
 
 FINAL = "final_model"
 BEST = "best_model"
+DIVERGED = "diverged_ep"  # and the number of episodes: a checkpoint to look at, not to go on from
 RESUME_ARRAYS = "resume.npz"
 RESUME_NOTES = "resume.json"
 

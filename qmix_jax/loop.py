@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -10,11 +11,21 @@ from qmix_jax.compilation import Programs
 from qmix_jax.config import Config
 from qmix_jax.evaluation import evaluation_key
 from qmix_jax.pinning import seed_key
-from qmix_jax.processes import agreed, whole
-from qmix_jax.recorder import Chunk
+from qmix_jax.processes import agreed
 from qmix_jax.signals import StopSignal
-from qmix_jax.state_file import named_arrays
-from qmix_jax.types import TrainState
+from qmix_jax.state_file import named_arrays, whole
+from qmix_jax.types import EpisodeLog, Evaluation, Progression, TrainState
+
+
+class Chunk(NamedTuple):
+    """What one compiled call left on the device, and what is to become of it."""
+
+    env_steps: int  # environment steps by its end
+    log: EpisodeLog  # arrays [C, E]
+    progression: Progression
+    evaluation: Evaluation | None  # greedy policy at the chunk's end, None where none was due
+    state: dict[str, np.ndarray] | None  # the TrainState at its end, on the host, where a checkpoint is due
+    diverged: bool  # whether that is a state to look at, and not to go on from
 
 
 def chunk_ends(config: Config, done: int = 0) -> list[int]:

@@ -18,16 +18,6 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
-def whole(leaf: Any) -> Any:
-    """An array of which every process holds a part, as NumPy's in all of them; anything else as it is.
-
-    All processes have to call it. For a moment every device holds the whole array.
-    """
-    if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable or leaf.is_fully_replicated:
-        return leaf
-    return multihost_utils.process_allgather(leaf, tiled=True)
-
-
 def place(tree: Any, shardings: Any) -> Any:
     """`tree`, which all processes have alike, laid out over the devices of all: `jax.device_put` for several."""
     if jax.process_count() == 1:

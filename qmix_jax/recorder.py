@@ -4,16 +4,17 @@ import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import jax
 import numpy as np
 
-from qmix_jax.checkpoint import BEST, FINAL, Checkpoints, ResumeData, checkpoint_name
+from qmix_jax.checkpoint import BEST, DIVERGED, FINAL, Checkpoints, ResumeData, checkpoint_name
 from qmix_jax.config import Config
 from qmix_jax.dashboards import Dashboards
 from qmix_jax.errors import sparing
 from qmix_jax.learner import unmeasured
+from qmix_jax.loop import Chunk
 from qmix_jax.progress import Progress
 from qmix_jax.records import (
     DIAGNOSTIC_COLUMNS,
@@ -31,20 +32,7 @@ from qmix_jax.records import (
 from qmix_jax.resume import ResumePoint
 from qmix_jax.run_directory import RunDirectory
 from qmix_jax.state_file import named_arrays
-from qmix_jax.types import EpisodeLog, Evaluation, Params, Progression
-
-DIVERGED = "diverged_ep"  # and the number of episodes: a checkpoint to look at, not to go on from
-
-
-class Chunk(NamedTuple):
-    """What one compiled call left on the device, and what is to become of it."""
-
-    env_steps: int  # environment steps by its end
-    log: EpisodeLog  # arrays [C, E]
-    progression: Progression
-    evaluation: Evaluation | None  # greedy policy at the chunk's end, None where none was due
-    state: dict[str, np.ndarray] | None  # the TrainState at its end, on the host, where a checkpoint is due
-    diverged: bool  # whether that is a state to look at, and not to go on from
+from qmix_jax.types import Evaluation, Params
 
 
 class Recorder:

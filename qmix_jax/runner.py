@@ -12,6 +12,7 @@ import numpy as np
 
 from env_jax.types import Environment, EnvSpec
 from qmix_jax.baselines import play_baselines
+from qmix_jax.checkpoint import DIVERGED
 from qmix_jax.compilation import compile_programs, device_memory, sharing_devices
 from qmix_jax.conclusion import conclusion_lines, too_many_skipped
 from qmix_jax.config import Config, ConfigError
@@ -31,11 +32,11 @@ from qmix_jax.faults import QUANTITIES
 from qmix_jax.follower import Follower
 from qmix_jax.hparams import check_spec, describe_run, read_config, start_lines, write_hparams
 from qmix_jax.lock import RunLock, check_system
-from qmix_jax.loop import Loop, state_arrays
+from qmix_jax.loop import Chunk, Loop, state_arrays
 from qmix_jax.machine_memory import shown_bytes
 from qmix_jax.pinning import pinned, seed_key
 from qmix_jax.processes import is_first, told_by_first
-from qmix_jax.recorder import DIVERGED, Chunk, Recorder
+from qmix_jax.recorder import Recorder
 from qmix_jax.records import EVALUATION_COLUMNS, fetch_evaluation
 from qmix_jax.replay import replay_bytes
 from qmix_jax.report_options import ReportOptions

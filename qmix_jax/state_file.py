@@ -8,9 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 
 from qmix_jax.pinning import wrap_key
-from qmix_jax.processes import whole
 from qmix_jax.settings import DamagedError
 
 _LONGEST_HEADER = 1024  # bytes of a .npy member before its numbers
@@ -24,6 +24,16 @@ def named_arrays(tree: Any) -> dict[str, np.ndarray]:
     """
     leaves = jax.tree_util.tree_leaves_with_path(jax.tree.map(_key_data, tree))
     return {_name(path): np.array(whole(leaf)) for path, leaf in leaves}
+
+
+def whole(leaf: Any) -> Any:
+    """An array of which every process holds a part, as NumPy's in all of them; anything else as it is.
+
+    All processes have to call it. For a moment every device holds the whole array.
+    """
+    if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable or leaf.is_fully_replicated:
+        return leaf
+    return multihost_utils.process_allgather(leaf, tiled=True)
 
 
 def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:

@@ -82,7 +82,7 @@ def _part(path: Path) -> NoReturn:
     """Train a share in each of the processes that were joined to agree on the folder."""
     import jax
 
-    from qmix_jax.sweep_share import become_share
+    from qmix_jax.sweep_run import become_share
 
     processes, share, workers = jax.process_count(), jax.process_index(), read_sweep(path).settings.workers
     if workers != processes:

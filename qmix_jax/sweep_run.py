@@ -1,10 +1,13 @@
 """A whole sweep: what fits at once, which process trains what, and what it all comes to."""
 
 import math
+import os
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
+from typing import NoReturn
 
 import jax
 
@@ -16,7 +19,7 @@ from qmix_jax.environments import make_environment
 from qmix_jax.errors import DivergedError, RunError, StoppedError, reporting, sparing
 from qmix_jax.lock import InUseError, RunLock
 from qmix_jax.machine_memory import shown_bytes
-from qmix_jax.members import Job, Members, available_cores
+from qmix_jax.members import Job, Members, available_cores, program_environment, program_words
 from qmix_jax.outcomes import follow, show_runs
 from qmix_jax.pinning import seed_key
 from qmix_jax.progress import GroupProgress
@@ -30,9 +33,9 @@ from qmix_jax.sweep_findings import write_findings
 from qmix_jax.sweep_plan import Group, split_group
 from qmix_jax.sweep_runner import is_finished, train_group
 from qmix_jax.sweep_settings import Sweep
-from qmix_jax.sweep_share import SHARE_MODULE, share_flags
 from qmix_jax.trainer import make_trainer
 
+SHARE_MODULE = "qmix_jax.sweep_share"
 _USED = 0.7  # share of a device's memory that members may take unless told: compiled programs need the rest
 _PROCESS_BYTES = 2**30  # a process with its programs, besides its members: 0.8 GiB at most where it was measured
 
@@ -54,6 +57,23 @@ def run_sweep(path: Path, sweep: Sweep) -> None:
         if stopped_by is not None:
             raise StoppedError(path, stopped_by, count_ended(path, sweep))
         sum_up(path, sweep)
+
+
+def share_flags(path: Path, share: int) -> list[str]:
+    """The flags that stand for a share of the sweep in the folder `path`."""
+    return [f"--folder={path}", f"--share={share}"]
+
+
+def become_share(path: Path, share: int, gpus: str | None) -> NoReturn:
+    """Go on as a fresh process of the same number, with its own devices alone.
+
+    Args:
+        path: the sweep's folder.
+        share: which share is this process's.
+        gpus: JAX's `jax_cuda_visible_devices`, which it sets where SLURM or MPI started several processes on a machine.
+    """
+    words = [sys.executable, *program_words(SHARE_MODULE), *share_flags(path, share), f"--joined={gpus or 'all'}"]
+    os.execve(sys.executable, words, program_environment())
 
 
 def train_share(path: Path, groups: list[Group], show: Callable[[], None], stop_signal: StopSignal) -> int | None:

@@ -6,21 +6,17 @@ machines each process of the sweep becomes one of these, once it knows the folde
 nothing, and if one process dies, the others go on. The one that ends last writes the findings.
 """
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from qmix_jax.command import run_command
 from qmix_jax.errors import StoppedError, reporting
 from qmix_jax.flags import FlagParser
-from qmix_jax.members import program_environment, program_words
 from qmix_jax.shell import prepare_libraries
 from qmix_jax.signals import StopRequest, end_with_starter
 from qmix_jax.sweep_settings import read_sweep
-
-SHARE_MODULE = "qmix_jax.sweep_share"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,23 +28,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         "joined", "GPUS", "other machines train the other shares; which of this one's GPUs are for this one"
     )
     return run_command(parser, argv, _train)
-
-
-def share_flags(path: Path, share: int) -> list[str]:
-    """The flags that stand for a share of the sweep in the folder `path`."""
-    return [f"--folder={path}", f"--share={share}"]
-
-
-def become_share(path: Path, share: int, gpus: str | None) -> NoReturn:
-    """Go on as a fresh process of the same number, with its own devices alone.
-
-    Args:
-        path: the sweep's folder.
-        share: which share is this process's.
-        gpus: JAX's `jax_cuda_visible_devices`, which it sets where SLURM or MPI started several processes on a machine.
-    """
-    words = [sys.executable, *program_words(SHARE_MODULE), *share_flags(path, share), f"--joined={gpus or 'all'}"]
-    os.execve(sys.executable, words, program_environment())
 
 
 def _train(arguments: dict[str, Any]) -> None:

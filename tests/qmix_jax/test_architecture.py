@@ -45,6 +45,7 @@ TRACED = {
     "schedule",
     "faults",
     "pinning",
+    "devices",
 }
 FACTORIES = {"environments"}  # names the world, so that nothing else has to
 HOST = {

@@ -16,6 +16,7 @@ from qmix_jax import learner as learner_module
 from qmix_jax import runner
 from qmix_jax.checkpoint import checkpoints, load_params
 from qmix_jax.compilation import Programs, snapshot
+from qmix_jax.devices import AXIS
 from qmix_jax.errors import DivergedError
 from qmix_jax.faults import QUANTITIES, judge_update, no_faults
 from qmix_jax.learner import make_learner
@@ -23,7 +24,6 @@ from qmix_jax.recorder import Recorder
 from qmix_jax.records import read_log
 from qmix_jax.run_directory import RunDirectory
 from qmix_jax.run_record import has_diverged
-from qmix_jax.sharding import AXIS
 from qmix_jax.trainer import make_trainer, vector_step
 from qmix_jax.types import Faults, UpdateMetrics
 
