@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from env_jax.types import EnvSpec
 from qmix_jax.config import Config
-from qmix_jax.mixers import (
+from qmix_jax.networks.mixers import (
     Mixer,
     QMixer,
     keep_apart,
@@ -17,7 +17,7 @@ from qmix_jax.mixers import (
     mix_values,
     sum_values,
 )
-from qmix_jax.qplex import QPlexMixer
+from qmix_jax.networks.qplex import QPlexMixer
 from qmix_jax.types import Array
 from qmix_jax.weighting import CentralMixer, Weighting, central_weights, optimistic_weights
 

@@ -17,12 +17,12 @@ from qmix_jax.algorithms import team_reward
 from qmix_jax.config import Config
 from qmix_jax.devices import mean_over_devices
 from qmix_jax.loss import flat, learnt_targets, take_steps
-from qmix_jax.networks import plain_layers
+from qmix_jax.networks.layers import plain_layers
+from qmix_jax.networks.views import Views
 from qmix_jax.optimizer import copy_targets, make_optimizer, step_parameters
 from qmix_jax.rewards import learnt_rewards
 from qmix_jax.time_limit import bootstrap_from_cuts
 from qmix_jax.types import Array, CentralValue, Cuts, Params, Schedule, Transition
-from qmix_jax.views import Views
 
 
 class ValueNetwork(nn.Module):

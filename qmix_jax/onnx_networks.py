@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from qmix_jax.networks import LAYER_NORM_EPSILON
+from qmix_jax.networks.layers import LAYER_NORM_EPSILON
 from qmix_jax.onnx_encoding import encoded
 from qmix_jax.onnx_graph import Graph
 from qmix_jax.policy import TrainedPolicy

@@ -11,7 +11,7 @@ import chex
 import jax.numpy as jnp
 from flax import linen as nn
 
-from qmix_jax.networks import plain_layers
+from qmix_jax.networks.layers import plain_layers
 from qmix_jax.types import Array
 
 # (q_tot, target, Q* of the greedy joint action, whether that was the one taken, alpha), [B, K, 1] each -> weights

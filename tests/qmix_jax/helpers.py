@@ -13,7 +13,7 @@ from env_jax.types import EnvSpec
 from qmix_jax.config import Config
 from qmix_jax.learner import Learner, make_learner
 from qmix_jax.loss import make_networks
-from qmix_jax.mixers import value_actions
+from qmix_jax.networks.mixers import value_actions
 from qmix_jax.replay import Replay
 from qmix_jax.trainer import make_trainer
 from qmix_jax.types import Sample, Transition

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers import numpy_q_values, quick_jit, randomize
 
-from qmix_jax.agents import append_agent_ids, make_agents
+from qmix_jax.networks.agents import append_agent_ids, make_agents
 
 AGENTS, FEATURES, ACTIONS, BATCH = 3, 4, 5, 6
 

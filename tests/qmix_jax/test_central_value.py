@@ -10,8 +10,8 @@ from helpers import SPEC, numpy_central, quick_jit, random_batch, randomize, sma
 
 from qmix_jax.central_value import ValueNetwork, central_loss
 from qmix_jax.learner import make_learner
+from qmix_jax.networks.views import make_views
 from qmix_jax.types import Sample
-from qmix_jax.views import make_views
 
 BATCH = 6
 

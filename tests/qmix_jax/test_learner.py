@@ -21,7 +21,7 @@ from helpers import (
 
 from qmix_jax.learner import make_learner
 from qmix_jax.loss import make_loss, make_networks
-from qmix_jax.mixers import select_actions
+from qmix_jax.networks.mixers import select_actions
 from qmix_jax.optimizer import make_optimizer
 from qmix_jax.schedule import initial_schedule, learning_rate
 from qmix_jax.time_limit import find_cuts

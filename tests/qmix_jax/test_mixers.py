@@ -8,7 +8,7 @@ from helpers import numpy_q_tot, quick_jit, randomize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qmix_jax.mixers import QMixer
+from qmix_jax.networks.mixers import QMixer
 
 AGENTS, STATES, BATCH = 3, 4, 5
 mixer = QMixer(mixing_size=6, hypernet_size=7, init_scale=1.0)

@@ -9,7 +9,7 @@ from probes import ActionReward, ConstantReward, CueReward, Deadline, ForbiddenF
 from qmix_jax.central_value import ValueNetwork
 from qmix_jax.learner import make_learner
 from qmix_jax.loss import make_networks
-from qmix_jax.mixers import value_actions
+from qmix_jax.networks.mixers import value_actions
 
 GAMMA = 0.5
 

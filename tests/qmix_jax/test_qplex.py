@@ -10,8 +10,8 @@ from helpers import numpy_qplex, quick_jit, randomize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qmix_jax.mixers import mix_advantages, value_actions
-from qmix_jax.qplex import QPlexMixer
+from qmix_jax.networks.mixers import mix_advantages, value_actions
+from qmix_jax.networks.qplex import QPlexMixer
 
 AGENTS, ACTIONS, STATES = 2, 3, 4
 JOINT = list(product(range(ACTIONS), repeat=AGENTS))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from helpers import SPEC
 
-from qmix_jax.views import make_views
+from qmix_jax.networks.views import make_views
 
 ENCODING = replace(
     SPEC,

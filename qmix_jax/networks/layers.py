@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen.initializers import Initializer
 
-from qmix_jax.initializers import orthogonal
+from qmix_jax.networks.initializers import orthogonal
 from qmix_jax.types import Array
 
 LAYER_NORM_EPSILON = 1e-6

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen.initializers import constant
 
-from qmix_jax.initializers import orthogonal
-from qmix_jax.mixers import ActionValues
+from qmix_jax.networks.initializers import orthogonal
+from qmix_jax.networks.mixers import ActionValues
 from qmix_jax.types import Array
 
 _TIE = 0.01  # sum of advantages, in units of q_tot, about which a joint action's gap fades out

@@ -11,7 +11,7 @@ import chex
 import jax.numpy as jnp
 from flax import linen as nn
 
-from qmix_jax.initializers import orthogonal
+from qmix_jax.networks.initializers import orthogonal
 from qmix_jax.types import Array, Params
 
 

@@ -10,7 +10,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from qmix_jax.networks import QNetwork, RecurrentQNetwork
+from qmix_jax.networks.layers import QNetwork, RecurrentQNetwork
 from qmix_jax.types import Array, Params
 
 
