@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from env_jax.types import EnvSpec
 from qmix_jax.config import Config
+from qmix_jax.learning.time_limit import bootstraps_at_limit, mixer_sees_clock
 from qmix_jax.networks.views import make_views
-from qmix_jax.time_limit import bootstraps_at_limit, mixer_sees_clock
 
 
 class Layer(NamedTuple):

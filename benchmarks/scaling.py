@@ -12,7 +12,7 @@ from measuring import finish, make_parser, number, table
 
 from qmix_jax.config import Config
 from qmix_jax.environments import make_environment
-from qmix_jax.learner import BatchMoments
+from qmix_jax.learning.learner import BatchMoments
 from qmix_jax.presets import preset_config
 from qmix_jax.trainer import make_trainer
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from qmix_jax.faults import MOST_SKIPPED, skips_too_many
+from qmix_jax.learning.faults import MOST_SKIPPED, skips_too_many
 from qmix_jax.records import EVALUATION_COLUMNS, logged, read_log
 from qmix_jax.run_directory import RunDirectory
 from qmix_jax.types import Evaluation, Progression

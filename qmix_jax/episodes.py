@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from qmix_jax.selection import select
+from qmix_jax.learning.selection import select
 from qmix_jax.types import Array, EpisodeLog, EpisodeMetrics, Episodes, UpdateMetrics
 
 

@@ -13,7 +13,7 @@ from qmix_jax.checkpoint import BEST, DIVERGED, FINAL, Checkpoints, ResumeData, 
 from qmix_jax.config import Config
 from qmix_jax.dashboards import Dashboards
 from qmix_jax.errors import sparing
-from qmix_jax.learner import unmeasured
+from qmix_jax.learning.learner import unmeasured
 from qmix_jax.loop import Chunk
 from qmix_jax.progress import Progress
 from qmix_jax.records import (

@@ -16,7 +16,7 @@ import numpy as np
 
 from env_jax.types import EnvSpec, TimeStep
 from qmix_jax.config import Config
-from qmix_jax.time_limit import add_final_steps, bootstraps_at_limit, empty_final_steps, find_cuts
+from qmix_jax.learning.time_limit import add_final_steps, bootstraps_at_limit, empty_final_steps, find_cuts
 from qmix_jax.types import Array, CutReplay, Sample, Transition
 
 

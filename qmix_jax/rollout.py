@@ -6,7 +6,7 @@ import jax
 
 from env_jax.types import Environment, TimeStep
 from qmix_jax.exploration import extended_action
-from qmix_jax.selection import select
+from qmix_jax.learning.selection import select
 from qmix_jax.types import Array, Exploration
 
 

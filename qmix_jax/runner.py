@@ -28,9 +28,9 @@ from qmix_jax.errors import (
     sparing,
 )
 from qmix_jax.evaluation import BaselineReturns, baseline_name, evaluation_key, extra_names
-from qmix_jax.faults import QUANTITIES
 from qmix_jax.follower import Follower
 from qmix_jax.hparams import check_spec, describe_run, read_config, start_lines, write_hparams
+from qmix_jax.learning.faults import QUANTITIES
 from qmix_jax.lock import RunLock, check_system
 from qmix_jax.loop import Chunk, Loop, state_arrays
 from qmix_jax.machine_memory import shown_bytes

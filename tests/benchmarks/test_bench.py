@@ -134,7 +134,7 @@ def test_the_baseline_trains_our_networks():
     from learner import CONFIG
     from torch_baseline import BATCH_SIZE, TRAIN_FREQUENCY, Trainer
 
-    from qmix_jax.learner import make_learner
+    from qmix_jax.learning.learner import make_learner
 
     trainer = Trainer()
     params = jax.eval_shape(make_learner(CONFIG, make_environment(CONFIG).spec).init, jax.random.key(0)).params

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from helpers import SPEC, numpy_central, quick_jit, random_batch, randomize, small_config
 
-from qmix_jax.central_value import ValueNetwork, central_loss
-from qmix_jax.learner import make_learner
+from qmix_jax.learning.central_value import ValueNetwork, central_loss
+from qmix_jax.learning.learner import make_learner
 from qmix_jax.networks.views import make_views
 from qmix_jax.types import Sample
 

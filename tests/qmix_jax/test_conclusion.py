@@ -8,8 +8,8 @@ import pytest
 
 from qmix_jax.command import run_command
 from qmix_jax.conclusion import conclusion_lines, too_many_skipped
-from qmix_jax.faults import no_faults
 from qmix_jax.flags import FlagParser
+from qmix_jax.learning.faults import no_faults
 from qmix_jax.run_directory import RunDirectory
 from qmix_jax.types import Evaluation, Progression
 

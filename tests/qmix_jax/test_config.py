@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qmix_jax.algorithms import ALGORITHMS
 from qmix_jax.config import Config, ConfigError
+from qmix_jax.learning.algorithms import ALGORITHMS
 
 
 def test_defaults_of_the_ten_flags():

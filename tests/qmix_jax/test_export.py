@@ -16,7 +16,7 @@ from env_jax import GridWorld25, LastAction
 from env_jax.types import EnvSpec
 from qmix_jax import export
 from qmix_jax.export_run import described, parameters_by_name
-from qmix_jax.learner import make_learner
+from qmix_jax.learning.learner import make_learner
 from qmix_jax.onnx_networks import policy_graph
 from qmix_jax.policy import TrainedPolicy
 

@@ -12,14 +12,14 @@ from helpers import SPEC, make_stubs, quick_jit, random_batch, randomize, small_
 from jax.sharding import Mesh, PartitionSpec
 from probes import ConstantReward, Corridor
 
-from qmix_jax import learner as learner_module
 from qmix_jax import runner
 from qmix_jax.checkpoint import checkpoints, load_params
 from qmix_jax.compilation import Programs, snapshot
-from qmix_jax.devices import AXIS
 from qmix_jax.errors import DivergedError
-from qmix_jax.faults import QUANTITIES, judge_update, no_faults
-from qmix_jax.learner import make_learner
+from qmix_jax.learning import learner as learner_module
+from qmix_jax.learning.devices import AXIS
+from qmix_jax.learning.faults import QUANTITIES, judge_update, no_faults
+from qmix_jax.learning.learner import make_learner
 from qmix_jax.recorder import Recorder
 from qmix_jax.records import read_log
 from qmix_jax.run_directory import RunDirectory

@@ -8,7 +8,7 @@ from helpers import SPEC, numpy_q_tot, numpy_q_values, numpy_recurrent_values, q
 
 from env_jax.types import TimeStep
 from qmix_jax.inspection import inspect
-from qmix_jax.loss import init_params, make_networks
+from qmix_jax.learning.loss import init_params, make_networks
 
 STEPS, EPISODES = 3, 2
 

@@ -19,12 +19,12 @@ from helpers import (
     uniform,
 )
 
-from qmix_jax.learner import make_learner
-from qmix_jax.loss import make_loss, make_networks
+from qmix_jax.learning.learner import make_learner
+from qmix_jax.learning.loss import make_loss, make_networks
+from qmix_jax.learning.optimizer import make_optimizer
+from qmix_jax.learning.schedule import initial_schedule, learning_rate
+from qmix_jax.learning.time_limit import find_cuts
 from qmix_jax.networks.mixers import select_actions
-from qmix_jax.optimizer import make_optimizer
-from qmix_jax.schedule import initial_schedule, learning_rate
-from qmix_jax.time_limit import find_cuts
 from qmix_jax.types import FinalSteps
 
 GAMMA, BATCH = 0.9, 12

@@ -15,7 +15,7 @@ from env_jax import GridWorld25
 from env_jax.encoding import encode_observations
 from qmix_jax.checkpoint import BEST, FINAL, Checkpoints, checkpoint_name
 from qmix_jax.hparams import describe_run, write_hparams
-from qmix_jax.learner import make_learner
+from qmix_jax.learning.learner import make_learner
 from qmix_jax.policy import TrainedPolicy
 from qmix_jax.run_directory import create_run_directory
 from qmix_jax.settings import ConfigError, DamagedError

@@ -6,9 +6,9 @@ import pytest
 from helpers import joint_values, small_config, train
 from probes import ActionReward, ConstantReward, CueReward, Deadline, ForbiddenFruit, ProbeState, Remember, TwoSteps
 
-from qmix_jax.central_value import ValueNetwork
-from qmix_jax.learner import make_learner
-from qmix_jax.loss import make_networks
+from qmix_jax.learning.central_value import ValueNetwork
+from qmix_jax.learning.learner import make_learner
+from qmix_jax.learning.loss import make_networks
 from qmix_jax.networks.mixers import value_actions
 
 GAMMA = 0.5

@@ -7,7 +7,7 @@ import pytest
 from test_runner import SETTINGS
 
 from qmix_jax.checkpoint import load_params
-from qmix_jax.faults import no_faults
+from qmix_jax.learning.faults import no_faults
 from qmix_jax.loop import Chunk
 from qmix_jax.recorder import Recorder
 from qmix_jax.resume import ResumePoint, Saved

@@ -10,9 +10,9 @@ from probes import Corridor
 
 from qmix_jax.compilation import chunk_options, compile_programs
 from qmix_jax.config import ConfigError
-from qmix_jax.devices import AXIS
 from qmix_jax.evaluation import evaluation_key
-from qmix_jax.learner import make_learner
+from qmix_jax.learning.devices import AXIS
+from qmix_jax.learning.learner import make_learner
 from qmix_jax.sharding import check_devices
 from qmix_jax.trainer import make_trainer
 

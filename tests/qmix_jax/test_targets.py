@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qmix_jax.targets import lambda_returns, n_step_return, n_step_targets
+from qmix_jax.learning.targets import lambda_returns, n_step_return, n_step_targets
 
 jit_return = jax.jit(n_step_return)
 jit_targets = jax.jit(n_step_targets, static_argnums=3)

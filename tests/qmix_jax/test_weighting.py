@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from helpers import SPEC, numpy_central, numpy_q_tot, numpy_q_values, quick_jit, random_batch, randomize, small_config
 
-from qmix_jax.learner import make_learner
-from qmix_jax.loss import make_loss, make_networks
-from qmix_jax.weighting import central_weights, optimistic_weights
+from qmix_jax.learning.learner import make_learner
+from qmix_jax.learning.loss import make_loss, make_networks
+from qmix_jax.learning.weighting import central_weights, optimistic_weights
 
 GAMMA, ALPHA, ROWS = 0.9, 0.3, 24
 

@@ -10,9 +10,9 @@ import pytest
 from qmix_jax import compare, run_record
 from qmix_jax.comparison import read_flags, settings_path, write_comparison
 from qmix_jax.conclusion import conclusion_lines
-from qmix_jax.faults import no_faults
 from qmix_jax.hparams import machine_line
 from qmix_jax.integrity import replacing, write_json
+from qmix_jax.learning.faults import no_faults
 from qmix_jax.lock import RunLock
 from qmix_jax.outcomes import steps_made
 from qmix_jax.records import DIAGNOSTIC_COLUMNS, EVALUATION_COLUMNS, TIMING_COLUMNS, read_log

@@ -13,15 +13,15 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.flatten_util import ravel_pytree
 
-from qmix_jax.algorithms import team_reward
 from qmix_jax.config import Config
-from qmix_jax.devices import mean_over_devices
-from qmix_jax.loss import flat, learnt_targets, take_steps
+from qmix_jax.learning.algorithms import team_reward
+from qmix_jax.learning.devices import mean_over_devices
+from qmix_jax.learning.loss import flat, learnt_targets, take_steps
+from qmix_jax.learning.optimizer import copy_targets, make_optimizer, step_parameters
+from qmix_jax.learning.rewards import learnt_rewards
+from qmix_jax.learning.time_limit import bootstrap_from_cuts
 from qmix_jax.networks.layers import plain_layers
 from qmix_jax.networks.views import Views
-from qmix_jax.optimizer import copy_targets, make_optimizer, step_parameters
-from qmix_jax.rewards import learnt_rewards
-from qmix_jax.time_limit import bootstrap_from_cuts
 from qmix_jax.types import Array, CentralValue, Cuts, Params, Schedule, Transition
 
 

@@ -8,8 +8,8 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from qmix_jax.config import Config
-from qmix_jax.schedule import learning_rate
-from qmix_jax.selection import select
+from qmix_jax.learning.schedule import learning_rate
+from qmix_jax.learning.selection import select
 from qmix_jax.types import Array, Params, Schedule
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from env_jax.types import EnvSpec
 from qmix_jax.config import Config
+from qmix_jax.learning.weighting import CentralMixer, Weighting, central_weights, optimistic_weights
 from qmix_jax.networks.mixers import (
     Mixer,
     QMixer,
@@ -19,7 +20,6 @@ from qmix_jax.networks.mixers import (
 )
 from qmix_jax.networks.qplex import QPlexMixer
 from qmix_jax.types import Array
-from qmix_jax.weighting import CentralMixer, Weighting, central_weights, optimistic_weights
 
 RewardView = Callable[[Array], Array]  # agents' own rewards float32[..., N] -> float32[..., V], of each mixed value
 MakeMixer = Callable[[Config, EnvSpec, int], Mixer]  # (config, spec, state_size) -> mixer

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from env_jax.types import EnvSpec, TimeStep
 from qmix_jax.config import Config
-from qmix_jax.devices import first_environment
+from qmix_jax.learning.devices import first_environment
 from qmix_jax.types import Array, Cuts, FinalSteps, Transition
 
 

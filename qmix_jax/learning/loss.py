@@ -8,14 +8,14 @@ import jax
 import jax.numpy as jnp
 
 from env_jax.types import EnvSpec
-from qmix_jax.algorithms import ALGORITHMS, make_central_mixer
 from qmix_jax.config import Config
+from qmix_jax.learning.algorithms import ALGORITHMS, make_central_mixer
+from qmix_jax.learning.rewards import learnt_rewards, standardise
+from qmix_jax.learning.targets import lambda_returns, n_step_targets
+from qmix_jax.learning.time_limit import bootstrap_from_cuts, bootstraps_at_limit, mixer_sees_clock
 from qmix_jax.networks.agents import Agents, make_agents
 from qmix_jax.networks.mixers import Mixer, allowed_values, value_actions
 from qmix_jax.networks.views import Views, make_views
-from qmix_jax.rewards import learnt_rewards, standardise
-from qmix_jax.targets import lambda_returns, n_step_targets
-from qmix_jax.time_limit import bootstrap_from_cuts, bootstraps_at_limit, mixer_sees_clock
 from qmix_jax.types import Array, Cuts, Params, RewardStatistics, Transition
 
 

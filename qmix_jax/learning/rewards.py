@@ -2,9 +2,9 @@
 
 import jax.numpy as jnp
 
-from qmix_jax.algorithms import RewardView
 from qmix_jax.config import Config
-from qmix_jax.devices import mean_over_devices
+from qmix_jax.learning.algorithms import RewardView
+from qmix_jax.learning.devices import mean_over_devices
 from qmix_jax.types import Array, RewardStatistics, Transition
 
 STANDARD_OFFSET = 1e-4  # added to the deviation: rewards that never differ are 0, and not 0 / 0
