@@ -31,7 +31,7 @@ from env_jax.constants import NUM_ACTIONS, NUM_AGENTS
 from env_jax.gridworld import GridWorld25
 from env_jax.types import State, TimeStep
 from qmix_jax.compilation import enable_compilation_cache
-from qmix_jax.rollout import step_environments
+from qmix_jax.training.rollout import step_environments
 from qmix_jax.types import Array
 
 SIZES = (1, 4, 16, 64, 256, 1024, 4096, 16384)

@@ -17,8 +17,8 @@ from processes import run_alone
 
 from qmix_jax.compilation import chunk_options
 from qmix_jax.config import Config
-from qmix_jax.environments import make_environment
-from qmix_jax.trainer import make_trainer
+from qmix_jax.training.environments import make_environment
+from qmix_jax.training.trainer import make_trainer
 
 # No update waits for a full buffer, and the schedules' end lies far away.
 BASE = Config(num_envs=512, total_steps=2**30, min_buffer_size=0, eval_interval=2048)

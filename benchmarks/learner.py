@@ -18,11 +18,11 @@ from measuring import Options, Work, finish, make_options, make_parser, number, 
 
 from qmix_jax.compilation import enable_compilation_cache
 from qmix_jax.config import Config
-from qmix_jax.environments import make_environment
 from qmix_jax.learning.learner import make_learner
 from qmix_jax.learning.loss import make_loss, make_networks
-from qmix_jax.replay import make_replay
-from qmix_jax.trainer import make_trainer
+from qmix_jax.training.environments import make_environment
+from qmix_jax.training.replay import make_replay
+from qmix_jax.training.trainer import make_trainer
 from qmix_jax.types import Array, Sample, TrainState
 
 CONFIG = Config(

@@ -16,11 +16,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from qmix_jax.environments import make_environment
-from qmix_jax.evaluation import evaluate_baseline, evaluation_key
 from qmix_jax.hparams import read_config
 from qmix_jax.records import read_log
 from qmix_jax.run_directory import RunDirectory
+from qmix_jax.training.environments import make_environment
+from qmix_jax.training.evaluation import evaluate_baseline, evaluation_key
 
 ROOT = Path(__file__).parents[1]
 PRESETS = ("mpe_spread", "lbf")

@@ -11,10 +11,10 @@ from counting import count_elementwise, count_layers
 from measuring import finish, make_parser, number, table
 
 from qmix_jax.config import Config
-from qmix_jax.environments import make_environment
 from qmix_jax.learning.learner import BatchMoments
 from qmix_jax.presets import preset_config
-from qmix_jax.trainer import make_trainer
+from qmix_jax.training.environments import make_environment
+from qmix_jax.training.trainer import make_trainer
 
 CASES = {
     "default": preset_config("default"),

@@ -9,9 +9,9 @@ from qmix_jax.presets import preset_config
 if TYPE_CHECKING:
     from qmix_jax.checkpoint import load_params
     from qmix_jax.policy import TrainedPolicy, load_policy
-    from qmix_jax.program import RunMetrics, make_train
     from qmix_jax.runner import RunResult, resume_run, run
-    from qmix_jax.trainer import Trainer, make_trainer
+    from qmix_jax.training.program import RunMetrics, make_train
+    from qmix_jax.training.trainer import Trainer, make_trainer
 
 __all__ = [
     "Config",
@@ -30,14 +30,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "RunMetrics": "qmix_jax.program",
+    "RunMetrics": "qmix_jax.training.program",
     "RunResult": "qmix_jax.runner",
     "TrainedPolicy": "qmix_jax.policy",
-    "Trainer": "qmix_jax.trainer",
+    "Trainer": "qmix_jax.training.trainer",
     "load_params": "qmix_jax.checkpoint",
     "load_policy": "qmix_jax.policy",
-    "make_train": "qmix_jax.program",
-    "make_trainer": "qmix_jax.trainer",
+    "make_train": "qmix_jax.training.program",
+    "make_trainer": "qmix_jax.training.trainer",
     "resume_run": "qmix_jax.runner",
     "run": "qmix_jax.runner",
 }

@@ -9,7 +9,9 @@ import numpy as np
 
 from env_jax.recording import Recording, record
 from env_jax.types import Environment, TimeStep
-from qmix_jax.evaluation import (
+from qmix_jax.policy import TrainedPolicy
+from qmix_jax.scores import EpisodeValues
+from qmix_jax.training.evaluation import (
     SCORE_DISCOUNT,
     Episodes,
     Policy,
@@ -20,11 +22,9 @@ from qmix_jax.evaluation import (
     play_episodes,
     random_policy,
 )
-from qmix_jax.inspection import Thoughts, inspect
-from qmix_jax.pinning import seed_key
-from qmix_jax.policy import TrainedPolicy
-from qmix_jax.replay import action_dtype
-from qmix_jax.scores import EpisodeValues
+from qmix_jax.training.inspection import Thoughts, inspect
+from qmix_jax.training.pinning import seed_key
+from qmix_jax.training.replay import action_dtype
 from qmix_jax.types import Array, Params
 
 LEARNT, BASELINE, RANDOM = "policy", "greedy_nearest", "random"

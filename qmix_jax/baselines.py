@@ -7,10 +7,10 @@ import jax
 
 from env_jax.types import Environment
 from qmix_jax.config import Config
-from qmix_jax.environments import make_environment
-from qmix_jax.evaluation import BaselineReturns, baseline_returns, evaluation_key, random_return
-from qmix_jax.pinning import pinned, seed_key
 from qmix_jax.records import logged
+from qmix_jax.training.environments import make_environment
+from qmix_jax.training.evaluation import BaselineReturns, baseline_returns, evaluation_key, random_return
+from qmix_jax.training.pinning import pinned, seed_key
 
 _play_all = jax.jit(baseline_returns, static_argnums=(0, 2))
 _play_random = jax.jit(random_return, static_argnums=(0, 2))

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from qmix_jax.machine_memory import available_memory
-from qmix_jax.trainer import Trainer
+from qmix_jax.training.trainer import Trainer
 from qmix_jax.types import Array, LearnerState, Progression
 
 _MOST_FAULTS = 4  # arrays that an error names

@@ -11,16 +11,16 @@ import numpy as np
 from qmix_jax.baselines import play_random
 from qmix_jax.comparison import Comparison, Member
 from qmix_jax.config import Config
-from qmix_jax.environments import make_environment
 from qmix_jax.errors import sparing
 from qmix_jax.flags import flag_words
 from qmix_jax.hparams import machine_line
 from qmix_jax.integrity import replacing
-from qmix_jax.pinning import seed_key
 from qmix_jax.run_record import RunRecord, read_record, score_name, write_evaluations
 from qmix_jax.summary import Summary, summarise, write_summary
 from qmix_jax.tables import few_seeds, figures_table, questions_table, some_skipped
-from qmix_jax.trainer import make_trainer
+from qmix_jax.training.environments import make_environment
+from qmix_jax.training.pinning import seed_key
+from qmix_jax.training.trainer import make_trainer
 
 REFERENCE = "iql"  # learns without any mixer from the same reward: what the others gain on it, they gain by mixing
 _COLUMN = "algorithm"

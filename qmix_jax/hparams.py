@@ -17,8 +17,8 @@ from qmix_jax.config import Config
 from qmix_jax.integrity import read_json, write_json
 from qmix_jax.learning.time_limit import bootstraps_at_limit
 from qmix_jax.machine_memory import shown_bytes
-from qmix_jax.replay import replay_bytes, transition_bytes
 from qmix_jax.settings import ConfigError, is_tuple
+from qmix_jax.training.replay import replay_bytes, transition_bytes
 
 FORMAT = 4  # of the run directory; raised whenever an older version could not go on with it
 # Older formats that can be read, with what their runs did before the settings that came since.

@@ -9,11 +9,11 @@ import numpy as np
 
 from qmix_jax.compilation import Programs
 from qmix_jax.config import Config
-from qmix_jax.evaluation import evaluation_key
-from qmix_jax.pinning import seed_key
 from qmix_jax.processes import agreed
 from qmix_jax.signals import StopSignal
 from qmix_jax.state_file import named_arrays, whole
+from qmix_jax.training.evaluation import evaluation_key
+from qmix_jax.training.pinning import seed_key
 from qmix_jax.types import EpisodeLog, Evaluation, Progression, TrainState
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from qmix_jax.errors import RunError
-from qmix_jax.pinning import wrap_key
+from qmix_jax.training.pinning import wrap_key
 
 _LONGEST = 4096  # bytes of a text that is passed on
 

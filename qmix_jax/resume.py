@@ -13,11 +13,11 @@ from qmix_jax.checkpoint import RESUME_ARRAYS, RESUME_NOTES, WRITING, checkpoint
 from qmix_jax.config import BUDGETS, Config
 from qmix_jax.hparams import read_config
 from qmix_jax.integrity import check_no_links, check_sums, read_text
-from qmix_jax.pinning import seed_key
 from qmix_jax.run_directory import RunDirectory
 from qmix_jax.settings import ConfigError, DamagedError
 from qmix_jax.state_file import load_arrays
-from qmix_jax.trainer import Trainer
+from qmix_jax.training.pinning import seed_key
+from qmix_jax.training.trainer import Trainer
 from qmix_jax.types import Params, TrainState
 
 

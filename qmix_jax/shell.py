@@ -44,7 +44,7 @@ def prepare_libraries() -> None:
     except ValueError as error:  # a JAX_* variable without a meaning
         raise ConfigError(f"JAX refuses the shell's settings: {error}") from None
     from qmix_jax import compilation
-    from qmix_jax.pinning import SETTINGS
+    from qmix_jax.training.pinning import SETTINGS
 
     check_settings()
     for name, value in {**SETTINGS, "jax_transfer_guard": "allow"}.items():  # what is recorded has to leave the device

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
-from qmix_jax.pinning import wrap_key
 from qmix_jax.settings import DamagedError
+from qmix_jax.training.pinning import wrap_key
 
 _LONGEST_HEADER = 1024  # bytes of a .npy member before its numbers
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from qmix_jax.baselines import play_random
-from qmix_jax.environments import make_environment
 from qmix_jax.errors import sparing
 from qmix_jax.findings import count_parameters, find_warnings
 from qmix_jax.flags import flag_words, shown
@@ -20,6 +19,7 @@ from qmix_jax.sweep_plan import Member
 from qmix_jax.sweep_points import Point
 from qmix_jax.sweep_settings import Sweep
 from qmix_jax.tables import figures_table, seeds_table
+from qmix_jax.training.environments import make_environment
 
 _COLUMN = "settings"
 _MOST_CURVES = 6

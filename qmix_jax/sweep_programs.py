@@ -7,10 +7,10 @@ import jax.numpy as jnp
 
 from env_jax.types import Environment
 from qmix_jax.compilation import chunk_options, donated, naming_faults, snapshot
-from qmix_jax.evaluation import evaluation_key
-from qmix_jax.pinning import seed_key
 from qmix_jax.sweep_plan import Group, member_values
-from qmix_jax.vmapped import make_members
+from qmix_jax.training.evaluation import evaluation_key
+from qmix_jax.training.pinning import seed_key
+from qmix_jax.training.population import make_members
 
 
 class GroupPrograms(NamedTuple):

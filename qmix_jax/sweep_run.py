@@ -15,13 +15,11 @@ from qmix_jax.compilation import device_memory, sharing_devices
 from qmix_jax.config import Config
 from qmix_jax.dashboards import check_dashboards
 from qmix_jax.descriptors import fitting_runs, needed_descriptors
-from qmix_jax.environments import make_environment
 from qmix_jax.errors import DivergedError, RunError, StoppedError, reporting, sparing
 from qmix_jax.lock import InUseError, RunLock
 from qmix_jax.machine_memory import shown_bytes
 from qmix_jax.members import Job, Members, available_cores, program_environment, program_words
 from qmix_jax.outcomes import follow, show_runs
-from qmix_jax.pinning import seed_key
 from qmix_jax.progress import GroupProgress
 from qmix_jax.report_options import ReportOptions
 from qmix_jax.report_run import report_findings
@@ -33,7 +31,9 @@ from qmix_jax.sweep_findings import write_findings
 from qmix_jax.sweep_plan import Group, split_group
 from qmix_jax.sweep_runner import is_finished, train_group
 from qmix_jax.sweep_settings import Sweep
-from qmix_jax.trainer import make_trainer
+from qmix_jax.training.environments import make_environment
+from qmix_jax.training.pinning import seed_key
+from qmix_jax.training.trainer import make_trainer
 
 SHARE_MODULE = "qmix_jax.sweep_share"
 _USED = 0.7  # share of a device's memory that members may take unless told: compiled programs need the rest

@@ -12,9 +12,7 @@ from typing import Any
 import jax
 
 from qmix_jax.baselines import play_baselines
-from qmix_jax.environments import make_environment
 from qmix_jax.errors import sparing
-from qmix_jax.evaluation import baseline_name, extra_names
 from qmix_jax.hparams import describe_run, write_hparams
 from qmix_jax.lock import RunLock
 from qmix_jax.loop import state_arrays
@@ -28,8 +26,10 @@ from qmix_jax.sweep_loop import GroupLoop, member_state
 from qmix_jax.sweep_plan import Group
 from qmix_jax.sweep_programs import compile_group
 from qmix_jax.sweep_resume import common_points
-from qmix_jax.trainer import make_trainer
-from qmix_jax.vmapped import stack_members
+from qmix_jax.training.environments import make_environment
+from qmix_jax.training.evaluation import baseline_name, extra_names
+from qmix_jax.training.population import stack_members
+from qmix_jax.training.trainer import make_trainer
 
 
 def train_group(group: Group, root: Path, show: Callable[[], None], stop_signal: StopSignal) -> int | None:

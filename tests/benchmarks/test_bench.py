@@ -16,7 +16,7 @@ from soak import Sample, judge_samples
 
 from env_jax import GridWorld25, State
 from qmix_jax.config import Config
-from qmix_jax.environments import make_environment
+from qmix_jax.training.environments import make_environment
 
 ROOT = Path(__file__).parents[2]
 

@@ -14,8 +14,8 @@ from qmix_jax.config import Config
 from qmix_jax.learning.learner import Learner, make_learner
 from qmix_jax.learning.loss import make_networks
 from qmix_jax.networks.mixers import value_actions
-from qmix_jax.replay import Replay
-from qmix_jax.trainer import make_trainer
+from qmix_jax.training.replay import Replay
+from qmix_jax.training.trainer import make_trainer
 from qmix_jax.types import Sample, Transition
 
 # These programs run for milliseconds and compile for seconds: half of that without the compiler's optimisations.

@@ -10,13 +10,13 @@ import numpy as np
 
 from qmix_jax.checkpoint import BEST, FINAL, Checkpoints, ResumeData, checkpoint_name
 from qmix_jax.config import Config
-from qmix_jax.environments import make_environment
 from qmix_jax.hparams import describe_run, write_hparams
 from qmix_jax.integrity import SUMS
 from qmix_jax.resume import Saved, saved_template
 from qmix_jax.run_directory import create_run_directory
 from qmix_jax.state_file import named_arrays
-from qmix_jax.trainer import make_trainer
+from qmix_jax.training.environments import make_environment
+from qmix_jax.training.trainer import make_trainer
 
 CONFIG = Config(
     num_envs=4,

@@ -11,7 +11,7 @@ from helpers import quick_jit
 from probes import Probe
 
 from env_jax import GridWorld25
-from qmix_jax.evaluation import baseline_name, baseline_returns, evaluate, evaluate_baseline, extra_names
+from qmix_jax.training.evaluation import baseline_name, baseline_returns, evaluate, evaluate_baseline, extra_names
 
 ENVIRONMENT = GridWorld25("random", max_steps=60)
 

@@ -7,7 +7,7 @@ import pytest
 from helpers import quick_jit, small_config
 
 from env_jax import GridWorld25
-from qmix_jax.trainer import make_trainer
+from qmix_jax.training.trainer import make_trainer
 
 SEEDS = (0, 1, 2)
 CONFIG = small_config(

@@ -10,8 +10,8 @@ from helpers import quick_jit, small_config
 from probes import Corridor, ForbiddenFruit
 
 from env_jax import GridWorld25, greedy_nearest
-from qmix_jax.evaluation import SCORE_DISCOUNT, evaluate, play_episodes, random_policy, share_of_best
-from qmix_jax.trainer import make_trainer
+from qmix_jax.training.evaluation import SCORE_DISCOUNT, evaluate, play_episodes, random_policy, share_of_best
+from qmix_jax.training.trainer import make_trainer
 
 LIMIT, EPISODES = 4, 20
 

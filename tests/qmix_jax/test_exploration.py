@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from qmix_jax.exploration import (
+from qmix_jax.training.exploration import (
     decay_shares,
     epsilon_greedy_action,
     extended_action,

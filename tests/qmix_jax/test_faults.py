@@ -24,7 +24,7 @@ from qmix_jax.recorder import Recorder
 from qmix_jax.records import read_log
 from qmix_jax.run_directory import RunDirectory
 from qmix_jax.run_record import has_diverged
-from qmix_jax.trainer import make_trainer, vector_step
+from qmix_jax.training.trainer import make_trainer, vector_step
 from qmix_jax.types import Faults, UpdateMetrics
 
 UNCHECKED = partial(runner.run, check=False)  # else rewards that are not finite are refused

@@ -10,11 +10,11 @@ import pytest
 
 from qmix_jax import compilation, descriptors, runner, sweep_run
 from qmix_jax.config import Config
-from qmix_jax.environments import make_environment
 from qmix_jax.machine_memory import available_memory, shown_bytes
-from qmix_jax.replay import replay_bytes, transition_bytes
 from qmix_jax.settings import ConfigError
 from qmix_jax.sweep_settings import read_flags
+from qmix_jax.training.environments import make_environment
+from qmix_jax.training.replay import replay_bytes, transition_bytes
 
 ROOT = Path(__file__).parents[2]
 GIB = 2**30

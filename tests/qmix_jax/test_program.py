@@ -7,7 +7,7 @@ import pytest
 from helpers import small_config
 
 from qmix_jax import make_train, make_trainer
-from qmix_jax.environments import make_environment
+from qmix_jax.training.environments import make_environment
 
 CONFIG = small_config(
     num_envs=4,

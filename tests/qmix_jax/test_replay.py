@@ -13,7 +13,7 @@ from scipy.stats import chisquare
 from env_jax import GridWorld25
 from env_jax.types import TimeStep
 from qmix_jax.learning.priorities import importance_weights, sequence_priorities, updated_priorities
-from qmix_jax.replay import action_dtype, empty_transition, make_replay, make_transition, transition_bytes
+from qmix_jax.training.replay import action_dtype, empty_transition, make_replay, make_transition, transition_bytes
 from qmix_jax.types import Sample, Transition
 
 ENVS, BATCH = 3, 400

@@ -7,9 +7,9 @@ import pytest
 from helpers import quick_jit, small_config
 from probes import Corridor
 
-from qmix_jax.exploration import decay_shares, final_epsilons, free_exploration
-from qmix_jax.rollout import choose_actions, step_environments
-from qmix_jax.trainer import make_trainer
+from qmix_jax.training.exploration import decay_shares, final_epsilons, free_exploration
+from qmix_jax.training.rollout import choose_actions, step_environments
+from qmix_jax.training.trainer import make_trainer
 
 ENVS = 48
 env = Corridor(max_steps=4)

@@ -10,11 +10,11 @@ from probes import Corridor
 
 from qmix_jax.compilation import chunk_options, compile_programs
 from qmix_jax.config import ConfigError
-from qmix_jax.evaluation import evaluation_key
 from qmix_jax.learning.devices import AXIS
 from qmix_jax.learning.learner import make_learner
-from qmix_jax.sharding import check_devices
-from qmix_jax.trainer import make_trainer
+from qmix_jax.training.evaluation import evaluation_key
+from qmix_jax.training.sharding import check_devices
+from qmix_jax.training.trainer import make_trainer
 
 DEVICES, ENVS, STEPS = 2, 8, 30
 

@@ -12,8 +12,8 @@ from probes import ConstantReward, Corridor
 
 from env_jax import GridWorld25
 from qmix_jax.config import Config
-from qmix_jax.replay import transition_bytes
-from qmix_jax.trainer import make_trainer, updates_due, vector_step
+from qmix_jax.training.replay import transition_bytes
+from qmix_jax.training.trainer import make_trainer, updates_due, vector_step
 from qmix_jax.types import UpdateMetrics
 
 ENVS, STEPS = 4, 30

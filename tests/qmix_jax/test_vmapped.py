@@ -8,8 +8,8 @@ from helpers import quick_jit, small_config
 from probes import Corridor
 
 from qmix_jax.config import TRACEABLE, ConfigError
-from qmix_jax.trainer import make_trainer
-from qmix_jax.vmapped import is_shared, make_members, stack_members
+from qmix_jax.training.population import is_shared, make_members, stack_members
+from qmix_jax.training.trainer import make_trainer
 
 SIZES = {
     "num_envs": 4,

@@ -14,8 +14,8 @@ from jax.sharding import Mesh, PartitionSpec
 
 from env_jax.types import Environment
 from qmix_jax.config import Config
-from qmix_jax.pinning import seed_key
-from qmix_jax.trainer import Trainer, make_trainer
+from qmix_jax.training.pinning import seed_key
+from qmix_jax.training.trainer import Trainer, make_trainer
 from qmix_jax.types import Array, EpisodeLog, Evaluation, Params, TrainState
 
 AXIS = "members"

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 
 from env_jax.types import Environment, EnvSpec, TimeStep
-from qmix_jax.exploration import greedy_action, random_action
 from qmix_jax.learning.devices import mean_over_devices, own_share
 from qmix_jax.learning.learner import Learner
 from qmix_jax.learning.selection import select
-from qmix_jax.pinning import pinned, seed_key
+from qmix_jax.training.exploration import greedy_action, random_action
+from qmix_jax.training.pinning import pinned, seed_key
 from qmix_jax.types import Array, Evaluation, Params
 
 SCORE_DISCOUNT = 0.95  # whatever gamma trains, so that runs compare

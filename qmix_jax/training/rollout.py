@@ -5,8 +5,8 @@ from typing import Any
 import jax
 
 from env_jax.types import Environment, TimeStep
-from qmix_jax.exploration import extended_action
 from qmix_jax.learning.selection import select
+from qmix_jax.training.exploration import extended_action
 from qmix_jax.types import Array, Exploration
 
 

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 
 from env_jax.types import Environment
 from qmix_jax.config import Config
-from qmix_jax.environments import choose_environment
-from qmix_jax.evaluation import evaluation_key, nothing
 from qmix_jax.learning.learner import unmeasured
-from qmix_jax.pinning import pinned
-from qmix_jax.trainer import make_trainer
+from qmix_jax.training.environments import choose_environment
+from qmix_jax.training.evaluation import evaluation_key, nothing
+from qmix_jax.training.pinning import pinned
+from qmix_jax.training.trainer import make_trainer
 from qmix_jax.types import Array, EpisodeLog, Evaluation, TrainState, UpdateMetrics
 
 

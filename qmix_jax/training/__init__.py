@@ -1,0 +1,1 @@
+"""The trainer as pure functions: rollout, replay, updates and evaluation fused in one program."""
