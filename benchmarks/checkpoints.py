@@ -12,9 +12,9 @@ from typing import Any
 
 from measuring import ROOT, finish, make_options, make_parser, ratio, spread, table
 
-from qmix_jax.checkpoint import checkpoints
-from qmix_jax.records import read_log
-from qmix_jax.run_directory import RunDirectory
+from qmix_jax.storage.checkpoint import checkpoints
+from qmix_jax.storage.directory import RunDirectory
+from qmix_jax.storage.logs import read_log
 
 _FLAGS = ["--num_envs", "512"]
 # Several chunks: the first and the last row must not be the same.

@@ -16,9 +16,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from qmix_jax.hparams import read_config
-from qmix_jax.records import read_log
-from qmix_jax.run_directory import RunDirectory
+from qmix_jax.storage.directory import RunDirectory
+from qmix_jax.storage.hparams import read_config
+from qmix_jax.storage.logs import read_log
 from qmix_jax.training.environments import make_environment
 from qmix_jax.training.evaluation import evaluate_baseline, evaluation_key
 

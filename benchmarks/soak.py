@@ -18,10 +18,10 @@ from typing import NamedTuple
 import numpy as np
 from measuring import ROOT, has_rows
 
-from qmix_jax.checkpoint import RESUME_ARRAYS, RESUME_NOTES, checkpoints
-from qmix_jax.integrity import check_sums
-from qmix_jax.records import read_log
-from qmix_jax.run_directory import RunDirectory
+from qmix_jax.storage.checkpoint import RESUME_ARRAYS, RESUME_NOTES, checkpoints
+from qmix_jax.storage.directory import RunDirectory
+from qmix_jax.storage.files import check_sums
+from qmix_jax.storage.logs import read_log
 
 FLAGS = ["--num_envs", "512", "--total_steps", "2000000000", "--epsilon_decay_steps", "1000000"]
 _PAGE = os.sysconf("SC_PAGE_SIZE")

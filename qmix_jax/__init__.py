@@ -7,9 +7,9 @@ from qmix_jax.config import Config, ConfigError
 from qmix_jax.presets import preset_config
 
 if TYPE_CHECKING:
-    from qmix_jax.checkpoint import load_params
     from qmix_jax.policy import TrainedPolicy, load_policy
     from qmix_jax.runner import RunResult, resume_run, run
+    from qmix_jax.storage.checkpoint import load_params
     from qmix_jax.training.program import RunMetrics, make_train
     from qmix_jax.training.trainer import Trainer, make_trainer
 
@@ -34,7 +34,7 @@ _HOMES = {
     "RunResult": "qmix_jax.runner",
     "TrainedPolicy": "qmix_jax.policy",
     "Trainer": "qmix_jax.training.trainer",
-    "load_params": "qmix_jax.checkpoint",
+    "load_params": "qmix_jax.storage.checkpoint",
     "load_policy": "qmix_jax.policy",
     "make_train": "qmix_jax.training.program",
     "make_trainer": "qmix_jax.training.trainer",

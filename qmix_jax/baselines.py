@@ -7,7 +7,7 @@ import jax
 
 from env_jax.types import Environment
 from qmix_jax.config import Config
-from qmix_jax.records import logged
+from qmix_jax.storage.logs import logged
 from qmix_jax.training.environments import make_environment
 from qmix_jax.training.evaluation import BaselineReturns, baseline_returns, evaluation_key, random_return
 from qmix_jax.training.pinning import pinned, seed_key

@@ -3,11 +3,11 @@
 import re
 
 from env_jax.types import Environment
-from qmix_jax.checkpoint import BEST, FINAL, checkpoint_name, checkpoints
 from qmix_jax.errors import RunError
 from qmix_jax.policy import TrainedPolicy, load_policy
-from qmix_jax.run_directory import RunDirectory
 from qmix_jax.settings import ConfigError, DamagedError
+from qmix_jax.storage.checkpoint import BEST, FINAL, checkpoint_name, checkpoints
+from qmix_jax.storage.directory import RunDirectory
 
 _NAMED = {"final": FINAL, "best": BEST}
 

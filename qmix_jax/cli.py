@@ -14,11 +14,11 @@ from typing import Any
 from qmix_jax.command import program_name, run_command
 from qmix_jax.config import Config, ConfigError
 from qmix_jax.flags import FlagParser, make_config, preset_lines, read_settings
-from qmix_jax.lock import check_system
 from qmix_jax.machines import FLAGS, Machines, end_joined, join, local_devices, take_machines
-from qmix_jax.run_directory import RunDirectory, check_results_dir, check_run_directory
 from qmix_jax.shell import check_backend, prepare_libraries
 from qmix_jax.signals import StopRequest
+from qmix_jax.storage.directory import RunDirectory, check_results_dir, check_run_directory
+from qmix_jax.storage.lock import check_system
 
 
 def main(argv: Sequence[str] | None = None, tied: bool = False) -> int:

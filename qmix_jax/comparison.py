@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 from qmix_jax.config import Config
 from qmix_jax.flags import flag_words, make_config, read_settings, read_stored_flags
-from qmix_jax.integrity import check_no_links, read_json, write_json
-from qmix_jax.run_directory import RunDirectory
 from qmix_jax.settings import ConfigError, DamagedError, check_setting, setting
+from qmix_jax.storage.directory import RunDirectory
+from qmix_jax.storage.files import check_no_links, read_json, write_json
 
 _FORMAT = 2  # of compare.json
 _OLDER = {1: {"time_limit": "terminal"}}  # formats that can be read, with flags that they did not know

@@ -10,8 +10,6 @@ from qmix_jax.comparison import Comparison, Member, write_comparison
 from qmix_jax.config import Config
 from qmix_jax.errors import CannotWriteError, DivergedError, RunError, StoppedError, sparing
 from qmix_jax.findings import write_findings
-from qmix_jax.hparams import read_config
-from qmix_jax.lock import RunLock
 from qmix_jax.members import Job, Members, Outcome
 from qmix_jax.outcomes import DIVERGED, DONE, follow, reason, show_runs
 from qmix_jax.progress import GroupProgress
@@ -20,6 +18,8 @@ from qmix_jax.report_run import report_findings
 from qmix_jax.run_record import has_diverged, has_ended, read_record
 from qmix_jax.settings import ConfigError, DamagedError
 from qmix_jax.signals import StopRequest
+from qmix_jax.storage.hparams import read_config
+from qmix_jax.storage.lock import RunLock
 
 _SHARE_MODULE = "qmix_jax.comparison_share"
 

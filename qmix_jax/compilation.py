@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qmix_jax.machine_memory import available_memory
+from qmix_jax.storage.machine_memory import available_memory
 from qmix_jax.training.trainer import Trainer
 from qmix_jax.types import Array, LearnerState, Progression
 

@@ -5,8 +5,8 @@ import math
 import numpy as np
 
 from qmix_jax.learning.faults import MOST_SKIPPED, skips_too_many
-from qmix_jax.records import EVALUATION_COLUMNS, logged, read_log
-from qmix_jax.run_directory import RunDirectory
+from qmix_jax.storage.directory import RunDirectory
+from qmix_jax.storage.logs import EVALUATION_COLUMNS, logged, read_log
 from qmix_jax.types import Evaluation, Progression
 
 _CLEARLY = 0.05  # share of the best evaluation's gain on random actions that the last one lacks

@@ -9,10 +9,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from qmix_jax.integrity import replacing
 from qmix_jax.plots import decorate
 from qmix_jax.run_record import RunRecord
 from qmix_jax.stats import Band, common_points, make_band, step_values
+from qmix_jax.storage.files import replacing
 
 # Okabe and Ito's colours, but yellow: safe for colour-blind eyes. Line styles tell groups apart in black and white.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

@@ -13,10 +13,10 @@ import numpy as np
 
 from qmix_jax.config import Config, ConfigError
 from qmix_jax.errors import RunError, sparing
-from qmix_jax.integrity import replacing
-from qmix_jax.records import EpisodeRows
-from qmix_jax.run_directory import RunDirectory
 from qmix_jax.settings import DamagedError
+from qmix_jax.storage.directory import RunDirectory
+from qmix_jax.storage.files import replacing
+from qmix_jax.storage.logs import EpisodeRows
 
 EXTRAS = ("tensorboard", "wandb")  # a setting, a package and an extra each
 _COUNTERS = ("env_steps", "episode")  # columns that are no scalars: steps are what the others are drawn over

@@ -3,8 +3,8 @@
 import os
 from dataclasses import dataclass, fields
 
-from qmix_jax.output_file import check_output_file
 from qmix_jax.settings import ConfigError, check_setting, setting
+from qmix_jax.storage.output_file import check_output_file
 
 FILES = ("json", "gif", "html")  # options that name a file to write
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, fields
 
-from qmix_jax.output_file import check_output_file
 from qmix_jax.settings import check_setting, setting
+from qmix_jax.storage.output_file import check_output_file
 
 FORMATS = ("safetensors", "npz", "onnx")
 

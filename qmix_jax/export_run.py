@@ -10,11 +10,11 @@ import numpy as np
 
 from qmix_jax.checkpoint_choice import load_chosen, model_name
 from qmix_jax.export_options import ExportOptions
-from qmix_jax.output_file import check_output_file, writing
 from qmix_jax.policy import TrainedPolicy
-from qmix_jax.run_directory import RunDirectory
 from qmix_jax.settings import ConfigError
-from qmix_jax.state_file import named_arrays
+from qmix_jax.storage.arrays import named_arrays
+from qmix_jax.storage.directory import RunDirectory
+from qmix_jax.storage.output_file import check_output_file, writing
 
 
 def export_run(run: RunDirectory, options: ExportOptions) -> None:

@@ -13,9 +13,9 @@ from qmix_jax.comparison import Comparison, Member
 from qmix_jax.config import Config
 from qmix_jax.errors import sparing
 from qmix_jax.flags import flag_words
-from qmix_jax.hparams import machine_line
-from qmix_jax.integrity import replacing
 from qmix_jax.run_record import RunRecord, read_record, score_name, write_evaluations
+from qmix_jax.storage.files import replacing
+from qmix_jax.storage.hparams import machine_line
 from qmix_jax.summary import Summary, summarise, write_summary
 from qmix_jax.tables import few_seeds, figures_table, questions_table, some_skipped
 from qmix_jax.training.environments import make_environment

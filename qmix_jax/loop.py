@@ -11,7 +11,7 @@ from qmix_jax.compilation import Programs
 from qmix_jax.config import Config
 from qmix_jax.processes import agreed
 from qmix_jax.signals import StopSignal
-from qmix_jax.state_file import named_arrays, whole
+from qmix_jax.storage.arrays import named_arrays, whole
 from qmix_jax.training.evaluation import evaluation_key
 from qmix_jax.training.pinning import seed_key
 from qmix_jax.types import EpisodeLog, Evaluation, Progression, TrainState

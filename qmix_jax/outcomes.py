@@ -7,10 +7,10 @@ from qmix_jax.config import Config
 from qmix_jax.errors import CannotWriteError
 from qmix_jax.members import Members, Outcome, signal_name
 from qmix_jax.progress import GroupProgress
-from qmix_jax.run_directory import RunDirectory
 from qmix_jax.run_record import has_ended
 from qmix_jax.settings import ConfigError
 from qmix_jax.signals import StopRequest
+from qmix_jax.storage.directory import RunDirectory
 
 DONE, REFUSED, DIVERGED, CANNOT_WRITE = 0, 2, 3, 4  # exit statuses, see `command`
 

@@ -10,8 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
 
-from qmix_jax.integrity import replacing
-from qmix_jax.records import EpisodeRows
+from qmix_jax.storage.files import replacing
+from qmix_jax.storage.logs import EpisodeRows
 
 _BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#595959"  # Okabe and Ito: safe for colour-blind eyes
 _MAX_POINTS = 1_000  # a panel shows no more

@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 
 from env_jax.types import Environment, EnvSpec
-from qmix_jax.checkpoint import FINAL, load_params
 from qmix_jax.config import Config, ConfigError
-from qmix_jax.hparams import check_spec, read_config
 from qmix_jax.learning.learner import Learner, make_learner
-from qmix_jax.run_directory import RunDirectory
 from qmix_jax.settings import DamagedError
+from qmix_jax.storage.checkpoint import FINAL, load_params
+from qmix_jax.storage.directory import RunDirectory
+from qmix_jax.storage.hparams import check_spec, read_config
 from qmix_jax.training.environments import same_environment
 from qmix_jax.training.exploration import greedy_action
 from qmix_jax.training.pinning import pinned, seed_key

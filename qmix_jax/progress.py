@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from qmix_jax.records import EpisodeRows
+from qmix_jax.storage.logs import EpisodeRows
 from qmix_jax.types import EpisodeLog
 
 if find_spec("ipywidgets"):

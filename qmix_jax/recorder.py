@@ -9,14 +9,17 @@ from typing import Any, Self
 import jax
 import numpy as np
 
-from qmix_jax.checkpoint import BEST, DIVERGED, FINAL, Checkpoints, ResumeData, checkpoint_name
 from qmix_jax.config import Config
 from qmix_jax.dashboards import Dashboards
 from qmix_jax.errors import sparing
 from qmix_jax.learning.learner import unmeasured
 from qmix_jax.loop import Chunk
 from qmix_jax.progress import Progress
-from qmix_jax.records import (
+from qmix_jax.resume import ResumePoint
+from qmix_jax.storage.arrays import named_arrays
+from qmix_jax.storage.checkpoint import BEST, DIVERGED, FINAL, Checkpoints, ResumeData, checkpoint_name
+from qmix_jax.storage.directory import RunDirectory
+from qmix_jax.storage.logs import (
     DIAGNOSTIC_COLUMNS,
     EVALUATION_COLUMNS,
     TIMING_COLUMNS,
@@ -29,9 +32,6 @@ from qmix_jax.records import (
     logged,
     read_log,
 )
-from qmix_jax.resume import ResumePoint
-from qmix_jax.run_directory import RunDirectory
-from qmix_jax.state_file import named_arrays
 from qmix_jax.types import Evaluation, Params
 
 

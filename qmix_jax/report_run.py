@@ -12,18 +12,18 @@ from qmix_jax.errors import RunError
 from qmix_jax.evaluate_options import Options
 from qmix_jax.evaluate_run import Played, heading, is_gridworld, play
 from qmix_jax.flags import shown
-from qmix_jax.hparams import read_config
-from qmix_jax.integrity import read_json, read_text
 from qmix_jax.markdown_html import block_html, blocks
-from qmix_jax.output_file import check_output_file, writing
-from qmix_jax.records import DIAGNOSTIC_COLUMNS, read_log
 from qmix_jax.replay_data import page_data
 from qmix_jax.replay_page import make_page
 from qmix_jax.report_options import ReportOptions
 from qmix_jax.report_page import definitions, embedded, html_page, html_table, picture, section
-from qmix_jax.run_directory import RunDirectory
 from qmix_jax.scores import figure_rows
 from qmix_jax.settings import DamagedError
+from qmix_jax.storage.directory import RunDirectory
+from qmix_jax.storage.files import read_json, read_text
+from qmix_jax.storage.hparams import read_config
+from qmix_jax.storage.logs import DIAGNOSTIC_COLUMNS, read_log
+from qmix_jax.storage.output_file import check_output_file, writing
 
 
 def report_run(run: RunDirectory, options: ReportOptions, given: Environment | None = None) -> None:

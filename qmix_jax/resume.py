@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 import jax
 
-from qmix_jax.checkpoint import RESUME_ARRAYS, RESUME_NOTES, WRITING, checkpoints
 from qmix_jax.config import BUDGETS, Config
-from qmix_jax.hparams import read_config
-from qmix_jax.integrity import check_no_links, check_sums, read_text
-from qmix_jax.run_directory import RunDirectory
 from qmix_jax.settings import ConfigError, DamagedError
-from qmix_jax.state_file import load_arrays
+from qmix_jax.storage.arrays import load_arrays
+from qmix_jax.storage.checkpoint import RESUME_ARRAYS, RESUME_NOTES, WRITING, checkpoints
+from qmix_jax.storage.directory import RunDirectory
+from qmix_jax.storage.files import check_no_links, check_sums, read_text
+from qmix_jax.storage.hparams import read_config
 from qmix_jax.training.pinning import seed_key
 from qmix_jax.training.trainer import Trainer
 from qmix_jax.types import Params, TrainState

@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qmix_jax.checkpoint import DIVERGED, FINAL
-from qmix_jax.integrity import replacing
 from qmix_jax.learning.faults import skips_too_many
-from qmix_jax.records import EVALUATION_COLUMNS, TIMING_COLUMNS, read_log
-from qmix_jax.run_directory import RunDirectory
 from qmix_jax.settings import DamagedError
+from qmix_jax.storage.checkpoint import DIVERGED, FINAL
+from qmix_jax.storage.directory import RunDirectory
+from qmix_jax.storage.files import replacing
+from qmix_jax.storage.logs import EVALUATION_COLUMNS, TIMING_COLUMNS, read_log
 
 _COLUMNS = ("env_steps", "seconds", "mean_return", "optimality", "solved", "mean_length")
 

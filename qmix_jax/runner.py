@@ -12,7 +12,6 @@ import numpy as np
 
 from env_jax.types import Environment, EnvSpec
 from qmix_jax.baselines import play_baselines
-from qmix_jax.checkpoint import DIVERGED
 from qmix_jax.compilation import compile_programs, device_memory, sharing_devices
 from qmix_jax.conclusion import conclusion_lines, too_many_skipped
 from qmix_jax.config import Config, ConfigError
@@ -27,18 +26,17 @@ from qmix_jax.errors import (
     sparing,
 )
 from qmix_jax.follower import Follower
-from qmix_jax.hparams import check_spec, describe_run, read_config, start_lines, write_hparams
 from qmix_jax.learning.faults import QUANTITIES
-from qmix_jax.lock import RunLock, check_system
 from qmix_jax.loop import Chunk, Loop, state_arrays
-from qmix_jax.machine_memory import shown_bytes
 from qmix_jax.processes import is_first, told_by_first
 from qmix_jax.recorder import Recorder
-from qmix_jax.records import EVALUATION_COLUMNS, fetch_evaluation
 from qmix_jax.report_options import ReportOptions
 from qmix_jax.restore import find_start, restore_state, resume_lines
 from qmix_jax.resume import ResumePoint, resumed_config
-from qmix_jax.run_directory import (
+from qmix_jax.shell import check_settings
+from qmix_jax.signals import StopSignal
+from qmix_jax.storage.checkpoint import DIVERGED
+from qmix_jax.storage.directory import (
     RunDirectory,
     check_run_directory,
     create_run_directory,
@@ -46,8 +44,10 @@ from qmix_jax.run_directory import (
     missing_folders,
     remove_empty,
 )
-from qmix_jax.shell import check_settings
-from qmix_jax.signals import StopSignal
+from qmix_jax.storage.hparams import check_spec, describe_run, read_config, start_lines, write_hparams
+from qmix_jax.storage.lock import RunLock, check_system
+from qmix_jax.storage.logs import EVALUATION_COLUMNS, fetch_evaluation
+from qmix_jax.storage.machine_memory import shown_bytes
 from qmix_jax.training.environments import GIVEN, choose_environment, naming_given, same_environment
 from qmix_jax.training.evaluation import BaselineReturns, baseline_name, evaluation_key, extra_names
 from qmix_jax.training.pinning import pinned, seed_key

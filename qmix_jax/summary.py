@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qmix_jax.integrity import replacing
 from qmix_jax.run_record import RunRecord, csv_number
 from qmix_jax.stats import (
     Estimate,
@@ -17,6 +16,7 @@ from qmix_jax.stats import (
     interquartile_range,
     step_values,
 )
+from qmix_jax.storage.files import replacing
 
 # Shares of what a run's best evaluation gained on random actions: of the returns themselves they would mean nothing
 # where those are negative, and little where random actions are not worth 0.

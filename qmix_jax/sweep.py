@@ -12,10 +12,10 @@ from typing import Any, NoReturn
 from qmix_jax.command import run_command
 from qmix_jax.config import Config, ConfigError
 from qmix_jax.flags import FlagParser
-from qmix_jax.lock import check_system
 from qmix_jax.machines import FLAGS, end_joined, join, part, take_machines
-from qmix_jax.run_directory import RunDirectory, check_results_dir, create_numbered, missing_folders, remove_refused
 from qmix_jax.shell import check_backend, prepare_libraries
+from qmix_jax.storage.directory import RunDirectory, check_results_dir, create_numbered, missing_folders, remove_refused
+from qmix_jax.storage.lock import check_system
 from qmix_jax.sweep_settings import Sweep, SweepSettings, read_flags, read_sweep, write_sweep
 
 

@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from qmix_jax.flags import shown
-from qmix_jax.integrity import replacing
 from qmix_jax.plots import decorate
 from qmix_jax.run_record import RunRecord
 from qmix_jax.stats import estimate
+from qmix_jax.storage.files import replacing
 
 _BLUE, _ORANGE = "#0072B2", "#D55E00"
 _PANELS_A_ROW = 3

@@ -13,15 +13,15 @@ import jax
 
 from qmix_jax.baselines import play_baselines
 from qmix_jax.errors import sparing
-from qmix_jax.hparams import describe_run, write_hparams
-from qmix_jax.lock import RunLock
 from qmix_jax.loop import state_arrays
 from qmix_jax.recorder import Recorder
 from qmix_jax.resume import saved_template
-from qmix_jax.run_directory import RunDirectory, make_run_directory
 from qmix_jax.run_record import has_ended
 from qmix_jax.runner import run_title
 from qmix_jax.signals import StopSignal
+from qmix_jax.storage.directory import RunDirectory, make_run_directory
+from qmix_jax.storage.hparams import describe_run, write_hparams
+from qmix_jax.storage.lock import RunLock
 from qmix_jax.sweep_loop import GroupLoop, member_state
 from qmix_jax.sweep_plan import Group
 from qmix_jax.sweep_programs import compile_group

@@ -5,7 +5,7 @@ import time
 import jax
 import numpy as np
 
-from qmix_jax.checkpoint import checkpoints, load_params
+from qmix_jax.storage.checkpoint import checkpoints, load_params
 
 EXACT = ("training_log.csv", "evaluation_log.csv", "diagnostics_log.csv")
 

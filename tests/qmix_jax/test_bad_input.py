@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from saved_run import CONFIG, EPISODES, listing, reseal, save_run
 
 from qmix_jax import cli
-from qmix_jax.checkpoint import checkpoint_name
 from qmix_jax.config import Config, ConfigError
-from qmix_jax.hparams import FORMAT, read_config
+from qmix_jax.storage.checkpoint import checkpoint_name
+from qmix_jax.storage.hparams import FORMAT, read_config
 
 FLAGS = [
     ("--lr 0", "--lr 0: must be a number, above 0 and at most 1"),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from qmix_jax.checkpoint import BEST, FINAL, Checkpoints, checkpoint_name, load_params
+from qmix_jax.storage.checkpoint import BEST, FINAL, Checkpoints, checkpoint_name, load_params
 
 
 def params(value):

@@ -18,11 +18,11 @@ from qmix_jax.baselines import play_random
 from qmix_jax.comparison import Comparison, ComparisonSettings, read_comparison, read_flags, write_comparison
 from qmix_jax.config import Config, ConfigError
 from qmix_jax.flags import FlagParser, flag_words, make_config
-from qmix_jax.hparams import describe_run, write_hparams
 from qmix_jax.members import Outcome
 from qmix_jax.outcomes import steps_made
 from qmix_jax.progress import GroupProgress
-from qmix_jax.run_directory import RunDirectory
+from qmix_jax.storage.directory import RunDirectory
+from qmix_jax.storage.hparams import describe_run, write_hparams
 from qmix_jax.training.environments import make_environment
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ from qmix_jax.command import run_command
 from qmix_jax.conclusion import conclusion_lines, too_many_skipped
 from qmix_jax.flags import FlagParser
 from qmix_jax.learning.faults import no_faults
-from qmix_jax.run_directory import RunDirectory
+from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.types import Evaluation, Progression
 
 BEST = "its best was return {} at 100 environment steps: models/best_model, --checkpoint best"

@@ -14,10 +14,10 @@ from wandb.proto.wandb_internal_pb2 import Record
 
 from qmix_jax import cli
 from qmix_jax.dashboards import Dashboards, TensorBoard, WeightsAndBiases, check_dashboards
-from qmix_jax.integrity import check_no_links
-from qmix_jax.records import EpisodeRows
-from qmix_jax.run_directory import make_run_directory
 from qmix_jax.settings import ConfigError, DamagedError
+from qmix_jax.storage.directory import make_run_directory
+from qmix_jax.storage.files import check_no_links
+from qmix_jax.storage.logs import EpisodeRows
 
 ROWS = EpisodeRows(
     episode=np.array([5, 6]),

@@ -12,9 +12,9 @@ from env_jax.adapters.from_jaxmarl import FromJaxMARL
 from qmix_jax import cli
 from qmix_jax.config import Config, ConfigError
 from qmix_jax.errors import StoppedError
-from qmix_jax.hparams import describe_run, read_config
 from qmix_jax.presets import preset_config
 from qmix_jax.runner import resume_run, run
+from qmix_jax.storage.hparams import describe_run, read_config
 from qmix_jax.training.environments import KNOWN, LIBRARIES, make_environment
 
 TINY = {

@@ -18,7 +18,7 @@ from env_jax import GridWorld25, LastAction
 from qmix_jax import evaluate
 from qmix_jax.evaluate_options import Options
 from qmix_jax.evaluate_run import is_gridworld
-from qmix_jax.output_file import writing
+from qmix_jax.storage.output_file import writing
 from qmix_jax.training.environments import make_environment
 from qmix_jax.training.evaluation import evaluation_key
 from qmix_jax.training.trainer import make_trainer

@@ -13,7 +13,6 @@ from jax.sharding import Mesh, PartitionSpec
 from probes import ConstantReward, Corridor
 
 from qmix_jax import runner
-from qmix_jax.checkpoint import checkpoints, load_params
 from qmix_jax.compilation import Programs, snapshot
 from qmix_jax.errors import DivergedError
 from qmix_jax.learning import learner as learner_module
@@ -21,9 +20,10 @@ from qmix_jax.learning.devices import AXIS
 from qmix_jax.learning.faults import QUANTITIES, judge_update, no_faults
 from qmix_jax.learning.learner import make_learner
 from qmix_jax.recorder import Recorder
-from qmix_jax.records import read_log
-from qmix_jax.run_directory import RunDirectory
 from qmix_jax.run_record import has_diverged
+from qmix_jax.storage.checkpoint import checkpoints, load_params
+from qmix_jax.storage.directory import RunDirectory
+from qmix_jax.storage.logs import read_log
 from qmix_jax.training.trainer import make_trainer, vector_step
 from qmix_jax.types import Faults, UpdateMetrics
 

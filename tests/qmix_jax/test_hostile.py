@@ -26,13 +26,13 @@ from hypothesis import strategies as st
 from saved_run import EPISODES, NEWEST, listing, reseal, save_run, saved, template
 
 from qmix_jax import cli, runner
-from qmix_jax.checkpoint import BEST, FINAL, checkpoint_name, load_params
 from qmix_jax.config import ConfigError
-from qmix_jax.integrity import SUMS
 from qmix_jax.resume import ResumePoint, find_resume_point
-from qmix_jax.run_directory import RunDirectory
 from qmix_jax.settings import DamagedError
-from qmix_jax.state_file import named_arrays
+from qmix_jax.storage.arrays import named_arrays
+from qmix_jax.storage.checkpoint import BEST, FINAL, checkpoint_name, load_params
+from qmix_jax.storage.directory import RunDirectory
+from qmix_jax.storage.files import SUMS
 
 ROOT = Path(__file__).parents[2]
 GENUINE = {BEST: 4, FINAL: 8} | {checkpoint_name(episodes): episodes for episodes in EPISODES}

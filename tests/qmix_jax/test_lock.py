@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 
 from qmix_jax.errors import CannotWriteError
-from qmix_jax.lock import RunLock
 from qmix_jax.settings import ConfigError
+from qmix_jax.storage.lock import RunLock
 
 ROOT = Path(__file__).parents[2]
 HOST = socket.gethostname()
 HOLD = """
 import sys, time
 from pathlib import Path
-from qmix_jax.lock import RunLock
+from qmix_jax.storage.lock import RunLock
 
 with RunLock(Path(sys.argv[1])):
     print("held", flush=True)
@@ -30,7 +30,7 @@ with RunLock(Path(sys.argv[1])):
 RACE = """
 import os, sys, time
 from pathlib import Path
-from qmix_jax.lock import RunLock
+from qmix_jax.storage.lock import RunLock
 from qmix_jax.settings import ConfigError
 
 folder, rounds = Path(sys.argv[1]), 20

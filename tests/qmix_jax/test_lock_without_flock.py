@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from qmix_jax import lock, runner
+from qmix_jax import runner
 from qmix_jax.config import Config
-from qmix_jax.lock import InUseError, RunLock
 from qmix_jax.settings import ConfigError
+from qmix_jax.storage import lock
+from qmix_jax.storage.lock import InUseError, RunLock
 
 ROOT = Path(__file__).parents[2]
 HOST = socket.gethostname()
@@ -24,7 +25,7 @@ UNSUPPORTED = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 WITHOUT = """
 import errno, os, sys, time
 from pathlib import Path
-from qmix_jax import lock
+from qmix_jax.storage import lock
 
 def flock(descriptor, operation):
     raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))

@@ -10,8 +10,8 @@ import pytest
 
 from qmix_jax import compilation, descriptors, runner, sweep_run
 from qmix_jax.config import Config
-from qmix_jax.machine_memory import available_memory, shown_bytes
 from qmix_jax.settings import ConfigError
+from qmix_jax.storage.machine_memory import available_memory, shown_bytes
 from qmix_jax.sweep_settings import read_flags
 from qmix_jax.training.environments import make_environment
 from qmix_jax.training.replay import replay_bytes, transition_bytes
@@ -29,9 +29,9 @@ from pathlib import Path
 import numpy as np
 from qmix_jax.config import Config
 from qmix_jax.descriptors import fitting_runs
-from qmix_jax.lock import RunLock
+from qmix_jax.storage.lock import RunLock
 from qmix_jax.recorder import Recorder
-from qmix_jax.run_directory import make_run_directory
+from qmix_jax.storage.directory import make_run_directory
 
 config = Config(tensorboard=True)
 with ExitStack() as stack:

@@ -14,10 +14,10 @@ import pytest
 from resumed import assert_same_run, saved_state, wait_until
 
 from qmix_jax import cli
-from qmix_jax.checkpoint import checkpoints, load_params
 from qmix_jax.machines import HEARTBEAT_SECONDS, Machines, take_machines
 from qmix_jax.processes import agreed, told_by_first
-from qmix_jax.state_file import whole
+from qmix_jax.storage.arrays import whole
+from qmix_jax.storage.checkpoint import checkpoints, load_params
 
 ROOT = Path(__file__).parents[2]
 FLAGS = (

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from qmix_jax.plots import moving_average, plot_diagnostics, plot_training
-from qmix_jax.records import DIAGNOSTIC_COLUMNS, EpisodeRows
+from qmix_jax.storage.logs import DIAGNOSTIC_COLUMNS, EpisodeRows
 
 ROOT = Path(__file__).parents[2]
 NAN = float("nan")

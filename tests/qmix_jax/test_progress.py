@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from qmix_jax.progress import Progress, is_watched
-from qmix_jax.records import EpisodeRows
+from qmix_jax.storage.logs import EpisodeRows
 from qmix_jax.types import EpisodeLog, UpdateMetrics
 
 DIAGNOSTICS = {"updates": 900.0, "skipped": 0.0}

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from test_runner import SETTINGS
 
-from qmix_jax.checkpoint import load_params
 from qmix_jax.learning.faults import no_faults
 from qmix_jax.loop import Chunk
 from qmix_jax.recorder import Recorder
 from qmix_jax.resume import ResumePoint, Saved
-from qmix_jax.run_directory import make_run_directory
+from qmix_jax.storage.checkpoint import load_params
+from qmix_jax.storage.directory import make_run_directory
 from qmix_jax.types import EpisodeLog, EpisodeMetrics, Evaluation, Progression, UpdateMetrics
 
 NONE = np.full((1, 1), np.nan, np.float32)

@@ -5,7 +5,8 @@ import time
 import numpy as np
 import pytest
 
-from qmix_jax.records import (
+from qmix_jax.settings import DamagedError
+from qmix_jax.storage.logs import (
     DIAGNOSTIC_COLUMNS,
     CsvLog,
     EpisodeRows,
@@ -14,7 +15,6 @@ from qmix_jax.records import (
     finished_episodes,
     read_log,
 )
-from qmix_jax.settings import DamagedError
 from qmix_jax.types import EpisodeLog, EpisodeMetrics, Evaluation, UpdateMetrics
 
 NAN = float("nan")

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from resumed import EXACT, assert_same_run, saved_state, wait_until
 
-from qmix_jax.checkpoint import checkpoints
-from qmix_jax.integrity import SUMS
 from qmix_jax.resume import find_resume_point, resumed_config, saved_template
-from qmix_jax.run_directory import RunDirectory
 from qmix_jax.settings import ConfigError
+from qmix_jax.storage.checkpoint import checkpoints
+from qmix_jax.storage.directory import RunDirectory
+from qmix_jax.storage.files import SUMS
 from qmix_jax.training.environments import make_environment
 from qmix_jax.training.trainer import make_trainer
 

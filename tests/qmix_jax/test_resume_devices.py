@@ -13,13 +13,13 @@ from helpers import quick_compilation, small_config
 from probes import Corridor
 
 from qmix_jax import runner
-from qmix_jax.checkpoint import checkpoints
 from qmix_jax.config import ConfigError
 from qmix_jax.errors import StoppedError
-from qmix_jax.hparams import read_config
 from qmix_jax.resume import resumed_config
-from qmix_jax.run_directory import RunDirectory
-from qmix_jax.state_file import named_arrays
+from qmix_jax.storage.arrays import named_arrays
+from qmix_jax.storage.checkpoint import checkpoints
+from qmix_jax.storage.directory import RunDirectory
+from qmix_jax.storage.hparams import read_config
 
 ROOT = Path(__file__).parents[2]
 LOGS = ("training_log.csv", "evaluation_log.csv", "diagnostics_log.csv", "timing.csv")

@@ -5,7 +5,7 @@ import multiprocessing
 import pytest
 
 from qmix_jax.config import ConfigError
-from qmix_jax.run_directory import (
+from qmix_jax.storage.directory import (
     check_results_dir,
     check_run_directory,
     create_numbered,
@@ -40,7 +40,7 @@ def test_twenty_at_once_get_twenty_directories(tmp_path):
 def test_a_name_taken_in_between_is_passed_over(tmp_path, monkeypatch):
     listings = iter([[], ["run_1"]])  # the first look is outdated when run_1 is to be made
     (tmp_path / "run_1").mkdir()
-    monkeypatch.setattr("qmix_jax.run_directory.os.listdir", lambda path: next(listings))
+    monkeypatch.setattr("qmix_jax.storage.directory.os.listdir", lambda path: next(listings))
     assert create_run_directory(str(tmp_path)).path == tmp_path / "run_2"
 
 

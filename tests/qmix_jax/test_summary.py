@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from qmix_jax.curves import make_bands, plot_curves, training_seconds, training_steps
-from qmix_jax.records import DIAGNOSTIC_COLUMNS
-from qmix_jax.run_directory import make_run_directory
 from qmix_jax.run_record import has_diverged, has_ended, has_finished, read_record, score_name, write_evaluations
 from qmix_jax.stats import FEWEST_SEEDS, Estimate, estimate
+from qmix_jax.storage.directory import make_run_directory
+from qmix_jax.storage.logs import DIAGNOSTIC_COLUMNS
 from qmix_jax.summary import Summary, rank, summarise, write_summary
 from qmix_jax.tables import few_seeds, figures_table, questions_table, seeds_table, some_skipped
 

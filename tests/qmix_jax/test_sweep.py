@@ -17,10 +17,10 @@ from resumed import assert_same_run, wait_until
 
 from qmix_jax import members, sweep_run, sweep_settings
 from qmix_jax import sweep as sweep_program
-from qmix_jax.checkpoint import checkpoints, load_params
 from qmix_jax.config import ConfigError
-from qmix_jax.hparams import read_config
 from qmix_jax.members import available_cores
+from qmix_jax.storage.checkpoint import checkpoints, load_params
+from qmix_jax.storage.hparams import read_config
 
 ROOT = Path(__file__).parents[2]
 FLAGS = (

@@ -12,8 +12,8 @@ from probes import Deadline, Probe, ProbeState
 
 from env_jax import GridWorld25, LastAction, TimeStep
 from qmix_jax.config import Config, ConfigError
-from qmix_jax.hparams import describe_run, read_config
 from qmix_jax.learning.time_limit import bootstraps_at_limit, mixer_sees_clock
+from qmix_jax.storage.hparams import describe_run, read_config
 from qmix_jax.training.population import make_members
 from qmix_jax.training.replay import make_replay
 from qmix_jax.types import Transition

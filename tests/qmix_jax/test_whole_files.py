@@ -10,15 +10,15 @@ import pytest
 from qmix_jax import compare, run_record
 from qmix_jax.comparison import read_flags, settings_path, write_comparison
 from qmix_jax.conclusion import conclusion_lines
-from qmix_jax.hparams import machine_line
-from qmix_jax.integrity import replacing, write_json
 from qmix_jax.learning.faults import no_faults
-from qmix_jax.lock import RunLock
 from qmix_jax.outcomes import steps_made
-from qmix_jax.records import DIAGNOSTIC_COLUMNS, EVALUATION_COLUMNS, TIMING_COLUMNS, read_log
-from qmix_jax.run_directory import RunDirectory
 from qmix_jax.run_record import RunRecord, read_record, write_evaluations
 from qmix_jax.settings import DamagedError
+from qmix_jax.storage.directory import RunDirectory
+from qmix_jax.storage.files import replacing, write_json
+from qmix_jax.storage.hparams import machine_line
+from qmix_jax.storage.lock import RunLock
+from qmix_jax.storage.logs import DIAGNOSTIC_COLUMNS, EVALUATION_COLUMNS, TIMING_COLUMNS, read_log
 from qmix_jax.types import Evaluation, Progression
 
 DEVICE = {"backend": "cpu", "kind": "cpu", "count": 4, "cores": 2, "platform": "Linux"}

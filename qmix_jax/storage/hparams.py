@@ -14,10 +14,10 @@ import numpy as np
 
 from env_jax.types import EnvSpec
 from qmix_jax.config import Config
-from qmix_jax.integrity import read_json, write_json
 from qmix_jax.learning.time_limit import bootstraps_at_limit
-from qmix_jax.machine_memory import shown_bytes
 from qmix_jax.settings import ConfigError, is_tuple
+from qmix_jax.storage.files import read_json, write_json
+from qmix_jax.storage.machine_memory import shown_bytes
 from qmix_jax.training.replay import replay_bytes, transition_bytes
 
 FORMAT = 4  # of the run directory; raised whenever an older version could not go on with it

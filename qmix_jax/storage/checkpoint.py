@@ -20,9 +20,9 @@ import jax
 import numpy as np
 
 from qmix_jax.errors import CannotWriteError
-from qmix_jax.integrity import check_sums, read_text, sync, write_sums
 from qmix_jax.settings import DamagedError
-from qmix_jax.state_file import save_arrays
+from qmix_jax.storage.arrays import save_arrays
+from qmix_jax.storage.files import check_sums, read_text, sync, write_sums
 from qmix_jax.types import Params
 
 FINAL = "final_model"
