@@ -20,7 +20,7 @@ from env_jax.adapters.expert_rl import GridWorld25v0
 from env_jax.adapters.gymnasium_vector import GridWorldVectorEnv
 from env_jax.adapters.pettingzoo import parallel_env
 from env_jax.constants import NUM_ACTIONS, NUM_AGENTS
-from qmix_jax.compilation import enable_compilation_cache
+from qmix_jax.runs.compilation import enable_compilation_cache
 
 REFERENCE = 47_000  # steps/s of the reference on one core, random mode
 VECTOR_SIZES = (1, 64, 4096)

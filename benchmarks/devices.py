@@ -26,7 +26,7 @@ _QUICK_CASES = {"default": replace(BASE, num_envs=8, buffer_capacity=800, hidden
 
 def measure_devices(config: Config, rounds: int, seconds: float) -> dict[str, Any]:
     """Rates of a trainer on `config.num_devices` cores of its own, each a device. For a fresh process."""
-    from qmix_jax.compilation import provide_cpu_devices
+    from qmix_jax.runs.compilation import provide_cpu_devices
 
     pin(config.num_devices)
     provide_cpu_devices(config.num_devices)

@@ -30,7 +30,7 @@ from numpy_environment import NumpyGridWorld
 from env_jax.constants import NUM_ACTIONS, NUM_AGENTS
 from env_jax.gridworld import GridWorld25
 from env_jax.types import State, TimeStep
-from qmix_jax.compilation import enable_compilation_cache
+from qmix_jax.runs.compilation import enable_compilation_cache
 from qmix_jax.training.rollout import step_environments
 from qmix_jax.types import Array
 

@@ -15,8 +15,8 @@ from curves import Panel, draw
 from measuring import Options, finish, machine, make_options, make_parser, number, peak_memory, pin, spread, table
 from processes import run_alone
 
-from qmix_jax.compilation import chunk_options
 from qmix_jax.config import Config
+from qmix_jax.runs.compilation import chunk_options
 from qmix_jax.training.environments import make_environment
 from qmix_jax.training.trainer import make_trainer
 

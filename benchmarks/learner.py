@@ -16,10 +16,10 @@ import jax.numpy as jnp
 from counting import Layer, count_elementwise, count_layers
 from measuring import Options, Work, finish, make_options, make_parser, number, pin, ratio, spread, table
 
-from qmix_jax.compilation import enable_compilation_cache
 from qmix_jax.config import Config
 from qmix_jax.learning.learner import make_learner
 from qmix_jax.learning.loss import make_loss, make_networks
+from qmix_jax.runs.compilation import enable_compilation_cache
 from qmix_jax.training.environments import make_environment
 from qmix_jax.training.replay import make_replay
 from qmix_jax.training.trainer import make_trainer

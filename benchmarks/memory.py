@@ -16,8 +16,8 @@ import jax
 from measuring import ROOT, finish, has_rows, make_parser, number, spread, table
 from processes import run_alone
 
-from qmix_jax.compilation import compile_programs, enable_compilation_cache
 from qmix_jax.config import Config
+from qmix_jax.runs.compilation import compile_programs, enable_compilation_cache
 from qmix_jax.storage.hparams import read_config
 from qmix_jax.training.environments import make_environment
 from qmix_jax.training.replay import transition_bytes

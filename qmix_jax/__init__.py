@@ -7,8 +7,8 @@ from qmix_jax.config import Config, ConfigError
 from qmix_jax.presets import preset_config
 
 if TYPE_CHECKING:
-    from qmix_jax.policy import TrainedPolicy, load_policy
-    from qmix_jax.runner import RunResult, resume_run, run
+    from qmix_jax.runs.policy import TrainedPolicy, load_policy
+    from qmix_jax.runs.runner import RunResult, resume_run, run
     from qmix_jax.storage.checkpoint import load_params
     from qmix_jax.training.program import RunMetrics, make_train
     from qmix_jax.training.trainer import Trainer, make_trainer
@@ -31,15 +31,15 @@ __all__ = [
 
 _HOMES = {
     "RunMetrics": "qmix_jax.training.program",
-    "RunResult": "qmix_jax.runner",
-    "TrainedPolicy": "qmix_jax.policy",
+    "RunResult": "qmix_jax.runs.runner",
+    "TrainedPolicy": "qmix_jax.runs.policy",
     "Trainer": "qmix_jax.training.trainer",
     "load_params": "qmix_jax.storage.checkpoint",
-    "load_policy": "qmix_jax.policy",
+    "load_policy": "qmix_jax.runs.policy",
     "make_train": "qmix_jax.training.program",
     "make_trainer": "qmix_jax.training.trainer",
-    "resume_run": "qmix_jax.runner",
-    "run": "qmix_jax.runner",
+    "resume_run": "qmix_jax.runs.runner",
+    "run": "qmix_jax.runs.runner",
 }
 
 

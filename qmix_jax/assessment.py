@@ -9,7 +9,7 @@ import numpy as np
 
 from env_jax.recording import Recording, record
 from env_jax.types import Environment, TimeStep
-from qmix_jax.policy import TrainedPolicy
+from qmix_jax.runs.policy import TrainedPolicy
 from qmix_jax.scores import EpisodeValues
 from qmix_jax.training.evaluation import (
     SCORE_DISCOUNT,

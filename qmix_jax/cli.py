@@ -14,9 +14,9 @@ from typing import Any
 from qmix_jax.command import program_name, run_command
 from qmix_jax.config import Config, ConfigError
 from qmix_jax.flags import FlagParser, make_config, preset_lines, read_settings
-from qmix_jax.machines import FLAGS, Machines, end_joined, join, local_devices, take_machines
-from qmix_jax.shell import check_backend, prepare_libraries
-from qmix_jax.signals import StopRequest
+from qmix_jax.runs.distributed import FLAGS, Machines, end_joined, join, local_devices, take_machines
+from qmix_jax.runs.shell import check_backend, prepare_libraries
+from qmix_jax.runs.signals import StopRequest
 from qmix_jax.storage.directory import RunDirectory, check_results_dir, check_run_directory
 from qmix_jax.storage.lock import check_system
 
@@ -65,7 +65,7 @@ def _run(arguments: dict[str, Any], stop: StopRequest, machines: Machines | None
         check_run_directory(directory)
     prepare_libraries()
     config = _start_jax(config, on_all, machines)
-    from qmix_jax.runner import run
+    from qmix_jax.runs.runner import run
 
     run(config, lambda: stop.signal_number, directory)
 
@@ -78,11 +78,11 @@ def _resume(arguments: dict[str, Any], stop: StopRequest, machines: Machines | N
     on_all = _wants_all_devices(arguments)
     changes = read_settings(Config, arguments)
     prepare_libraries()
-    from qmix_jax.resume import resumed_config
+    from qmix_jax.runs.resume import resumed_config
 
     config = _start_jax(resumed_config(directory, changes), on_all, machines)
     changes["num_devices"] = config.num_devices
-    from qmix_jax.runner import resume_run
+    from qmix_jax.runs.runner import resume_run
 
     resume_run(directory.path, changes, lambda: stop.signal_number)
 
@@ -100,7 +100,7 @@ def _start_jax(config: Config, on_all: bool, machines: Machines | None) -> Confi
     cpu_devices = (os.cpu_count() or 1) if on_all else local_devices(machines, config.num_devices)
     import jax
 
-    from qmix_jax.compilation import provide_cpu_devices
+    from qmix_jax.runs.compilation import provide_cpu_devices
 
     provide_cpu_devices(cpu_devices)
     if machines is not None:

@@ -14,7 +14,7 @@ from qmix_jax.comparison import Comparison, ComparisonSettings, read_comparison,
 from qmix_jax.config import Config, ConfigError
 from qmix_jax.flags import FlagParser, read_settings
 from qmix_jax.members import available_cores
-from qmix_jax.shell import prepare_libraries
+from qmix_jax.runs.shell import prepare_libraries
 from qmix_jax.storage.directory import check_results_dir, create_numbered, missing_folders, remove_refused
 from qmix_jax.storage.lock import check_system
 

@@ -12,12 +12,12 @@ from qmix_jax.errors import CannotWriteError, DivergedError, RunError, StoppedEr
 from qmix_jax.findings import write_findings
 from qmix_jax.members import Job, Members, Outcome
 from qmix_jax.outcomes import DIVERGED, DONE, follow, reason, show_runs
-from qmix_jax.progress import GroupProgress
 from qmix_jax.report_options import ReportOptions
 from qmix_jax.report_run import report_findings
 from qmix_jax.run_record import has_diverged, has_ended, read_record
+from qmix_jax.runs.progress import GroupProgress
+from qmix_jax.runs.signals import StopRequest
 from qmix_jax.settings import ConfigError, DamagedError
-from qmix_jax.signals import StopRequest
 from qmix_jax.storage.hparams import read_config
 from qmix_jax.storage.lock import RunLock
 

@@ -6,7 +6,7 @@
 import sys
 
 from qmix_jax.cli import main
-from qmix_jax.signals import end_with_starter
+from qmix_jax.runs.signals import end_with_starter
 
 if __name__ == "__main__":
     end_with_starter()

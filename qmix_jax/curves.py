@@ -9,8 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from qmix_jax.plots import decorate
 from qmix_jax.run_record import RunRecord
+from qmix_jax.runs.plots import decorate
 from qmix_jax.stats import Band, common_points, make_band, step_values
 from qmix_jax.storage.files import replacing
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Self
 
-from qmix_jax.signals import StopSignal
+from qmix_jax.runs.signals import StopSignal
 
 _WAIT = 0.2  # seconds between looks
 _LONGEST_ERROR = 10_000  # bytes of stderr's end that are read

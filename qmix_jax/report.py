@@ -11,8 +11,8 @@ from typing import Any
 from qmix_jax.command import run_command
 from qmix_jax.flags import FlagParser, read_settings
 from qmix_jax.report_options import ReportOptions
+from qmix_jax.runs.shell import check_backend, prepare_libraries
 from qmix_jax.settings import ConfigError
-from qmix_jax.shell import check_backend, prepare_libraries
 from qmix_jax.storage.directory import existing_run
 
 _PROG = "python -m qmix_jax.report"

@@ -12,8 +12,8 @@ from typing import Any, NoReturn
 from qmix_jax.command import run_command
 from qmix_jax.config import Config, ConfigError
 from qmix_jax.flags import FlagParser
-from qmix_jax.machines import FLAGS, end_joined, join, part, take_machines
-from qmix_jax.shell import check_backend, prepare_libraries
+from qmix_jax.runs.distributed import FLAGS, end_joined, join, part, take_machines
+from qmix_jax.runs.shell import check_backend, prepare_libraries
 from qmix_jax.storage.directory import RunDirectory, check_results_dir, create_numbered, missing_folders, remove_refused
 from qmix_jax.storage.lock import check_system
 from qmix_jax.sweep_settings import Sweep, SweepSettings, read_flags, read_sweep, write_sweep
@@ -57,13 +57,13 @@ def _sweep(arguments: dict[str, Any]) -> None:
         open_sweep = partial(_begin, sweep, machines is not None)
         missing = missing_folders(Path(sweep.config().results_dir))
     prepare_libraries()
-    from qmix_jax.descriptors import raise_limit
+    from qmix_jax.runs.descriptors import raise_limit
 
     raise_limit()
     if machines is not None:
         join(machines)
     check_backend()
-    from qmix_jax.processes import told_by_first
+    from qmix_jax.runs.collectives import told_by_first
     from qmix_jax.sweep_run import run_sweep
 
     path = Path(told_by_first(open_sweep))

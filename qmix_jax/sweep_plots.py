@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from qmix_jax.flags import shown
-from qmix_jax.plots import decorate
 from qmix_jax.run_record import RunRecord
+from qmix_jax.runs.plots import decorate
 from qmix_jax.stats import estimate
 from qmix_jax.storage.files import replacing
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from env_jax.types import Environment
-from qmix_jax.compilation import chunk_options, donated, naming_faults, snapshot
+from qmix_jax.runs.compilation import chunk_options, donated, naming_faults, snapshot
 from qmix_jax.sweep_plan import Group, member_values
 from qmix_jax.training.evaluation import evaluation_key
 from qmix_jax.training.pinning import seed_key

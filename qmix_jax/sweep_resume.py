@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from qmix_jax.resume import ResumePoint, Saved, has_rows, load_resume_point, read_notes
+from qmix_jax.runs.resume import ResumePoint, Saved, has_rows, load_resume_point, read_notes
 from qmix_jax.settings import ConfigError, DamagedError
 from qmix_jax.storage.checkpoint import checkpoints, clear_models, clear_unfinished, remove_models
 from qmix_jax.storage.directory import RunDirectory

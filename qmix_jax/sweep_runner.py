@@ -11,14 +11,14 @@ from typing import Any
 
 import jax
 
-from qmix_jax.baselines import play_baselines
 from qmix_jax.errors import sparing
-from qmix_jax.loop import state_arrays
-from qmix_jax.recorder import Recorder
-from qmix_jax.resume import saved_template
 from qmix_jax.run_record import has_ended
-from qmix_jax.runner import run_title
-from qmix_jax.signals import StopSignal
+from qmix_jax.runs.baselines import play_baselines
+from qmix_jax.runs.loop import state_arrays
+from qmix_jax.runs.recorder import Recorder
+from qmix_jax.runs.resume import saved_template
+from qmix_jax.runs.runner import run_title
+from qmix_jax.runs.signals import StopSignal
 from qmix_jax.storage.directory import RunDirectory, make_run_directory
 from qmix_jax.storage.hparams import describe_run, write_hparams
 from qmix_jax.storage.lock import RunLock

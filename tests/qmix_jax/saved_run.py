@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from qmix_jax.config import Config
-from qmix_jax.resume import Saved, saved_template
+from qmix_jax.runs.resume import Saved, saved_template
 from qmix_jax.storage.arrays import named_arrays
 from qmix_jax.storage.checkpoint import BEST, FINAL, Checkpoints, ResumeData, checkpoint_name
 from qmix_jax.storage.directory import create_run_directory

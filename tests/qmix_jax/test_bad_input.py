@@ -257,7 +257,7 @@ def whole(tmp_path_factory):
 def folder(tmp_path, monkeypatch):
     """A working directory that holds nothing but a file named 'taken'."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("qmix_jax.compilation.enable_compilation_cache", lambda: None)
+    monkeypatch.setattr("qmix_jax.runs.compilation.enable_compilation_cache", lambda: None)
     (tmp_path / "taken").write_text("")
     return tmp_path
 

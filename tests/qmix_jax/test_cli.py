@@ -29,8 +29,8 @@ def trained(tmp_path, monkeypatch):
     """The configurations that `main` would have trained."""
     configs = []
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("qmix_jax.runner.run", lambda config, stop_signal, directory: configs.append(config))
-    monkeypatch.setattr("qmix_jax.compilation.enable_compilation_cache", lambda: None)
+    monkeypatch.setattr("qmix_jax.runs.runner.run", lambda config, stop_signal, directory: configs.append(config))
+    monkeypatch.setattr("qmix_jax.runs.compilation.enable_compilation_cache", lambda: None)
     return configs
 
 
@@ -91,14 +91,14 @@ def test_the_last_of_two_equal_flags_counts(trained):
 
 def test_where_to_write_is_passed_on(trained, monkeypatch):
     told = []
-    monkeypatch.setattr("qmix_jax.runner.run", lambda config, stop_signal, directory: told.append(directory))
+    monkeypatch.setattr("qmix_jax.runs.runner.run", lambda config, stop_signal, directory: told.append(directory))
     assert cli.main("--run_directory results/sweep_1/seed_3".split()) == 0
     assert cli.main([]) == 0
     assert told == ["results/sweep_1/seed_3", None]
 
 
 def test_all_devices_are_counted_when_the_other_flags_are_accepted(trained, monkeypatch, capsys):
-    monkeypatch.setattr("qmix_jax.compilation.provide_cpu_devices", lambda count: None)  # conftest.py has made 4
+    monkeypatch.setattr("qmix_jax.runs.compilation.provide_cpu_devices", lambda count: None)  # conftest.py has made 4
     assert cli.main(["--num_devices", "all", "--lr", "2"]) == 2
     assert cli.main(["--num_devices", "all", "--num_envs", "6"]) == 2
     assert "--num_envs 6: must be a multiple of --num_devices 4" in capsys.readouterr().err
@@ -128,7 +128,7 @@ def test_what_ends_a_run_early_gets_one_line_and_a_status_of_its_own(trained, ca
     def fail(config, stop_signal, directory):
         raise error
 
-    monkeypatch.setattr("qmix_jax.runner.run", fail)
+    monkeypatch.setattr("qmix_jax.runs.runner.run", fail)
     assert cli.main([]) == status
     out, err = capsys.readouterr()
     assert out == ""

@@ -14,13 +14,13 @@ from saved_run import listing
 from test_summary import save_run
 
 from qmix_jax import compare, comparison_run
-from qmix_jax.baselines import play_random
 from qmix_jax.comparison import Comparison, ComparisonSettings, read_comparison, read_flags, write_comparison
 from qmix_jax.config import Config, ConfigError
 from qmix_jax.flags import FlagParser, flag_words, make_config
 from qmix_jax.members import Outcome
 from qmix_jax.outcomes import steps_made
-from qmix_jax.progress import GroupProgress
+from qmix_jax.runs.baselines import play_random
+from qmix_jax.runs.progress import GroupProgress
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.hparams import describe_run, write_hparams
 from qmix_jax.training.environments import make_environment

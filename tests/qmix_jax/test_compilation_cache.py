@@ -3,7 +3,7 @@
 import jax
 import pytest
 
-from qmix_jax.compilation import enable_compilation_cache
+from qmix_jax.runs.compilation import enable_compilation_cache
 
 FOLDER, LEAST = "jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs"
 

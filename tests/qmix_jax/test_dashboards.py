@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from wandb.proto.wandb_internal_pb2 import Record
 
 from qmix_jax import cli
-from qmix_jax.dashboards import Dashboards, TensorBoard, WeightsAndBiases, check_dashboards
+from qmix_jax.runs.dashboards import Dashboards, TensorBoard, WeightsAndBiases, check_dashboards
 from qmix_jax.settings import ConfigError, DamagedError
 from qmix_jax.storage.directory import make_run_directory
 from qmix_jax.storage.files import check_no_links
@@ -149,7 +149,7 @@ def test_wandb_keeps_its_run_when_it_is_resumed(directory, offline):
 @pytest.mark.parametrize("name", ["tensorboard", "wandb"])
 def test_a_missing_package_is_refused_before_anything_is_written(name, monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.setattr("qmix_jax.compilation.enable_compilation_cache", lambda: None)
+    monkeypatch.setattr("qmix_jax.runs.compilation.enable_compilation_cache", lambda: None)
     with pytest.raises(ConfigError, match=rf"--{name} true: needs {name}: pip install -e '\.\[{name}\]'"):
         check_dashboards(replace(CONFIG, **{name: True}))
     assert cli.main([f"--{name}", "--results_dir", str(tmp_path / "results")]) == 2

@@ -13,7 +13,7 @@ from qmix_jax import cli
 from qmix_jax.config import Config, ConfigError
 from qmix_jax.errors import StoppedError
 from qmix_jax.presets import preset_config
-from qmix_jax.runner import resume_run, run
+from qmix_jax.runs.runner import resume_run, run
 from qmix_jax.storage.hparams import describe_run, read_config
 from qmix_jax.training.environments import KNOWN, LIBRARIES, make_environment
 
@@ -59,7 +59,7 @@ def refusal(capsys, tmp_path, *arguments):
 
 @pytest.fixture(autouse=True)
 def _no_compilation_cache(monkeypatch):
-    monkeypatch.setattr("qmix_jax.compilation.enable_compilation_cache", lambda: None)
+    monkeypatch.setattr("qmix_jax.runs.compilation.enable_compilation_cache", lambda: None)
 
 
 @pytest.mark.parametrize(("name", "expected"), REFUSED, ids=[name for name, _ in REFUSED])

@@ -42,7 +42,7 @@ def written(run, tmp_path_factory):
     names = files_of(tmp_path_factory.mktemp("written"))
     flags = ["--env-mode", "random", "--episodes", str(EPISODES), "--seed=3", "--replays", "5", "--episode", "2"]
     with pytest.MonkeyPatch.context() as patch, quick_compilation():
-        patch.setattr("qmix_jax.compilation.enable_compilation_cache", lambda: None)
+        patch.setattr("qmix_jax.runs.compilation.enable_compilation_cache", lambda: None)
         status = evaluate.main([str(run), *flags, *(f"--{name}={file}" for name, file in names.items())])
     return status, names, json.loads(Path(names["json"]).read_text())
 
@@ -130,7 +130,7 @@ def test_it_repeats_the_evaluations_of_a_run_with_its_seed(written):
     ],
 )
 def test_bad_input_is_one_line(run, capsys, monkeypatch, flags, message):
-    monkeypatch.setattr("qmix_jax.compilation.enable_compilation_cache", lambda: None)
+    monkeypatch.setattr("qmix_jax.runs.compilation.enable_compilation_cache", lambda: None)
     before = listing(run)
     assert evaluate.main([flag.format(run=run) for flag in flags]) == 2
     out, err = capsys.readouterr()
@@ -150,7 +150,7 @@ def test_help_explains_every_flag_in_one_line(capsys):
 
 
 def test_a_damaged_model_and_a_full_disk_have_statuses_of_their_own(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("qmix_jax.compilation.enable_compilation_cache", lambda: None)
+    monkeypatch.setattr("qmix_jax.runs.compilation.enable_compilation_cache", lambda: None)
     run = save_run(tmp_path)
     (run / "models" / "best_model" / "SHA256SUMS").write_text("")
     assert evaluate.main([str(run), "--checkpoint", "best"]) == 1

@@ -18,7 +18,7 @@ from qmix_jax import export
 from qmix_jax.export_run import described, parameters_by_name
 from qmix_jax.learning.learner import make_learner
 from qmix_jax.onnx_networks import policy_graph
-from qmix_jax.policy import TrainedPolicy
+from qmix_jax.runs.policy import TrainedPolicy
 
 BATCH = 64
 

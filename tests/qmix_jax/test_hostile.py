@@ -25,9 +25,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from saved_run import EPISODES, NEWEST, listing, reseal, save_run, saved, template
 
-from qmix_jax import cli, runner
+from qmix_jax import cli
 from qmix_jax.config import ConfigError
-from qmix_jax.resume import ResumePoint, find_resume_point
+from qmix_jax.runs import runner
+from qmix_jax.runs.resume import ResumePoint, find_resume_point
 from qmix_jax.settings import DamagedError
 from qmix_jax.storage.arrays import named_arrays
 from qmix_jax.storage.checkpoint import BEST, FINAL, checkpoint_name, load_params
@@ -119,7 +120,7 @@ def run(folder):
 @pytest.fixture
 def resumed(run, monkeypatch):
     """Call `main` to resume the run, up to the training itself, and return its exit status."""
-    monkeypatch.setattr("qmix_jax.compilation.enable_compilation_cache", lambda: None)
+    monkeypatch.setattr("qmix_jax.runs.compilation.enable_compilation_cache", lambda: None)
     monkeypatch.setattr(runner, "_train", lambda *arguments: None)
     return lambda: cli.main(["--resume", str(run)])
 

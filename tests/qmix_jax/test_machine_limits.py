@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from qmix_jax import compilation, descriptors, runner, sweep_run
+from qmix_jax import sweep_run
 from qmix_jax.config import Config
+from qmix_jax.runs import compilation, descriptors, runner
 from qmix_jax.settings import ConfigError
 from qmix_jax.storage.machine_memory import available_memory, shown_bytes
 from qmix_jax.sweep_settings import read_flags
@@ -28,9 +29,9 @@ from contextlib import ExitStack
 from pathlib import Path
 import numpy as np
 from qmix_jax.config import Config
-from qmix_jax.descriptors import fitting_runs
+from qmix_jax.runs.descriptors import fitting_runs
 from qmix_jax.storage.lock import RunLock
-from qmix_jax.recorder import Recorder
+from qmix_jax.runs.recorder import Recorder
 from qmix_jax.storage.directory import make_run_directory
 
 config = Config(tensorboard=True)

@@ -14,7 +14,7 @@ from probes import Corridor, TwoSteps
 from env_jax import GridWorld25, LastAction
 from qmix_jax import Config, ConfigError, cli, evaluate, export, load_policy, make_train, make_trainer, report, run
 from qmix_jax import resume_run as go_on
-from qmix_jax.policy import TrainedPolicy
+from qmix_jax.runs.policy import TrainedPolicy
 from qmix_jax.storage.hparams import read_config
 
 CONFIG = Config(

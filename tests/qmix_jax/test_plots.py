@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qmix_jax.plots import moving_average, plot_diagnostics, plot_training
+from qmix_jax.runs.plots import moving_average, plot_diagnostics, plot_training
 from qmix_jax.storage.logs import DIAGNOSTIC_COLUMNS, EpisodeRows
 
 ROOT = Path(__file__).parents[2]
@@ -87,7 +87,7 @@ def test_a_readable_picture_of_any_diagnostics(tmp_path, table):
 
 def test_the_global_state_of_matplotlib_is_left_alone():
     """In a process of its own: libraries that other tests import are less careful."""
-    code = "import qmix_jax.plots, sys; sys.exit('matplotlib.pyplot' in sys.modules)"
+    code = "import qmix_jax.runs.plots, sys; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 

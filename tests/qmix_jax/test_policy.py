@@ -14,7 +14,7 @@ import qmix_jax
 from env_jax import GridWorld25
 from env_jax.encoding import encode_observations
 from qmix_jax.learning.learner import make_learner
-from qmix_jax.policy import TrainedPolicy
+from qmix_jax.runs.policy import TrainedPolicy
 from qmix_jax.settings import ConfigError, DamagedError
 from qmix_jax.storage.checkpoint import BEST, FINAL, Checkpoints, checkpoint_name
 from qmix_jax.storage.directory import create_run_directory

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from qmix_jax.progress import Progress, is_watched
+from qmix_jax.runs.progress import Progress, is_watched
 from qmix_jax.storage.logs import EpisodeRows
 from qmix_jax.types import EpisodeLog, UpdateMetrics
 

@@ -7,9 +7,9 @@ import pytest
 from test_runner import SETTINGS
 
 from qmix_jax.learning.faults import no_faults
-from qmix_jax.loop import Chunk
-from qmix_jax.recorder import Recorder
-from qmix_jax.resume import ResumePoint, Saved
+from qmix_jax.runs.loop import Chunk
+from qmix_jax.runs.recorder import Recorder
+from qmix_jax.runs.resume import ResumePoint, Saved
 from qmix_jax.storage.checkpoint import load_params
 from qmix_jax.storage.directory import make_run_directory
 from qmix_jax.types import EpisodeLog, EpisodeMetrics, Evaluation, Progression, UpdateMetrics

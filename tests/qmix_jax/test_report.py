@@ -49,7 +49,7 @@ def written(tmp_path_factory):
     (run / "diagnostics_log.csv").write_text("\n".join(rows) + "\n")
     png = draw(run / "training_plots.png")
     with pytest.MonkeyPatch.context() as patch, quick_compilation():
-        patch.setattr("qmix_jax.compilation.enable_compilation_cache", lambda: None)
+        patch.setattr("qmix_jax.runs.compilation.enable_compilation_cache", lambda: None)
         assert report.main([str(run), "--episodes", "3"]) == 0
     return run, png
 
@@ -114,7 +114,7 @@ def test_bad_input_is_one_line(written, capsys, monkeypatch, flags, message):
     run, _ = written
     (run / "sweep" / "configs").mkdir(parents=True, exist_ok=True)
     (run / "sweep" / "configs" / "sweep.json").write_text("{}")
-    monkeypatch.setattr("qmix_jax.compilation.enable_compilation_cache", lambda: None)
+    monkeypatch.setattr("qmix_jax.runs.compilation.enable_compilation_cache", lambda: None)
     before = listing(run)
     assert report.main([flag.format(run=run) for flag in flags]) == 2
     out, err = capsys.readouterr()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from resumed import EXACT, assert_same_run, saved_state, wait_until
 
-from qmix_jax.resume import find_resume_point, resumed_config, saved_template
+from qmix_jax.runs.resume import find_resume_point, resumed_config, saved_template
 from qmix_jax.settings import ConfigError
 from qmix_jax.storage.checkpoint import checkpoints
 from qmix_jax.storage.directory import RunDirectory

@@ -12,10 +12,10 @@ import pytest
 from helpers import quick_compilation, small_config
 from probes import Corridor
 
-from qmix_jax import runner
 from qmix_jax.config import ConfigError
 from qmix_jax.errors import StoppedError
-from qmix_jax.resume import resumed_config
+from qmix_jax.runs import runner
+from qmix_jax.runs.resume import resumed_config
 from qmix_jax.storage.arrays import named_arrays
 from qmix_jax.storage.checkpoint import checkpoints
 from qmix_jax.storage.directory import RunDirectory

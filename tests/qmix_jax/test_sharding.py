@@ -8,10 +8,10 @@ from helpers import SPEC, quick_jit, random_batch, randomize, small_config, unif
 from jax.sharding import Mesh, PartitionSpec
 from probes import Corridor
 
-from qmix_jax.compilation import chunk_options, compile_programs
 from qmix_jax.config import ConfigError
 from qmix_jax.learning.devices import AXIS
 from qmix_jax.learning.learner import make_learner
+from qmix_jax.runs.compilation import chunk_options, compile_programs
 from qmix_jax.training.evaluation import evaluation_key
 from qmix_jax.training.sharding import check_devices
 from qmix_jax.training.trainer import make_trainer

@@ -18,9 +18,9 @@ from helpers import quick_jit, small_config
 from probes import ForbiddenFruit
 
 from qmix_jax import Config, ConfigError, make_train, run
-from qmix_jax.compilation import naming_faults
 from qmix_jax.errors import RunError, reporting
-from qmix_jax.shell import check_settings
+from qmix_jax.runs.compilation import naming_faults
+from qmix_jax.runs.shell import check_settings
 from qmix_jax.training.pinning import seed_key
 
 ROOT = Path(__file__).parents[2]

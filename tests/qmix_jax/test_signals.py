@@ -10,13 +10,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from qmix_jax import signals
-from qmix_jax.signals import StopRequest
+from qmix_jax.runs import signals
+from qmix_jax.runs.signals import StopRequest
 
 ROOT = Path(__file__).parents[2]
 START = """
 import hashlib, signal, sys, time
-from qmix_jax.signals import StopRequest
+from qmix_jax.runs.signals import StopRequest
 
 with StopRequest() as stop:
     print("entered", flush=True)

@@ -145,7 +145,7 @@ def test_torchs_own_networks_choose_the_same_actions(normalised, tmp_path, capsy
         np.testing.assert_array_equal(actions, np.argmax(wanted, axis=-1).T)
     assert len(np.unique(actions)) > 2
 
-    monkeypatch.setattr("qmix_jax.compilation.enable_compilation_cache", lambda: None)
+    monkeypatch.setattr("qmix_jax.runs.compilation.enable_compilation_cache", lambda: None)
     with quick_compilation():
         flags = ["--episodes", "4", "--env_mode", "random", "--json", str(tmp_path / "out.json")]
         assert evaluate.main(["--import_torch", str(tmp_path / "model.pt"), *flags]) == 0

@@ -9,10 +9,10 @@ import pytest
 
 from qmix_jax import compare, run_record
 from qmix_jax.comparison import read_flags, settings_path, write_comparison
-from qmix_jax.conclusion import conclusion_lines
 from qmix_jax.learning.faults import no_faults
 from qmix_jax.outcomes import steps_made
 from qmix_jax.run_record import RunRecord, read_record, write_evaluations
+from qmix_jax.runs.conclusion import conclusion_lines
 from qmix_jax.settings import DamagedError
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.files import replacing, write_json

@@ -43,7 +43,7 @@ def prepare_libraries() -> None:
         import jax
     except ValueError as error:  # a JAX_* variable without a meaning
         raise ConfigError(f"JAX refuses the shell's settings: {error}") from None
-    from qmix_jax import compilation
+    from qmix_jax.runs import compilation
     from qmix_jax.training.pinning import SETTINGS
 
     check_settings()

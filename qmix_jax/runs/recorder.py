@@ -10,12 +10,12 @@ import jax
 import numpy as np
 
 from qmix_jax.config import Config
-from qmix_jax.dashboards import Dashboards
 from qmix_jax.errors import sparing
 from qmix_jax.learning.learner import unmeasured
-from qmix_jax.loop import Chunk
-from qmix_jax.progress import Progress
-from qmix_jax.resume import ResumePoint
+from qmix_jax.runs.dashboards import Dashboards
+from qmix_jax.runs.loop import Chunk
+from qmix_jax.runs.progress import Progress
+from qmix_jax.runs.resume import ResumePoint
 from qmix_jax.storage.arrays import named_arrays
 from qmix_jax.storage.checkpoint import BEST, DIVERGED, FINAL, Checkpoints, ResumeData, checkpoint_name
 from qmix_jax.storage.directory import RunDirectory
@@ -134,7 +134,7 @@ class Recorder:
             return
         # matplotlib's import should not delay the first progress
         with sparing(self._directory.plots):
-            from qmix_jax.plots import plot_training
+            from qmix_jax.runs.plots import plot_training
 
             episodes = read_log(self._directory.training_log, EpisodeRows._fields)
             plot_training(
@@ -147,7 +147,7 @@ class Recorder:
                 baseline_name,
             )
         with sparing(self._directory.diagnostics_plots):
-            from qmix_jax.plots import plot_diagnostics
+            from qmix_jax.runs.plots import plot_diagnostics
 
             diagnostics = read_log(self._directory.diagnostics_log, DIAGNOSTIC_COLUMNS)
             plot_diagnostics(self._directory.diagnostics_plots, title, diagnostics, self._config.max_grad_norm)

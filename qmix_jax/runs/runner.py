@@ -11,11 +11,7 @@ import jax
 import numpy as np
 
 from env_jax.types import Environment, EnvSpec
-from qmix_jax.baselines import play_baselines
-from qmix_jax.compilation import compile_programs, device_memory, sharing_devices
-from qmix_jax.conclusion import conclusion_lines, too_many_skipped
 from qmix_jax.config import Config, ConfigError
-from qmix_jax.dashboards import check_dashboards
 from qmix_jax.errors import (
     CannotWriteError,
     DivergedError,
@@ -25,16 +21,20 @@ from qmix_jax.errors import (
     reporting,
     sparing,
 )
-from qmix_jax.follower import Follower
 from qmix_jax.learning.faults import QUANTITIES
-from qmix_jax.loop import Chunk, Loop, state_arrays
-from qmix_jax.processes import is_first, told_by_first
-from qmix_jax.recorder import Recorder
 from qmix_jax.report_options import ReportOptions
-from qmix_jax.restore import find_start, restore_state, resume_lines
-from qmix_jax.resume import ResumePoint, resumed_config
-from qmix_jax.shell import check_settings
-from qmix_jax.signals import StopSignal
+from qmix_jax.runs.baselines import play_baselines
+from qmix_jax.runs.collectives import is_first, told_by_first
+from qmix_jax.runs.compilation import compile_programs, device_memory, sharing_devices
+from qmix_jax.runs.conclusion import conclusion_lines, too_many_skipped
+from qmix_jax.runs.dashboards import check_dashboards
+from qmix_jax.runs.follower import Follower
+from qmix_jax.runs.loop import Chunk, Loop, state_arrays
+from qmix_jax.runs.recorder import Recorder
+from qmix_jax.runs.restore import find_start, restore_state, resume_lines
+from qmix_jax.runs.resume import ResumePoint, resumed_config
+from qmix_jax.runs.shell import check_settings
+from qmix_jax.runs.signals import StopSignal
 from qmix_jax.storage.checkpoint import DIVERGED
 from qmix_jax.storage.directory import (
     RunDirectory,

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from qmix_jax.compilation import Programs
 from qmix_jax.config import Config
-from qmix_jax.processes import agreed
-from qmix_jax.signals import StopSignal
+from qmix_jax.runs.collectives import agreed
+from qmix_jax.runs.compilation import Programs
+from qmix_jax.runs.signals import StopSignal
 from qmix_jax.storage.arrays import named_arrays, whole
 from qmix_jax.training.evaluation import evaluation_key
 from qmix_jax.training.pinning import seed_key

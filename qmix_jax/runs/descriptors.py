@@ -3,7 +3,7 @@
 import resource
 
 from qmix_jax.config import Config
-from qmix_jax.dashboards import EXTRAS
+from qmix_jax.runs.dashboards import EXTRAS
 
 _RUN = 5  # of a run: four logs and its lock
 _RESERVE = 64  # Python, JAX and one checkpoint at a time: 20 where they were counted, and room for libraries

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from qmix_jax.loop import Chunk
+from qmix_jax.runs.loop import Chunk
 from qmix_jax.types import Evaluation, Params
 
 

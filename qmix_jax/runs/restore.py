@@ -5,11 +5,18 @@ from dataclasses import replace
 import jax.numpy as jnp
 
 from env_jax.types import Environment
-from qmix_jax.compilation import Programs
 from qmix_jax.config import Config
 from qmix_jax.learning.schedule import extend_schedule
-from qmix_jax.processes import is_first, place, told_by_first
-from qmix_jax.resume import ResumePoint, find_resume_point, has_begun, load_resume_point, read_notes, saved_template
+from qmix_jax.runs.collectives import is_first, place, told_by_first
+from qmix_jax.runs.compilation import Programs
+from qmix_jax.runs.resume import (
+    ResumePoint,
+    find_resume_point,
+    has_begun,
+    load_resume_point,
+    read_notes,
+    saved_template,
+)
 from qmix_jax.storage.checkpoint import clear_models, clear_unfinished
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.training.trainer import make_trainer

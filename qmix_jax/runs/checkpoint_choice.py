@@ -4,7 +4,7 @@ import re
 
 from env_jax.types import Environment
 from qmix_jax.errors import RunError
-from qmix_jax.policy import TrainedPolicy, load_policy
+from qmix_jax.runs.policy import TrainedPolicy, load_policy
 from qmix_jax.settings import ConfigError, DamagedError
 from qmix_jax.storage.checkpoint import BEST, FINAL, checkpoint_name, checkpoints
 from qmix_jax.storage.directory import RunDirectory

@@ -1,0 +1,1 @@
+"""One run on the host: compiled, looped over, recorded, stopped and resumed."""
