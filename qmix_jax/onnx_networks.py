@@ -68,7 +68,7 @@ def _layer(parameters: Any, ids: int = 0) -> Layer:
 
 
 def _dueling_layer(network: Any) -> Layer:
-    """Both heads as one layer (Wang et al. 2016, eq. 9), see `networks.dueling_heads`."""
+    """Both heads as one layer (Wang et al. 2016, eq. 9), see `layers.dueling_heads`."""
     (value, value_bias), (advantage, advantage_bias) = (_layer(network[name]) for name in ("value", "advantage"))
     return (
         value + advantage - advantage.mean(axis=-1, keepdims=True),

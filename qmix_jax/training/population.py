@@ -69,7 +69,7 @@ def make_members(config: Config, environment: Environment, names: tuple[str, ...
 
 
 def is_shared(name: str) -> bool:
-    """Whether all members share a leaf of the state, by its path as `state_file.named_arrays` has it."""
+    """Whether all members share a leaf of the state, by its path as `storage.arrays.named_arrays` has it."""
     return name.replace("replay/buffer/", "replay/").startswith(_SHARED)  # as a `CutReplay` has it
 
 
