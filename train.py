@@ -3,7 +3,7 @@
 import sys
 from importlib.util import find_spec
 
-from qmix_jax.cli import main
+from qmix_jax.train import main
 
 if find_spec("jax") is None:
     sys.exit("train.py: error: this Python has no jax; `make install` puts it into .venv, then `. .venv/bin/activate`")

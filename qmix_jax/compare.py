@@ -1,6 +1,6 @@
 """`python -m qmix_jax.compare`: algorithms trained with the same flags, environment steps and seeds, and compared.
 
-What it imports at the top must stay light, see `cli`.
+What it imports at the top must stay light, see `train`.
 """
 
 import sys

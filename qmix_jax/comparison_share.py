@@ -5,8 +5,8 @@
 
 import sys
 
-from qmix_jax.cli import main
 from qmix_jax.runs.signals import end_with_starter
+from qmix_jax.train import main
 
 if __name__ == "__main__":
     end_with_starter()

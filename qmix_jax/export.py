@@ -1,6 +1,6 @@
 """`python -m qmix_jax.export results/run_1`: a trained model for programs without JAX.
 
-What it imports at the top must stay light, see `cli`.
+What it imports at the top must stay light, see `train`.
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Flags made of dataclass fields (see `settings`): how they are declared, explained and read.
 
-What it imports must stay light, see `cli`.
+What it imports must stay light, see `train`.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """`python -m qmix_jax.report results/run_1`: one page of all that a run, a sweep or a comparison has to say.
 
-What it imports at the top must stay light, see `cli`.
+What it imports at the top must stay light, see `train`.
 """
 
 import sys

@@ -1,6 +1,6 @@
 """`python -m qmix_jax.sweep`: many seeds and settings, in one compiled program where they can share it.
 
-What it imports at the top must stay light, see `cli`.
+What it imports at the top must stay light, see `train`.
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Which settings a sweep tries: every combination of listed values, or random draws from ranges.
 
-Light of imports, see `cli`.
+Light of imports, see `train`.
 """
 
 import math

@@ -1,6 +1,6 @@
 """One run over several processes, on as many machines: how they find each other. JAX's own runtime does the rest.
 
-What it imports at the top must stay light, see `cli`.
+What it imports at the top must stay light, see `train`.
 """
 
 import os

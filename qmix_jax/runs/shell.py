@@ -1,6 +1,6 @@
 """What a command inherits from its shell and JAX reads: worked under where that can be, else refused in one line.
 
-What it imports at the top must stay light, see `cli`.
+What it imports at the top must stay light, see `train`.
 """
 
 import os

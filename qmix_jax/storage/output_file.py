@@ -1,6 +1,6 @@
 """Files that a flag names: refused before anything is computed, and said when they are written.
 
-What it imports at the top must stay light, see `cli`.
+What it imports at the top must stay light, see `train`.
 """
 
 import os

@@ -88,7 +88,7 @@ def test_traced_code_names_no_environment(path):
 
 
 def test_refusing_a_flag_does_not_wait_for_jax():
-    modules = "qmix_jax.config, qmix_jax.cli, qmix_jax.evaluate, qmix_jax.export, qmix_jax.report"
+    modules = "qmix_jax.config, qmix_jax.train, qmix_jax.evaluate, qmix_jax.export, qmix_jax.report"
     code = f"import {modules}, sys; sys.exit('jax' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from saved_run import CONFIG, EPISODES, listing, reseal, save_run
 
-from qmix_jax import cli
+from qmix_jax import train as cli
 from qmix_jax.config import Config, ConfigError
 from qmix_jax.storage.checkpoint import checkpoint_name
 from qmix_jax.storage.hparams import FORMAT, read_config
@@ -352,9 +352,9 @@ def scratch(tmp_path_factory):
     """An empty working directory, in which `main` would train."""
     folder = tmp_path_factory.mktemp("scratch")
     with pytest.MonkeyPatch.context() as patch, contextlib.chdir(folder):
-        for name in ("runs.runner.run", "runs.runner.resume_run", "cli.prepare_libraries"):
+        for name in ("runs.runner.run", "runs.runner.resume_run", "train.prepare_libraries"):
             patch.setattr(f"qmix_jax.{name}", lambda *args: None)
-        patch.setattr("qmix_jax.cli._start_jax", lambda config, *args: config)
+        patch.setattr("qmix_jax.train._start_jax", lambda config, *args: config)
         yield folder
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from qmix_jax import cli
+from qmix_jax import train as cli
 from qmix_jax.config import Config
 from qmix_jax.errors import CannotWriteError, DivergedError, StoppedError
 from qmix_jax.presets import PRESETS, preset_config

@@ -186,7 +186,7 @@ class Processes:
             save(Path("results/compare_1") / job.name, job.name, status)
             meanwhile()
             status = 3 if status == SKIPPING else status
-            yield Outcome(job, status, f"cli.py: error: reason {status}" if status > 0 else "")
+            yield Outcome(job, status, f"train.py: error: reason {status}" if status > 0 else "")
 
 
 def save(path, name, status):

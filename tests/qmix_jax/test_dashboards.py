@@ -12,7 +12,7 @@ from saved_run import CONFIG
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from wandb.proto.wandb_internal_pb2 import Record
 
-from qmix_jax import cli
+from qmix_jax import train as cli
 from qmix_jax.runs.dashboards import Dashboards, TensorBoard, WeightsAndBiases, check_dashboards
 from qmix_jax.settings import ConfigError, DamagedError
 from qmix_jax.storage.directory import make_run_directory

@@ -9,7 +9,7 @@ import pytest
 
 from env_jax import GridWorld25, LastAction
 from env_jax.adapters.from_jaxmarl import FromJaxMARL
-from qmix_jax import cli
+from qmix_jax import train as cli
 from qmix_jax.config import Config, ConfigError
 from qmix_jax.errors import StoppedError
 from qmix_jax.presets import preset_config

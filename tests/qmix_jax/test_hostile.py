@@ -25,7 +25,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from saved_run import EPISODES, NEWEST, listing, reseal, save_run, saved, template
 
-from qmix_jax import cli
+from qmix_jax import train as cli
 from qmix_jax.config import ConfigError
 from qmix_jax.runs import runner
 from qmix_jax.runs.resume import ResumePoint, find_resume_point

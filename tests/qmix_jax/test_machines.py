@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from resumed import assert_same_run, saved_state, wait_until
 
-from qmix_jax import cli
+from qmix_jax import train as cli
 from qmix_jax.runs.collectives import agreed, told_by_first
 from qmix_jax.runs.distributed import HEARTBEAT_SECONDS, Machines, take_machines
 from qmix_jax.storage.arrays import whole

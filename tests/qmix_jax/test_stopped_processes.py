@@ -11,7 +11,8 @@ from types import ModuleType
 
 import pytest
 
-from qmix_jax import cli, command
+from qmix_jax import command
+from qmix_jax import train as cli
 from qmix_jax.errors import StoppedError
 
 ROOT = Path(__file__).parents[2]
@@ -20,7 +21,7 @@ SHARE = """
 import runpy, sys, time
 from pathlib import Path
 from types import ModuleType
-from qmix_jax import cli
+from qmix_jax import train as cli
 from qmix_jax.errors import StoppedError
 
 def run(config, stop_signal, directory):
@@ -67,12 +68,12 @@ def test_a_process_of_a_comparison_ends_with_the_one_that_started_it(share):
 @pytest.mark.parametrize(
     ("main", "script", "found", "expected"),
     [
-        ("qmix_jax.cli", "/home/me/qmix_jax/cli.py", None, "python -m qmix_jax.cli"),
+        ("qmix_jax.train", "/home/me/qmix_jax/train.py", None, "python -m qmix_jax.train"),
         (None, "train.py", None, "python train.py"),
         (None, "../my code/train.py", None, "python '../my code/train.py'"),
         (None, "/opt/bin/qmix-train", "/opt/bin/qmix-train", "qmix-train"),
         (None, "/opt/venv/bin/qmix-train", None, "/opt/venv/bin/qmix-train"),
-        ("ipykernel_launcher", "/opt/ipykernel_launcher.py", None, "python -m qmix_jax.cli"),
+        ("ipykernel_launcher", "/opt/ipykernel_launcher.py", None, "python -m qmix_jax.train"),
     ],
 )
 def test_the_command_that_goes_on_is_one_that_the_user_has(monkeypatch, capsys, main, script, found, expected):
@@ -88,7 +89,7 @@ def test_the_command_that_goes_on_is_one_that_the_user_has(monkeypatch, capsys, 
 def test_a_caller_in_python_gets_a_command_of_the_shell(monkeypatch, capsys):
     monkeypatch.setattr(cli, "_train", stop)
     assert cli.main([]) == 130
-    assert capsys.readouterr().err == "stopped at 8; to go on: python -m qmix_jax.cli --resume 'results/run 1'\n"
+    assert capsys.readouterr().err == "stopped at 8; to go on: python -m qmix_jax.train --resume 'results/run 1'\n"
 
 
 def stop(arguments, tied):
@@ -97,7 +98,7 @@ def stop(arguments, tied):
 
 def test_as_a_module_errors_name_the_command():
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    words = [sys.executable, "-m", "qmix_jax.cli", "--lr", "2"]
+    words = [sys.executable, "-m", "qmix_jax.train", "--lr", "2"]
     ended = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 2
-    assert ended.stderr.startswith("python -m qmix_jax.cli: error: --lr 2: ")
+    assert ended.stderr.startswith("python -m qmix_jax.train: error: --lr 2: ")

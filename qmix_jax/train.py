@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None, tied: bool = False) -> int:
         argv: words of the command line, None for the process's own.
         tied: whether another process started this one and ends it, see `StopRequest`.
     """
-    parser = _make_parser(program_name("qmix_jax.cli", argv))
+    parser = _make_parser(program_name("qmix_jax.train", argv))
     return end_joined(lambda: run_command(parser, argv, partial(_train, tied=tied)))
 
 
