@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from qmix_jax.command import run_command
+from qmix_jax.cli.command import run_command
+from qmix_jax.cli.parser import FlagParser, read_settings
 from qmix_jax.comparison import Comparison, ComparisonSettings, read_comparison, read_flags
 from qmix_jax.config import Config, ConfigError
-from qmix_jax.flags import FlagParser, read_settings
 from qmix_jax.members import available_cores
 from qmix_jax.runs.shell import prepare_libraries
 from qmix_jax.storage.directory import check_results_dir, create_numbered, missing_folders, remove_refused

@@ -11,8 +11,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from qmix_jax.cli.parser import flag_words, make_config, read_settings, read_stored_flags
 from qmix_jax.config import Config
-from qmix_jax.flags import flag_words, make_config, read_settings, read_stored_flags
 from qmix_jax.settings import ConfigError, DamagedError, check_setting, setting
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.files import check_no_links, read_json, write_json

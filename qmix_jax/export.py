@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from qmix_jax.command import run_command
+from qmix_jax.cli.command import run_command
+from qmix_jax.cli.parser import FlagParser, read_settings
 from qmix_jax.export_options import ExportOptions
-from qmix_jax.flags import FlagParser, read_settings
 from qmix_jax.runs.shell import check_backend, prepare_libraries
 from qmix_jax.settings import ConfigError
 from qmix_jax.storage.directory import existing_run

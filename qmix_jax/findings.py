@@ -8,10 +8,10 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from qmix_jax.cli.parser import flag_words
 from qmix_jax.comparison import Comparison, Member
 from qmix_jax.config import Config
 from qmix_jax.errors import sparing
-from qmix_jax.flags import flag_words
 from qmix_jax.run_record import RunRecord, read_record, score_name, write_evaluations
 from qmix_jax.runs.baselines import play_random
 from qmix_jax.storage.files import replacing

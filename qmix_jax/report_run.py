@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from env_jax.types import Environment
+from qmix_jax.cli.parser import shown
 from qmix_jax.config import Config
 from qmix_jax.errors import RunError
 from qmix_jax.evaluate_options import Options
 from qmix_jax.evaluate_run import Played, heading, is_gridworld, play
-from qmix_jax.flags import shown
 from qmix_jax.markdown_html import block_html, blocks
 from qmix_jax.replay_data import page_data
 from qmix_jax.replay_page import make_page

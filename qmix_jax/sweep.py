@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from qmix_jax.command import run_command
+from qmix_jax.cli.command import run_command
+from qmix_jax.cli.parser import FlagParser
 from qmix_jax.config import Config, ConfigError
-from qmix_jax.flags import FlagParser
 from qmix_jax.runs.distributed import FLAGS, end_joined, join, part, take_machines
 from qmix_jax.runs.shell import check_backend, prepare_libraries
 from qmix_jax.storage.directory import RunDirectory, check_results_dir, create_numbered, missing_folders, remove_refused

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from qmix_jax.cli.parser import flag_words, shown
 from qmix_jax.errors import sparing
 from qmix_jax.findings import count_parameters, find_warnings
-from qmix_jax.flags import flag_words, shown
 from qmix_jax.run_record import RunRecord, read_record, score_name, write_evaluations
 from qmix_jax.runs.baselines import play_random
 from qmix_jax.storage.directory import RunDirectory

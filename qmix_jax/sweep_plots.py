@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from qmix_jax.flags import shown
+from qmix_jax.cli.parser import shown
 from qmix_jax.run_record import RunRecord
 from qmix_jax.runs.plots import decorate
 from qmix_jax.stats import estimate

@@ -11,8 +11,8 @@ from difflib import get_close_matches
 from itertools import product
 from typing import Any
 
+from qmix_jax.cli.parser import read_settings
 from qmix_jax.config import Config, ConfigError
-from qmix_jax.flags import read_settings
 from qmix_jax.settings import is_tuple, scalar_type
 
 Point = Mapping[str, Any]  # settings by name

@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from qmix_jax.cli.parser import make_config, read_settings, read_stored_flags
 from qmix_jax.config import Config
-from qmix_jax.flags import make_config, read_settings, read_stored_flags
 from qmix_jax.settings import ConfigError, DamagedError, check_setting, setting
 from qmix_jax.storage.files import check_no_links, read_json, write_json
 from qmix_jax.sweep_plan import Group, Member, group_members, plan_members, share_groups

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from qmix_jax.command import run_command
+from qmix_jax.cli.command import run_command
+from qmix_jax.cli.parser import FlagParser
 from qmix_jax.errors import StoppedError, reporting
-from qmix_jax.flags import FlagParser
 from qmix_jax.runs.shell import prepare_libraries
 from qmix_jax.runs.signals import StopRequest, end_with_starter
 from qmix_jax.sweep_settings import read_sweep

@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from qmix_jax.command import program_name, run_command
+from qmix_jax.cli.command import program_name, run_command
+from qmix_jax.cli.parser import FlagParser, make_config, preset_lines, read_settings
 from qmix_jax.config import Config, ConfigError
-from qmix_jax.flags import FlagParser, make_config, preset_lines, read_settings
 from qmix_jax.runs.distributed import FLAGS, Machines, end_joined, join, local_devices, take_machines
 from qmix_jax.runs.shell import check_backend, prepare_libraries
 from qmix_jax.runs.signals import StopRequest

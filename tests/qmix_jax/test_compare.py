@@ -14,9 +14,9 @@ from saved_run import listing
 from test_summary import save_run
 
 from qmix_jax import compare, comparison_run
+from qmix_jax.cli.parser import FlagParser, flag_words, make_config
 from qmix_jax.comparison import Comparison, ComparisonSettings, read_comparison, read_flags, write_comparison
 from qmix_jax.config import Config, ConfigError
-from qmix_jax.flags import FlagParser, flag_words, make_config
 from qmix_jax.members import Outcome
 from qmix_jax.outcomes import steps_made
 from qmix_jax.runs.baselines import play_random

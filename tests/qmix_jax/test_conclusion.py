@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from qmix_jax.command import run_command
-from qmix_jax.flags import FlagParser
+from qmix_jax.cli.command import run_command
+from qmix_jax.cli.parser import FlagParser
 from qmix_jax.learning.faults import no_faults
 from qmix_jax.runs.conclusion import conclusion_lines, too_many_skipped
 from qmix_jax.storage.directory import RunDirectory

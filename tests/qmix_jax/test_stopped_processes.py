@@ -11,8 +11,8 @@ from types import ModuleType
 
 import pytest
 
-from qmix_jax import command
 from qmix_jax import train as cli
+from qmix_jax.cli import command
 from qmix_jax.errors import StoppedError
 
 ROOT = Path(__file__).parents[2]

@@ -9,8 +9,8 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
+from qmix_jax.cli.parser import FlagParser
 from qmix_jax.errors import RunError, StoppedError
-from qmix_jax.flags import FlagParser
 from qmix_jax.settings import ConfigError
 
 
