@@ -17,8 +17,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from measuring import ROOT, table
 
-from qmix_jax.run_record import RunRecord, read_record
-from qmix_jax.stats import Estimate, estimate, estimate_difference
+from qmix_jax.analysis.run_record import RunRecord, read_record
+from qmix_jax.analysis.stats import Estimate, estimate, estimate_difference
 from qmix_jax.storage.directory import RunDirectory
 
 _RECIPE = "the recipe"

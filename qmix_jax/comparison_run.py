@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from qmix_jax.analysis.run_record import has_diverged, has_ended, read_record
 from qmix_jax.comparison import Comparison, Member, write_comparison
 from qmix_jax.config import Config
 from qmix_jax.errors import CannotWriteError, DivergedError, RunError, StoppedError, sparing
@@ -14,7 +15,6 @@ from qmix_jax.members import Job, Members, Outcome
 from qmix_jax.outcomes import DIVERGED, DONE, follow, reason, show_runs
 from qmix_jax.report_options import ReportOptions
 from qmix_jax.report_run import report_findings
-from qmix_jax.run_record import has_diverged, has_ended, read_record
 from qmix_jax.runs.progress import GroupProgress
 from qmix_jax.runs.signals import StopRequest
 from qmix_jax.settings import ConfigError, DamagedError

@@ -8,16 +8,16 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from qmix_jax.analysis.run_record import RunRecord, read_record, score_name, write_evaluations
+from qmix_jax.analysis.summary import Summary, summarise, write_summary
+from qmix_jax.analysis.tables import few_seeds, figures_table, questions_table, some_skipped
 from qmix_jax.cli.parser import flag_words
 from qmix_jax.comparison import Comparison, Member
 from qmix_jax.config import Config
 from qmix_jax.errors import sparing
-from qmix_jax.run_record import RunRecord, read_record, score_name, write_evaluations
 from qmix_jax.runs.baselines import play_random
 from qmix_jax.storage.files import replacing
 from qmix_jax.storage.hparams import machine_line
-from qmix_jax.summary import Summary, summarise, write_summary
-from qmix_jax.tables import few_seeds, figures_table, questions_table, some_skipped
 from qmix_jax.training.environments import make_environment
 from qmix_jax.training.pinning import seed_key
 from qmix_jax.training.trainer import make_trainer
@@ -67,7 +67,7 @@ def write_findings(path: Path, comparison: Comparison, members: Sequence[Member]
     with replacing(path / "comparison.md") as page:
         page.write_text(_page(comparison, members, summaries, score, warnings), encoding="utf-8")
     with sparing(path / "curves.png"):
-        from qmix_jax.curves import plot_curves
+        from qmix_jax.analysis.curves import plot_curves
 
         plot_curves(path / "curves.png", _title(members[0].config, groups), records, score)
     return warnings

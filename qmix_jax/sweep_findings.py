@@ -6,19 +6,19 @@ from pathlib import Path
 
 import numpy as np
 
+from qmix_jax.analysis.run_record import RunRecord, read_record, score_name, write_evaluations
+from qmix_jax.analysis.summary import Summary, rank, summarise, write_summary
+from qmix_jax.analysis.tables import figures_table, seeds_table
 from qmix_jax.cli.parser import flag_words, shown
 from qmix_jax.errors import sparing
 from qmix_jax.findings import count_parameters, find_warnings
-from qmix_jax.run_record import RunRecord, read_record, score_name, write_evaluations
 from qmix_jax.runs.baselines import play_random
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.files import replacing
 from qmix_jax.storage.hparams import machine_line
-from qmix_jax.summary import Summary, rank, summarise, write_summary
 from qmix_jax.sweep_plan import Member
 from qmix_jax.sweep_points import Point
 from qmix_jax.sweep_settings import Sweep
-from qmix_jax.tables import figures_table, seeds_table
 from qmix_jax.training.environments import make_environment
 
 _COLUMN = "settings"
@@ -81,12 +81,12 @@ def write_findings(path: Path, sweep: Sweep, members: Sequence[Member]) -> list[
     title += f", the best {len(best)} of {len(points)} points" if len(best) < len(points) else ""
     curves = [record for name in best for record in records if record.group == name]
     with sparing(path / "curves.png"):
-        from qmix_jax.curves import plot_curves
+        from qmix_jax.analysis.curves import plot_curves
 
         plot_curves(path / "curves.png", title, curves, score, wall_time=False)
     if points[0]:
         with sparing(path / "settings.png"):
-            from qmix_jax.sweep_plots import plot_settings
+            from qmix_jax.analysis.sweep_plots import plot_settings
 
             plot_settings(path / "settings.png", title, [points[member.point] for member in members], records, score)
     lines = [f"warning: {warning}" for warning in warnings]

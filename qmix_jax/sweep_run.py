@@ -11,13 +11,13 @@ from typing import NoReturn
 
 import jax
 
+from qmix_jax.analysis.run_record import has_diverged, has_ended
 from qmix_jax.config import Config
 from qmix_jax.errors import DivergedError, RunError, StoppedError, reporting, sparing
 from qmix_jax.members import Job, Members, available_cores, program_environment, program_words
 from qmix_jax.outcomes import follow, show_runs
 from qmix_jax.report_options import ReportOptions
 from qmix_jax.report_run import report_findings
-from qmix_jax.run_record import has_diverged, has_ended
 from qmix_jax.runs.compilation import device_memory, sharing_devices
 from qmix_jax.runs.dashboards import check_dashboards
 from qmix_jax.runs.descriptors import fitting_runs, needed_descriptors

@@ -11,8 +11,8 @@ from typing import Any
 
 import jax
 
+from qmix_jax.analysis.run_record import has_ended
 from qmix_jax.errors import sparing
-from qmix_jax.run_record import has_ended
 from qmix_jax.runs.baselines import play_baselines
 from qmix_jax.runs.loop import state_arrays
 from qmix_jax.runs.recorder import Recorder

@@ -12,12 +12,12 @@ from helpers import SPEC, make_stubs, quick_jit, random_batch, randomize, small_
 from jax.sharding import Mesh, PartitionSpec
 from probes import ConstantReward, Corridor
 
+from qmix_jax.analysis.run_record import has_diverged
 from qmix_jax.errors import DivergedError
 from qmix_jax.learning import learner as learner_module
 from qmix_jax.learning.devices import AXIS
 from qmix_jax.learning.faults import QUANTITIES, judge_update, no_faults
 from qmix_jax.learning.learner import make_learner
-from qmix_jax.run_record import has_diverged
 from qmix_jax.runs import runner
 from qmix_jax.runs.compilation import Programs, snapshot
 from qmix_jax.runs.recorder import Recorder

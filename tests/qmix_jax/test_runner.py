@@ -16,10 +16,10 @@ import pytest
 from flax import struct
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from qmix_jax.analysis.run_record import has_diverged, has_ended
 from qmix_jax.config import Config, ConfigError
 from qmix_jax.errors import DivergedError
 from qmix_jax.learning.faults import no_faults
-from qmix_jax.run_record import has_diverged, has_ended
 from qmix_jax.runs import loop, runner
 from qmix_jax.runs.compilation import Programs
 from qmix_jax.storage.checkpoint import load_params

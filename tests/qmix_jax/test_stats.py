@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from qmix_jax.stats import (
+from qmix_jax.analysis.stats import (
     common_points,
     estimate,
     estimate_difference,

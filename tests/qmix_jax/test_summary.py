@@ -6,13 +6,20 @@ import struct
 import numpy as np
 import pytest
 
-from qmix_jax.curves import make_bands, plot_curves, training_seconds, training_steps
-from qmix_jax.run_record import has_diverged, has_ended, has_finished, read_record, score_name, write_evaluations
-from qmix_jax.stats import FEWEST_SEEDS, Estimate, estimate
+from qmix_jax.analysis.curves import make_bands, plot_curves, training_seconds, training_steps
+from qmix_jax.analysis.run_record import (
+    has_diverged,
+    has_ended,
+    has_finished,
+    read_record,
+    score_name,
+    write_evaluations,
+)
+from qmix_jax.analysis.stats import FEWEST_SEEDS, Estimate, estimate
+from qmix_jax.analysis.summary import Summary, rank, summarise, write_summary
+from qmix_jax.analysis.tables import few_seeds, figures_table, questions_table, seeds_table, some_skipped
 from qmix_jax.storage.directory import make_run_directory
 from qmix_jax.storage.logs import DIAGNOSTIC_COLUMNS
-from qmix_jax.summary import Summary, rank, summarise, write_summary
-from qmix_jax.tables import few_seeds, figures_table, questions_table, seeds_table, some_skipped
 
 NAN = float("nan")
 EVALUATIONS = "env_steps,episode,mean_return,optimality,solved,mean_length,foods_collected\n"

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qmix_jax.run_record import RunRecord, csv_number
-from qmix_jax.stats import (
+from qmix_jax.analysis.run_record import RunRecord, csv_number
+from qmix_jax.analysis.stats import (
     Estimate,
     common_points,
     estimate,

@@ -11,10 +11,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
+from qmix_jax.analysis.run_record import RunRecord
+from qmix_jax.analysis.stats import estimate
 from qmix_jax.cli.parser import shown
-from qmix_jax.run_record import RunRecord
 from qmix_jax.runs.plots import decorate
-from qmix_jax.stats import estimate
 from qmix_jax.storage.files import replacing
 
 _BLUE, _ORANGE = "#0072B2", "#D55E00"

@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from qmix_jax.run_record import RunRecord
-from qmix_jax.stats import FEWEST_SEEDS, Estimate
-from qmix_jax.summary import Summary
+from qmix_jax.analysis.run_record import RunRecord
+from qmix_jax.analysis.stats import FEWEST_SEEDS, Estimate
+from qmix_jax.analysis.summary import Summary
 
 _UNKNOWN = "-"
 _MOST_NAMED = 3  # runs in a warning

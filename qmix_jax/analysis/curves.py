@@ -9,9 +9,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from qmix_jax.run_record import RunRecord
+from qmix_jax.analysis.run_record import RunRecord
+from qmix_jax.analysis.stats import Band, common_points, make_band, step_values
 from qmix_jax.runs.plots import decorate
-from qmix_jax.stats import Band, common_points, make_band, step_values
 from qmix_jax.storage.files import replacing
 
 # Okabe and Ito's colours, but yellow: safe for colour-blind eyes. Line styles tell groups apart in black and white.

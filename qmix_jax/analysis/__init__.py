@@ -1,0 +1,1 @@
+"""What runs come to: statistics over seeds, summaries, tables and curves."""
