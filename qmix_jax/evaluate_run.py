@@ -16,6 +16,7 @@ from env_jax.viewer import save_gif
 from qmix_jax.assessment import LEARNT, Assessment, assess, record_episodes
 from qmix_jax.config import Config
 from qmix_jax.evaluate_options import Options
+from qmix_jax.interchange.torch_import import import_policy
 from qmix_jax.replay_data import page_data
 from qmix_jax.replay_page import write_page
 from qmix_jax.runs.checkpoint_choice import load_chosen
@@ -24,7 +25,6 @@ from qmix_jax.scores import Figure, json_episodes, json_figures, summarise, tabl
 from qmix_jax.settings import ConfigError
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.output_file import writing
-from qmix_jax.torch_import import import_policy
 from qmix_jax.training.environments import choose_environment
 from qmix_jax.training.evaluation import SCORE_DISCOUNT
 

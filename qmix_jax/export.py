@@ -9,7 +9,7 @@ from typing import Any
 
 from qmix_jax.cli.command import run_command
 from qmix_jax.cli.parser import FlagParser, read_settings
-from qmix_jax.export_options import ExportOptions
+from qmix_jax.interchange.options import ExportOptions
 from qmix_jax.runs.shell import check_backend, prepare_libraries
 from qmix_jax.settings import ConfigError
 from qmix_jax.storage.directory import existing_run
@@ -38,7 +38,7 @@ def _export(arguments: dict[str, Any]) -> None:
     options = ExportOptions(**read_settings(ExportOptions, arguments))
     prepare_libraries()
     check_backend()
-    from qmix_jax.export_run import export_run
+    from qmix_jax.interchange.formats import export_run
 
     export_run(run, options)
 

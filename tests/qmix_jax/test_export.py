@@ -15,9 +15,9 @@ from saved_run import CONFIG, listing, save_run, saved
 from env_jax import GridWorld25, LastAction
 from env_jax.types import EnvSpec
 from qmix_jax import export
-from qmix_jax.export_run import described, parameters_by_name
+from qmix_jax.interchange.formats import described, parameters_by_name
+from qmix_jax.interchange.onnx_policy import policy_graph
 from qmix_jax.learning.learner import make_learner
-from qmix_jax.onnx_networks import policy_graph
 from qmix_jax.runs.policy import TrainedPolicy
 
 BATCH = 64
@@ -198,9 +198,9 @@ def test_bad_input_is_one_line(saved_model, capsys, flags, message):
 def test_a_missing_library_names_its_extra(saved_model, capsys, monkeypatch):
     run, _ = saved_model
     monkeypatch.setitem(sys.modules, "onnx", None)
-    monkeypatch.delitem(sys.modules, "qmix_jax.onnx_networks")
-    monkeypatch.delitem(sys.modules, "qmix_jax.onnx_graph")
-    monkeypatch.delitem(sys.modules, "qmix_jax.onnx_encoding")
+    monkeypatch.delitem(sys.modules, "qmix_jax.interchange.onnx_policy")
+    monkeypatch.delitem(sys.modules, "qmix_jax.interchange.onnx_graph")
+    monkeypatch.delitem(sys.modules, "qmix_jax.interchange.onnx_encoding")
     assert export.main([str(run), "--format", "onnx"]) == 2
     assert "--format onnx: needs onnx: pip install -e '.[export]'" in capsys.readouterr().err
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from qmix_jax.export_options import ExportOptions
+from qmix_jax.interchange.options import ExportOptions
 from qmix_jax.runs.checkpoint_choice import load_chosen, model_name
 from qmix_jax.runs.policy import TrainedPolicy
 from qmix_jax.settings import ConfigError
@@ -65,7 +65,7 @@ def _npz(policy: TrainedPolicy) -> dict[str, Any]:
 
 
 def _onnx(policy: TrainedPolicy) -> bytes:
-    from qmix_jax.onnx_networks import policy_graph
+    from qmix_jax.interchange.onnx_policy import policy_graph
 
     return policy_graph(policy).serialised(described(policy))
 

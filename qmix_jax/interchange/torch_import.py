@@ -8,9 +8,9 @@ import numpy as np
 
 from env_jax.types import Environment, EnvSpec
 from qmix_jax.config import Config, ConfigError
+from qmix_jax.interchange.torch_networks import torch_q_values
 from qmix_jax.learning.learner import make_learner
 from qmix_jax.runs.policy import TrainedPolicy
-from qmix_jax.torch_networks import torch_q_values
 from qmix_jax.training.environments import make_environment
 from qmix_jax.types import Array, Params
 

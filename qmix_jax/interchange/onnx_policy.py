@@ -9,9 +9,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from qmix_jax.interchange.onnx_encoding import encoded
+from qmix_jax.interchange.onnx_graph import Graph
 from qmix_jax.networks.layers import LAYER_NORM_EPSILON
-from qmix_jax.onnx_encoding import encoded
-from qmix_jax.onnx_graph import Graph
 from qmix_jax.runs.policy import TrainedPolicy
 
 Layer = tuple[np.ndarray, np.ndarray]  # kernel [N or 1, inputs, outputs], bias [N or 1, 1, outputs]

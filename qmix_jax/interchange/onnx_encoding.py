@@ -4,7 +4,7 @@ from env_jax.constants import GRID_SIZE, NUM_FOOD_SLOTS
 from env_jax.encoding import NEARNESS_DECAY, encode_observations
 from env_jax.last_action import LastAction
 from env_jax.types import Environment
-from qmix_jax.onnx_graph import Graph
+from qmix_jax.interchange.onnx_graph import Graph
 from qmix_jax.settings import ConfigError
 
 

@@ -1,0 +1,1 @@
+"""Trained policies for other frameworks, and theirs for this one."""
