@@ -13,8 +13,8 @@ from qmix_jax.errors import CannotWriteError, DivergedError, RunError, StoppedEr
 from qmix_jax.findings import write_findings
 from qmix_jax.members import Job, Members, Outcome
 from qmix_jax.outcomes import DIVERGED, DONE, follow, reason, show_runs
-from qmix_jax.report_options import ReportOptions
-from qmix_jax.report_run import report_findings
+from qmix_jax.reports.report import report_findings
+from qmix_jax.reports.report_options import ReportOptions
 from qmix_jax.runs.progress import GroupProgress
 from qmix_jax.runs.signals import StopRequest
 from qmix_jax.settings import ConfigError, DamagedError

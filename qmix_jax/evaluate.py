@@ -9,7 +9,7 @@ from typing import Any
 
 from qmix_jax.cli.command import run_command
 from qmix_jax.cli.parser import FlagParser, read_settings
-from qmix_jax.evaluate_options import Options
+from qmix_jax.reports.options import Options
 from qmix_jax.runs.shell import check_backend, prepare_libraries
 from qmix_jax.settings import ConfigError
 from qmix_jax.storage.directory import existing_run
@@ -40,7 +40,7 @@ def _evaluate(arguments: dict[str, Any]) -> None:
     options = Options(**read_settings(Options, arguments))
     prepare_libraries()
     check_backend()
-    from qmix_jax.evaluate_run import evaluate_run
+    from qmix_jax.reports.evaluate import evaluate_run
 
     evaluate_run(run, options)
 

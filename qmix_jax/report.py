@@ -10,7 +10,7 @@ from typing import Any
 
 from qmix_jax.cli.command import run_command
 from qmix_jax.cli.parser import FlagParser, read_settings
-from qmix_jax.report_options import ReportOptions
+from qmix_jax.reports.report_options import ReportOptions
 from qmix_jax.runs.shell import check_backend, prepare_libraries
 from qmix_jax.settings import ConfigError
 from qmix_jax.storage.directory import existing_run
@@ -40,7 +40,7 @@ def _report(arguments: dict[str, Any]) -> None:
     options = ReportOptions(**read_settings(ReportOptions, arguments))
     prepare_libraries()
     check_backend()
-    from qmix_jax.report_run import report_findings, report_run
+    from qmix_jax.reports.report import report_findings, report_run
 
     if findings is not None:
         report_findings(findings, options)

@@ -16,8 +16,8 @@ from qmix_jax.config import Config
 from qmix_jax.errors import DivergedError, RunError, StoppedError, reporting, sparing
 from qmix_jax.members import Job, Members, available_cores, program_environment, program_words
 from qmix_jax.outcomes import follow, show_runs
-from qmix_jax.report_options import ReportOptions
-from qmix_jax.report_run import report_findings
+from qmix_jax.reports.report import report_findings
+from qmix_jax.reports.report_options import ReportOptions
 from qmix_jax.runs.compilation import device_memory, sharing_devices
 from qmix_jax.runs.dashboards import check_dashboards
 from qmix_jax.runs.descriptors import fitting_runs, needed_descriptors

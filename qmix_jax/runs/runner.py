@@ -22,7 +22,7 @@ from qmix_jax.errors import (
     sparing,
 )
 from qmix_jax.learning.faults import QUANTITIES
-from qmix_jax.report_options import ReportOptions
+from qmix_jax.reports.report_options import ReportOptions
 from qmix_jax.runs.baselines import play_baselines
 from qmix_jax.runs.collectives import is_first, told_by_first
 from qmix_jax.runs.compilation import compile_programs, device_memory, sharing_devices
@@ -202,7 +202,7 @@ def _train(
             recorder.plot(title, float(played.own), baseline_name(environment.spec))
     if config.report and is_first():
         with sparing(directory.path / "report.html"):
-            from qmix_jax.report_run import report_run  # SciPy's import should not delay the first progress
+            from qmix_jax.reports.report import report_run  # SciPy's import should not delay the first progress
 
             report_run(directory, ReportOptions(), environment if config.env.startswith(GIVEN) else None)
     if is_first():

@@ -28,7 +28,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__
 TRACED = [path for path in MODULES if path.parent.name in TRACED_FOLDERS]
 # The report is made by the command that trains; until then the runner asks for it.
 _RUNNER = PACKAGE / "runs" / "runner.py"
-EXCUSED = {(_RUNNER, "qmix_jax.report_options"), (_RUNNER, "qmix_jax.report_run")}
+EXCUSED = {(_RUNNER, "qmix_jax.reports.report_options"), (_RUNNER, "qmix_jax.reports.report")}
 
 
 def name_of(path):

@@ -16,8 +16,8 @@ from saved_run import EPISODES as SAVED_EPISODES
 
 from env_jax import GridWorld25, LastAction
 from qmix_jax import evaluate
-from qmix_jax.evaluate_options import Options
-from qmix_jax.evaluate_run import is_gridworld
+from qmix_jax.reports.evaluate import is_gridworld
+from qmix_jax.reports.options import Options
 from qmix_jax.storage.output_file import writing
 from qmix_jax.training.environments import make_environment
 from qmix_jax.training.evaluation import evaluation_key
@@ -159,7 +159,7 @@ def test_a_damaged_model_and_a_full_disk_have_statuses_of_their_own(tmp_path, ca
         with writing("out.json"):
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("qmix_jax.evaluate_run.evaluate_run", fail)
+    monkeypatch.setattr("qmix_jax.reports.evaluate.evaluate_run", fail)
     assert evaluate.main([str(run)]) == 4
     err = capsys.readouterr().err
     assert err.count("\n") == 2

@@ -17,12 +17,12 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from qmix_jax.assessment import LEARNT, assess
 from qmix_jax.learning.learner import make_learner
-from qmix_jax.replay_data import choose_episodes, page_data
-from qmix_jax.replay_page import make_page, write_page
+from qmix_jax.reports.assessment import LEARNT, assess
+from qmix_jax.reports.replay_data import choose_episodes, page_data
+from qmix_jax.reports.replay_page import make_page, write_page
+from qmix_jax.reports.scores import json_figures, summarise
 from qmix_jax.runs.policy import TrainedPolicy
-from qmix_jax.scores import json_figures, summarise
 from qmix_jax.training.environments import make_environment
 
 ARGUMENTS = (

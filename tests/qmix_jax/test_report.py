@@ -15,9 +15,9 @@ from test_replay_page import browser, resize
 
 from qmix_jax import report
 from qmix_jax.errors import RunError
-from qmix_jax.markdown_html import block_html, blocks
-from qmix_jax.report_options import ReportOptions
-from qmix_jax.report_run import report_findings, report_run
+from qmix_jax.reports.markdown_html import block_html, blocks
+from qmix_jax.reports.report import report_findings, report_run
+from qmix_jax.reports.report_options import ReportOptions
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.logs import DIAGNOSTIC_COLUMNS
 

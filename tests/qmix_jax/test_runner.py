@@ -333,7 +333,7 @@ def test_dashboards_get_what_the_logs_get(run_idle):
 
 def test_the_report_comes_last(run_idle, monkeypatch, tmp_path):
     made = []
-    monkeypatch.setattr("qmix_jax.report_run.report_run", lambda run, *_: made.append(list(run.models.iterdir())))
+    monkeypatch.setattr("qmix_jax.reports.report.report_run", lambda run, *_: made.append(list(run.models.iterdir())))
     directory = run_idle([0.1] * 4, report=True).directory
     assert directory / "models" / "final_model" in made[0]
     run_idle([0.1] * 4)
@@ -345,7 +345,7 @@ def test_what_fails_after_the_final_model_is_a_warning(run_idle, monkeypatch, ca
         raise RuntimeError("no\nfonts")
 
     monkeypatch.setattr("matplotlib.backends.backend_agg.FigureCanvasAgg.print_png", refuse)
-    monkeypatch.setattr("qmix_jax.report_run.report_run", refuse)
+    monkeypatch.setattr("qmix_jax.reports.report.report_run", refuse)
     monkeypatch.setattr("tensorboard.summary.writer.event_file_writer.EventFileWriter.close", refuse)
     directory = run_idle([0.1] * 4, report=True, tensorboard=True).directory
     out, err = capsys.readouterr()

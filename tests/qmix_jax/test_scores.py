@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from qmix_jax.scores import EpisodeValues, Figure, json_episodes, json_figures, summarise, table
+from qmix_jax.reports.scores import EpisodeValues, Figure, json_episodes, json_figures, summarise, table
 
 
 def values(returns, best=None, extra=None):

@@ -13,15 +13,15 @@ from env_jax.last_action import LastAction
 from env_jax.recording import cut
 from env_jax.types import Environment
 from env_jax.viewer import save_gif
-from qmix_jax.assessment import LEARNT, Assessment, assess, record_episodes
 from qmix_jax.config import Config
-from qmix_jax.evaluate_options import Options
 from qmix_jax.interchange.torch_import import import_policy
-from qmix_jax.replay_data import page_data
-from qmix_jax.replay_page import write_page
+from qmix_jax.reports.assessment import LEARNT, Assessment, assess, record_episodes
+from qmix_jax.reports.options import Options
+from qmix_jax.reports.replay_data import page_data
+from qmix_jax.reports.replay_page import write_page
+from qmix_jax.reports.scores import Figure, json_episodes, json_figures, summarise, table
 from qmix_jax.runs.checkpoint_choice import load_chosen
 from qmix_jax.runs.policy import TrainedPolicy
-from qmix_jax.scores import Figure, json_episodes, json_figures, summarise, table
 from qmix_jax.settings import ConfigError
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.output_file import writing

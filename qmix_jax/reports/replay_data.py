@@ -14,9 +14,9 @@ from env_jax.constants import ACTION_NAMES, GRID_SIZE
 from env_jax.oracle import NO_FOOD, best_routes
 from env_jax.recording import Recording, cut
 from env_jax.viewer import COMMUNICATION_PAIRS
-from qmix_jax.assessment import LEARNT, Assessment, record_episodes, thoughts
+from qmix_jax.reports.assessment import LEARNT, Assessment, record_episodes, thoughts
+from qmix_jax.reports.scores import EpisodeValues
 from qmix_jax.runs.policy import TrainedPolicy
-from qmix_jax.scores import EpisodeValues
 from qmix_jax.training.evaluation import SCORE_DISCOUNT
 from qmix_jax.training.inspection import Thoughts
 

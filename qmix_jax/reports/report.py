@@ -10,14 +10,14 @@ from env_jax.types import Environment
 from qmix_jax.cli.parser import shown
 from qmix_jax.config import Config
 from qmix_jax.errors import RunError
-from qmix_jax.evaluate_options import Options
-from qmix_jax.evaluate_run import Played, heading, is_gridworld, play
-from qmix_jax.markdown_html import block_html, blocks
-from qmix_jax.replay_data import page_data
-from qmix_jax.replay_page import make_page
-from qmix_jax.report_options import ReportOptions
-from qmix_jax.report_page import definitions, embedded, html_page, html_table, picture, section
-from qmix_jax.scores import figure_rows
+from qmix_jax.reports.evaluate import Played, heading, is_gridworld, play
+from qmix_jax.reports.markdown_html import block_html, blocks
+from qmix_jax.reports.options import Options
+from qmix_jax.reports.page import definitions, embedded, html_page, html_table, picture, section
+from qmix_jax.reports.replay_data import page_data
+from qmix_jax.reports.replay_page import make_page
+from qmix_jax.reports.report_options import ReportOptions
+from qmix_jax.reports.scores import figure_rows
 from qmix_jax.settings import DamagedError
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.files import read_json, read_text

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from html import escape
 
-from qmix_jax.report_page import html_table
+from qmix_jax.reports.page import html_table
 
 _MARKS = ((r"`([^`]+)`", r"<code>\1</code>"), (r"\*\*([^*]+)\*\*", r"<b>\1</b>"), (r"\*([^*]+)\*", r"<em>\1</em>"))
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from env_jax.recording import Recording, record
 from env_jax.types import Environment, TimeStep
+from qmix_jax.reports.scores import EpisodeValues
 from qmix_jax.runs.policy import TrainedPolicy
-from qmix_jax.scores import EpisodeValues
 from qmix_jax.training.evaluation import (
     SCORE_DISCOUNT,
     Episodes,

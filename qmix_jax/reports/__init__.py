@@ -1,0 +1,1 @@
+"""A trained policy looked at: scores, replay pages and reports."""
