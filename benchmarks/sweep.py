@@ -30,9 +30,9 @@ from measuring import (
 from processes import run_alone, run_side_by_side, wait_for_others
 
 from qmix_jax.config import Config
-from qmix_jax.members import core_shares
-from qmix_jax.sweep_plan import group_members, plan_members, share_groups
-from qmix_jax.sweep_programs import compile_group
+from qmix_jax.experiments.group_programs import compile_group
+from qmix_jax.experiments.plan import group_members, plan_members, share_groups
+from qmix_jax.experiments.workers import core_shares
 from qmix_jax.training.environments import make_environment
 
 _SIZES = (1, 2, 4, 8, 16, 32, 64)

@@ -11,9 +11,9 @@ from typing import Any
 
 from qmix_jax.cli.command import run_command
 from qmix_jax.cli.parser import FlagParser, read_settings
-from qmix_jax.comparison import Comparison, ComparisonSettings, read_comparison, read_flags
 from qmix_jax.config import Config, ConfigError
-from qmix_jax.members import available_cores
+from qmix_jax.experiments.comparison_spec import Comparison, ComparisonSettings, read_comparison, read_flags
+from qmix_jax.experiments.workers import available_cores
 from qmix_jax.runs.shell import prepare_libraries
 from qmix_jax.storage.directory import check_results_dir, create_numbered, missing_folders, remove_refused
 from qmix_jax.storage.lock import check_system
@@ -52,7 +52,7 @@ def _start(arguments: dict[str, Any]) -> None:
     results_dir = comparison.configs()[0].results_dir
     check_results_dir(results_dir)
     prepare_libraries()
-    from qmix_jax.comparison_run import run_comparison
+    from qmix_jax.experiments.comparison import run_comparison
 
     missing = missing_folders(Path(results_dir))
     path = create_numbered(results_dir, "compare")
@@ -73,7 +73,7 @@ def _resume(path: Path, arguments: dict[str, Any]) -> None:
     comparison = comparison._replace(settings=settings)
     _check_workers(comparison)
     prepare_libraries()
-    from qmix_jax.comparison_run import run_comparison
+    from qmix_jax.experiments.comparison import run_comparison
 
     run_comparison(path, comparison)
 

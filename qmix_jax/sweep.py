@@ -12,11 +12,11 @@ from typing import Any, NoReturn
 from qmix_jax.cli.command import run_command
 from qmix_jax.cli.parser import FlagParser
 from qmix_jax.config import Config, ConfigError
+from qmix_jax.experiments.sweep_spec import Sweep, SweepSettings, read_flags, read_sweep, write_sweep
 from qmix_jax.runs.distributed import FLAGS, end_joined, join, part, take_machines
 from qmix_jax.runs.shell import check_backend, prepare_libraries
 from qmix_jax.storage.directory import RunDirectory, check_results_dir, create_numbered, missing_folders, remove_refused
 from qmix_jax.storage.lock import check_system
-from qmix_jax.sweep_settings import Sweep, SweepSettings, read_flags, read_sweep, write_sweep
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,8 +63,8 @@ def _sweep(arguments: dict[str, Any]) -> None:
     if machines is not None:
         join(machines)
     check_backend()
+    from qmix_jax.experiments.sweep import run_sweep
     from qmix_jax.runs.collectives import told_by_first
-    from qmix_jax.sweep_run import run_sweep
 
     path = Path(told_by_first(open_sweep))
     if machines is not None:
@@ -82,7 +82,7 @@ def _part(path: Path) -> NoReturn:
     """Train a share in each of the processes that were joined to agree on the folder."""
     import jax
 
-    from qmix_jax.sweep_run import become_share
+    from qmix_jax.experiments.sweep import become_share
 
     processes, share, workers = jax.process_count(), jax.process_index(), read_sweep(path).settings.workers
     if workers != processes:
@@ -95,7 +95,7 @@ def _begin(sweep: Sweep, joined: bool) -> str:
     """Make the folder of a new sweep, once it is known that its members fit."""
     import jax
 
-    from qmix_jax.sweep_run import count_workers, plan_shares
+    from qmix_jax.experiments.sweep import count_workers, plan_shares
 
     if joined and jax.process_count() > len(sweep.members()):
         raise ConfigError(

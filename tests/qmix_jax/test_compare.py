@@ -13,12 +13,19 @@ import pytest
 from saved_run import listing
 from test_summary import save_run
 
-from qmix_jax import compare, comparison_run
+from qmix_jax import compare
 from qmix_jax.cli.parser import FlagParser, flag_words, make_config
-from qmix_jax.comparison import Comparison, ComparisonSettings, read_comparison, read_flags, write_comparison
 from qmix_jax.config import Config, ConfigError
-from qmix_jax.members import Outcome
-from qmix_jax.outcomes import steps_made
+from qmix_jax.experiments import comparison as comparison_run
+from qmix_jax.experiments.comparison_spec import (
+    Comparison,
+    ComparisonSettings,
+    read_comparison,
+    read_flags,
+    write_comparison,
+)
+from qmix_jax.experiments.outcomes import steps_made
+from qmix_jax.experiments.workers import Outcome
 from qmix_jax.runs.baselines import play_random
 from qmix_jax.runs.progress import GroupProgress
 from qmix_jax.storage.directory import RunDirectory
@@ -205,7 +212,7 @@ def save(path, name, status):
 @pytest.fixture
 def outcome(folder, monkeypatch, capsys):
     """Compare vdn and iql over two seeds, runs ending as told. Returns status, stdout, stderr and what was trained."""
-    monkeypatch.setattr("qmix_jax.findings.count_parameters", lambda config: 7)
+    monkeypatch.setattr("qmix_jax.experiments.findings.count_parameters", lambda config: 7)
 
     def run(statuses, *arguments):
         processes = Processes(statuses)

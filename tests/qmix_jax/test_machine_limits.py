@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from qmix_jax import sweep_run
 from qmix_jax.config import Config
+from qmix_jax.experiments import sweep as sweep_run
+from qmix_jax.experiments.sweep_spec import read_flags
 from qmix_jax.runs import compilation, descriptors, runner
 from qmix_jax.settings import ConfigError
 from qmix_jax.storage.machine_memory import available_memory, shown_bytes
-from qmix_jax.sweep_settings import read_flags
 from qmix_jax.training.environments import make_environment
 from qmix_jax.training.replay import replay_bytes, transition_bytes
 

@@ -5,8 +5,8 @@ import signal
 
 import pytest
 
-from qmix_jax import members
-from qmix_jax.members import Job, Members, Outcome, available_cores, core_shares, signal_name
+from qmix_jax.experiments import workers as members
+from qmix_jax.experiments.workers import Job, Members, Outcome, available_cores, core_shares, signal_name
 
 SAVING = """
 import signal, sys, time

@@ -36,7 +36,7 @@ sys.modules["qmix_jax.runs.runner"] = ModuleType("qmix_jax.runs.runner")
 sys.modules["qmix_jax.runs.runner"].run = run
 cli.prepare_libraries = lambda: None
 cli._start_jax = lambda config, on_all, machines: config
-runpy.run_module("qmix_jax.comparison_share", run_name="__main__")
+runpy.run_module("qmix_jax.experiments.comparison_worker", run_name="__main__")
 """
 
 

@@ -15,10 +15,12 @@ from pathlib import Path
 import pytest
 from resumed import assert_same_run, wait_until
 
-from qmix_jax import members, sweep_run, sweep_settings
 from qmix_jax import sweep as sweep_program
 from qmix_jax.config import ConfigError
-from qmix_jax.members import available_cores
+from qmix_jax.experiments import sweep as sweep_run
+from qmix_jax.experiments import sweep_spec as sweep_settings
+from qmix_jax.experiments import workers as members
+from qmix_jax.experiments.workers import available_cores
 from qmix_jax.storage.checkpoint import checkpoints, load_params
 from qmix_jax.storage.hparams import read_config
 

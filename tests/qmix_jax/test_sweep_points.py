@@ -6,9 +6,9 @@ import pytest
 from helpers import small_config
 
 from qmix_jax.config import TRACEABLE, ConfigError
-from qmix_jax.sweep_plan import group_members, member_values, plan_members, share_groups, split_group
-from qmix_jax.sweep_points import grid_points, random_points
-from qmix_jax.sweep_settings import SweepSettings, read_flags
+from qmix_jax.experiments.plan import group_members, member_values, plan_members, share_groups, split_group
+from qmix_jax.experiments.points import grid_points, random_points
+from qmix_jax.experiments.sweep_spec import SweepSettings, read_flags
 
 
 def test_a_grid_is_every_combination():

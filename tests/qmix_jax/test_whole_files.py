@@ -10,9 +10,9 @@ import pytest
 from qmix_jax import compare
 from qmix_jax.analysis import run_record
 from qmix_jax.analysis.run_record import RunRecord, read_record, write_evaluations
-from qmix_jax.comparison import read_flags, settings_path, write_comparison
+from qmix_jax.experiments.comparison_spec import read_flags, settings_path, write_comparison
+from qmix_jax.experiments.outcomes import steps_made
 from qmix_jax.learning.faults import no_faults
-from qmix_jax.outcomes import steps_made
 from qmix_jax.runs.conclusion import conclusion_lines
 from qmix_jax.settings import DamagedError
 from qmix_jax.storage.directory import RunDirectory

@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
 from qmix_jax.config import TRACEABLE, Config
-from qmix_jax.sweep_points import Point
+from qmix_jax.experiments.points import Point
 
 
 class Member(NamedTuple):

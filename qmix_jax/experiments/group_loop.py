@@ -7,9 +7,9 @@ import jax
 import numpy as np
 
 from qmix_jax.config import Config
+from qmix_jax.experiments.group_programs import GroupPrograms
 from qmix_jax.runs.loop import Chunk, chunk_ends, evaluation_due, state_arrays
 from qmix_jax.runs.signals import StopSignal
-from qmix_jax.sweep_programs import GroupPrograms
 from qmix_jax.training.population import is_shared
 from qmix_jax.types import EpisodeLog, Evaluation, Progression, TrainState
 

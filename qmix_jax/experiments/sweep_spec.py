@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 from qmix_jax.cli.parser import make_config, read_settings, read_stored_flags
 from qmix_jax.config import Config
+from qmix_jax.experiments.plan import Group, Member, group_members, plan_members, share_groups
+from qmix_jax.experiments.points import Point, grid_points, random_points
 from qmix_jax.settings import ConfigError, DamagedError, check_setting, setting
 from qmix_jax.storage.files import check_no_links, read_json, write_json
-from qmix_jax.sweep_plan import Group, Member, group_members, plan_members, share_groups
-from qmix_jax.sweep_points import Point, grid_points, random_points
 
 _FORMAT = 3  # of sweep.json
 _OLDER = {2: {"time_limit": "terminal"}}  # formats that can be read, with flags that they did not know

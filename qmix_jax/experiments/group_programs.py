@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from env_jax.types import Environment
+from qmix_jax.experiments.plan import Group, member_values
 from qmix_jax.runs.compilation import chunk_options, donated, naming_faults, snapshot
-from qmix_jax.sweep_plan import Group, member_values
 from qmix_jax.training.evaluation import evaluation_key
 from qmix_jax.training.pinning import seed_key
 from qmix_jax.training.population import make_members

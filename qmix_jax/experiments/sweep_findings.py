@@ -11,14 +11,14 @@ from qmix_jax.analysis.summary import Summary, rank, summarise, write_summary
 from qmix_jax.analysis.tables import figures_table, seeds_table
 from qmix_jax.cli.parser import flag_words, shown
 from qmix_jax.errors import sparing
-from qmix_jax.findings import count_parameters, find_warnings
+from qmix_jax.experiments.findings import count_parameters, find_warnings
+from qmix_jax.experiments.plan import Member
+from qmix_jax.experiments.points import Point
+from qmix_jax.experiments.sweep_spec import Sweep
 from qmix_jax.runs.baselines import play_random
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.files import replacing
 from qmix_jax.storage.hparams import machine_line
-from qmix_jax.sweep_plan import Member
-from qmix_jax.sweep_points import Point
-from qmix_jax.sweep_settings import Sweep
 from qmix_jax.training.environments import make_environment
 
 _COLUMN = "settings"

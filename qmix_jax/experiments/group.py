@@ -13,6 +13,10 @@ import jax
 
 from qmix_jax.analysis.run_record import has_ended
 from qmix_jax.errors import sparing
+from qmix_jax.experiments.group_loop import GroupLoop, member_state
+from qmix_jax.experiments.group_programs import compile_group
+from qmix_jax.experiments.group_resume import common_points
+from qmix_jax.experiments.plan import Group
 from qmix_jax.runs.baselines import play_baselines
 from qmix_jax.runs.loop import state_arrays
 from qmix_jax.runs.recorder import Recorder
@@ -22,10 +26,6 @@ from qmix_jax.runs.signals import StopSignal
 from qmix_jax.storage.directory import RunDirectory, make_run_directory
 from qmix_jax.storage.hparams import describe_run, write_hparams
 from qmix_jax.storage.lock import RunLock
-from qmix_jax.sweep_loop import GroupLoop, member_state
-from qmix_jax.sweep_plan import Group
-from qmix_jax.sweep_programs import compile_group
-from qmix_jax.sweep_resume import common_points
 from qmix_jax.training.environments import make_environment
 from qmix_jax.training.evaluation import baseline_name, extra_names
 from qmix_jax.training.population import stack_members

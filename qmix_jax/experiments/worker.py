@@ -1,4 +1,4 @@
-"""What one of a sweep's processes does: `python -m qmix_jax.sweep_share --folder results/sweep_1 --share 0`.
+"""What one of a sweep's processes does: `python -m qmix_jax.experiments.worker --folder results/sweep_1 --share 0`.
 
 On one machine, `python -m qmix_jax.sweep` starts them with a pipe as their standard input, and asks them to stop. When
 it ends, however that happens, the pipe closes and they end too: their files are whole at any moment. On several
@@ -14,9 +14,9 @@ from typing import Any
 from qmix_jax.cli.command import run_command
 from qmix_jax.cli.parser import FlagParser
 from qmix_jax.errors import StoppedError, reporting
+from qmix_jax.experiments.sweep_spec import read_sweep
 from qmix_jax.runs.shell import prepare_libraries
 from qmix_jax.runs.signals import StopRequest, end_with_starter
-from qmix_jax.sweep_settings import read_sweep
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,7 +38,7 @@ def _train(arguments: dict[str, Any]) -> None:
     prepare_libraries()
     import jax
 
-    from qmix_jax.sweep_run import conclude, count_ended, plan_shares, start_lines, train_share
+    from qmix_jax.experiments.sweep import conclude, count_ended, plan_shares, start_lines, train_share
 
     if joined:
         jax.config.update("jax_cuda_visible_devices", arguments["joined"])

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from qmix_jax.analysis.run_record import has_diverged, has_ended, read_record
-from qmix_jax.comparison import Comparison, Member, write_comparison
 from qmix_jax.config import Config
 from qmix_jax.errors import CannotWriteError, DivergedError, RunError, StoppedError, sparing
-from qmix_jax.findings import write_findings
-from qmix_jax.members import Job, Members, Outcome
-from qmix_jax.outcomes import DIVERGED, DONE, follow, reason, show_runs
+from qmix_jax.experiments.comparison_spec import Comparison, Member, write_comparison
+from qmix_jax.experiments.findings import write_findings
+from qmix_jax.experiments.outcomes import DIVERGED, DONE, follow, reason, show_runs
+from qmix_jax.experiments.workers import Job, Members, Outcome
 from qmix_jax.reports.report import report_findings
 from qmix_jax.reports.report_options import ReportOptions
 from qmix_jax.runs.progress import GroupProgress
@@ -21,7 +21,7 @@ from qmix_jax.settings import ConfigError, DamagedError
 from qmix_jax.storage.hparams import read_config
 from qmix_jax.storage.lock import RunLock
 
-_SHARE_MODULE = "qmix_jax.comparison_share"
+_SHARE_MODULE = "qmix_jax.experiments.comparison_worker"
 
 
 def run_comparison(path: Path, comparison: Comparison) -> None:

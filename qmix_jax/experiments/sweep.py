@@ -14,8 +14,12 @@ import jax
 from qmix_jax.analysis.run_record import has_diverged, has_ended
 from qmix_jax.config import Config
 from qmix_jax.errors import DivergedError, RunError, StoppedError, reporting, sparing
-from qmix_jax.members import Job, Members, available_cores, program_environment, program_words
-from qmix_jax.outcomes import follow, show_runs
+from qmix_jax.experiments.group import is_finished, train_group
+from qmix_jax.experiments.outcomes import follow, show_runs
+from qmix_jax.experiments.plan import Group, split_group
+from qmix_jax.experiments.sweep_findings import write_findings
+from qmix_jax.experiments.sweep_spec import Sweep
+from qmix_jax.experiments.workers import Job, Members, available_cores, program_environment, program_words
 from qmix_jax.reports.report import report_findings
 from qmix_jax.reports.report_options import ReportOptions
 from qmix_jax.runs.compilation import device_memory, sharing_devices
@@ -27,15 +31,11 @@ from qmix_jax.settings import ConfigError
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.lock import InUseError, RunLock
 from qmix_jax.storage.machine_memory import shown_bytes
-from qmix_jax.sweep_findings import write_findings
-from qmix_jax.sweep_plan import Group, split_group
-from qmix_jax.sweep_runner import is_finished, train_group
-from qmix_jax.sweep_settings import Sweep
 from qmix_jax.training.environments import make_environment
 from qmix_jax.training.pinning import seed_key
 from qmix_jax.training.trainer import make_trainer
 
-SHARE_MODULE = "qmix_jax.sweep_share"
+SHARE_MODULE = "qmix_jax.experiments.worker"
 _USED = 0.7  # share of a device's memory that members may take unless told: compiled programs need the rest
 _PROCESS_BYTES = 2**30  # a process with its programs, besides its members: 0.8 GiB at most where it was measured
 

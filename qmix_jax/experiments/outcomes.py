@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from qmix_jax.analysis.run_record import has_ended
 from qmix_jax.config import Config
 from qmix_jax.errors import CannotWriteError
-from qmix_jax.members import Members, Outcome, signal_name
+from qmix_jax.experiments.workers import Members, Outcome, signal_name
 from qmix_jax.runs.progress import GroupProgress
 from qmix_jax.runs.signals import StopRequest
 from qmix_jax.settings import ConfigError

@@ -1,0 +1,1 @@
+"""Many runs: sweeps and comparisons, planned, trained by processes or as one program, and summarised."""
