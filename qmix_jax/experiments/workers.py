@@ -152,7 +152,7 @@ def signal_name(status: int) -> str:
 
 def program_environment() -> dict[str, str]:
     """This process's, so that one of `program_words` imports the packages that this one did."""
-    here = str(Path(__file__).parents[1])
+    here = str(Path(__file__).parents[2])
     return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))}
 
 

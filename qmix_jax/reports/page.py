@@ -64,4 +64,4 @@ def embedded(page: str, title: str) -> str:
 
 
 def _part(name: str) -> str:
-    return files("qmix_jax").joinpath(name).read_text(encoding="utf-8")
+    return files("qmix_jax.reports").joinpath(name).read_text(encoding="utf-8")

@@ -23,4 +23,4 @@ def make_page(data: dict[str, Any]) -> str:
 
 
 def _part(name: str) -> str:
-    return files("qmix_jax").joinpath(name).read_text(encoding="utf-8")
+    return files("qmix_jax.reports").joinpath(name).read_text(encoding="utf-8")
