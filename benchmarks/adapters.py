@@ -19,7 +19,7 @@ from env_jax import GridWorld25
 from env_jax.adapters.expert_rl import GridWorld25v0
 from env_jax.adapters.gymnasium_vector import GridWorldVectorEnv
 from env_jax.adapters.pettingzoo import parallel_env
-from env_jax.constants import NUM_ACTIONS, NUM_AGENTS
+from env_jax.gridworld.constants import NUM_ACTIONS, NUM_AGENTS
 from qmix_jax.runs.compilation import enable_compilation_cache
 
 REFERENCE = 47_000  # steps/s of the reference on one core, random mode

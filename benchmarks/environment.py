@@ -27,9 +27,10 @@ from measuring import (
 )
 from numpy_environment import NumpyGridWorld
 
-from env_jax.constants import NUM_ACTIONS, NUM_AGENTS
 from env_jax.gridworld import GridWorld25
-from env_jax.types import State, TimeStep
+from env_jax.gridworld.constants import NUM_ACTIONS, NUM_AGENTS
+from env_jax.gridworld.state import State
+from env_jax.types import TimeStep
 from qmix_jax.runs.compilation import enable_compilation_cache
 from qmix_jax.training.rollout import step_environments
 from qmix_jax.types import Array

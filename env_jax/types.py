@@ -1,6 +1,6 @@
 """The data every environment exchanges with its user: state, time step, static description.
 
-`TimeStep` and `EnvSpec` are the contract of any environment in this project; `State` is GridWorld25's own.
+`TimeStep` and `EnvSpec` are the contract of any environment in this project.
 Shapes: N agents, A actions, O numbers per observation, S numbers of global state, F encoded numbers.
 """
 
@@ -12,16 +12,6 @@ import jax
 from flax import struct
 
 Array = jax.Array
-
-
-@struct.dataclass
-class State:
-    """Everything that changes in one GridWorld25 episode. Build one by hand to test any situation."""
-
-    agent_positions: Array  # int32[4, 2], cells as (x, y), each 0..24
-    food_positions: Array  # int32[4, 2], cells as (x, y), in the original order, collected or not
-    food_present: Array  # bool[4], food not yet collected
-    step_count: Array  # int32[], environment steps since the reset
 
 
 @struct.dataclass

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from env_jax.constants import GRID_SIZE
+from env_jax.gridworld.constants import GRID_SIZE
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -22,8 +22,8 @@ import numpy as np
 
 from env_jax.adapters import _frames
 from env_jax.adapters.numpy_world import Cell, Food, NumpyWorld
-from env_jax.constants import GRID_SIZE, NUM_ACTIONS, NUM_AGENTS, NUM_FOODS, OBSERVATION_SIZE
-from env_jax.layouts import draw_start
+from env_jax.gridworld.constants import GRID_SIZE, NUM_ACTIONS, NUM_AGENTS, NUM_FOODS, OBSERVATION_SIZE
+from env_jax.gridworld.layouts import draw_start
 
 _FIXED_SIZES = {"num_agents": NUM_AGENTS, "grid_size": GRID_SIZE}
 

@@ -11,9 +11,9 @@ from gymnasium.spaces import Box, MultiDiscrete
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from env_jax.constants import GRID_SIZE, NUM_ACTIONS, NUM_AGENTS, OBSERVATION_SIZE
 from env_jax.gridworld import GridWorld25
-from env_jax.types import State
+from env_jax.gridworld.constants import GRID_SIZE, NUM_ACTIONS, NUM_AGENTS, OBSERVATION_SIZE
+from env_jax.gridworld.state import State
 
 Carry = tuple[jax.Array, State, jax.Array]  # every environment's key, state and observation
 Tree = TypeVar("Tree")

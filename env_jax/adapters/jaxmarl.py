@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from jaxmarl.environments.multi_agent_env import MultiAgentEnv
 from jaxmarl.environments.spaces import Box, Discrete
 
-from env_jax.constants import GRID_SIZE, NUM_ACTIONS, NUM_AGENTS, OBSERVATION_SIZE
 from env_jax.gridworld import GridWorld25
-from env_jax.observations import observe, state_from_observations
+from env_jax.gridworld.constants import GRID_SIZE, NUM_ACTIONS, NUM_AGENTS, OBSERVATION_SIZE
+from env_jax.gridworld.observations import observe, state_from_observations
 
 Array = jax.Array
 ByAgent = dict[str, Array]

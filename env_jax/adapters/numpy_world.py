@@ -9,7 +9,7 @@ from operator import itemgetter, ne
 
 import numpy as np
 
-from env_jax.constants import (
+from env_jax.gridworld.constants import (
     COLLECT,
     DOWN,
     GRID_SIZE,
@@ -22,7 +22,7 @@ from env_jax.constants import (
     STAY,
     UP,
 )
-from env_jax.observations import NEIGHBOUR, food_in_slot
+from env_jax.gridworld.observations import NEIGHBOUR, food_in_slot
 
 Cell = tuple[int, int]  # x, y
 Food = tuple[int, int, int]  # x, y, level, which is 1
@@ -125,7 +125,7 @@ def _food_next_to(agent: Cell, foods: list[Food]) -> Cell:
 
 
 def _resolve_collisions(agents: list[Cell], proposals: list[Cell]) -> list[Cell]:
-    """Return where agents end up; `env_jax.dynamics.resolve_collisions` tells the rule."""
+    """Return where agents end up; `env_jax.gridworld.dynamics.resolve_collisions` tells the rule."""
     settled = list(proposals)
     for i in range(NUM_AGENTS):
         for j in range(NUM_AGENTS):

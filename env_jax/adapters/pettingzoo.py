@@ -8,9 +8,9 @@ import pettingzoo
 
 from env_jax.adapters import _frames
 from env_jax.adapters.numpy_world import NumpyWorld
-from env_jax.constants import GRID_SIZE, NUM_ACTIONS, NUM_AGENTS, OBSERVATION_SIZE
-from env_jax.gridworld import MODES
-from env_jax.layouts import draw_start
+from env_jax.gridworld.constants import GRID_SIZE, NUM_ACTIONS, NUM_AGENTS, OBSERVATION_SIZE
+from env_jax.gridworld.environment import MODES
+from env_jax.gridworld.layouts import draw_start
 
 Agent = str
 Shown = tuple[

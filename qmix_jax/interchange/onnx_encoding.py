@@ -1,7 +1,7 @@
 """What the agents' networks read of observations, as ONNX operations: the counterpart of `views` and `LastAction`."""
 
-from env_jax.constants import GRID_SIZE, NUM_FOOD_SLOTS
-from env_jax.encoding import NEARNESS_DECAY, encode_observations
+from env_jax.gridworld.constants import GRID_SIZE, NUM_FOOD_SLOTS
+from env_jax.gridworld.encoding import NEARNESS_DECAY, encode_observations
 from env_jax.last_action import LastAction
 from env_jax.types import Environment
 from qmix_jax.interchange.onnx_graph import Graph
@@ -39,7 +39,7 @@ def _encoded_view(graph: Graph, environment: Environment, observations: str) -> 
 
 
 def _encoded_grid(graph: Graph, observations: str) -> str:
-    """`env_jax.encoding.encode_observations`, in its order."""
+    """`env_jax.gridworld.encoding.encode_observations`, in its order."""
     far = graph.constant(float(GRID_SIZE - 1))
     here = graph.take(observations, 0, 2)
     neighbour = graph.add("Sub", graph.take(observations, 3, 5), here)

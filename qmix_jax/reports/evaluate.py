@@ -9,10 +9,10 @@ import jax
 import numpy as np
 
 from env_jax.gridworld import GridWorld25
+from env_jax.gridworld.viewer import save_gif
 from env_jax.last_action import LastAction
 from env_jax.recording import cut
 from env_jax.types import Environment
-from env_jax.viewer import save_gif
 from qmix_jax.config import Config
 from qmix_jax.interchange.torch_import import import_policy
 from qmix_jax.reports.assessment import LEARNT, Assessment, assess, record_episodes

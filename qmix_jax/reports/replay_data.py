@@ -10,10 +10,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from env_jax.constants import ACTION_NAMES, GRID_SIZE
-from env_jax.oracle import NO_FOOD, best_routes
+from env_jax.gridworld.constants import ACTION_NAMES, GRID_SIZE
+from env_jax.gridworld.oracle import NO_FOOD, best_routes
+from env_jax.gridworld.viewer import COMMUNICATION_PAIRS
 from env_jax.recording import Recording, cut
-from env_jax.viewer import COMMUNICATION_PAIRS
 from qmix_jax.reports.assessment import LEARNT, Assessment, record_episodes, thoughts
 from qmix_jax.reports.scores import EpisodeValues
 from qmix_jax.runs.policy import TrainedPolicy

@@ -5,10 +5,10 @@ from dataclasses import replace
 from difflib import get_close_matches
 from importlib import import_module
 
-from env_jax.adapters.foreign import UnfitError
 from env_jax.checking import check_briefly
 from env_jax.contract import ContractError
 from env_jax.conversion import conform
+from env_jax.foreign.contract import UnfitError
 from env_jax.gridworld import GridWorld25
 from env_jax.last_action import LastAction
 from env_jax.types import Environment
@@ -118,7 +118,7 @@ def _with_last_action(config: Config, environment: Environment) -> Environment:
 
 def _from_library(library: str, name: str, max_steps: int) -> Environment:
     try:
-        adapter = import_module(f"env_jax.adapters.from_{library}")  # seconds: only when it is asked for
+        adapter = import_module(f"env_jax.foreign.{library}")  # seconds: only when it is asked for
     except ModuleNotFoundError as error:
         raise ConfigError(f"--env {library}:{name[:100]}: needs {error.name}: pip install -e '.[{library}]'") from None
     if name not in adapter.names():

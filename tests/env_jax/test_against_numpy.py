@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy_gridworld import NumpyGridWorld
 
 from env_jax import GridWorld25, State
-from env_jax.observations import observe
+from env_jax.gridworld.observations import observe
 
 MAX_STEPS = 6
 ENV = GridWorld25(max_steps=MAX_STEPS)

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from env_jax.encoding import encode_observations, encode_state
-from env_jax.observations import observe
+from env_jax.gridworld.encoding import encode_observations, encode_state
+from env_jax.gridworld.observations import observe
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,9 @@ from jumanji.environments import LevelBasedForaging
 from jumanji.environments.routing.lbf.generator import RandomGenerator
 
 from env_jax import LastAction
-from env_jax.adapters import from_jaxmarl, from_jumanji
-from env_jax.adapters.foreign import UnfitError, library_style
+from env_jax.foreign import jaxmarl as from_jaxmarl
+from env_jax.foreign import jumanji as from_jumanji
+from env_jax.foreign.contract import UnfitError, library_style
 
 # These programs run for milliseconds and compile for seconds.
 quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})

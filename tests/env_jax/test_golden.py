@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from env_jax import GridWorld25, State
-from env_jax.layouts import fixed_start
-from env_jax.observations import observe
+from env_jax.gridworld.layouts import fixed_start
+from env_jax.gridworld.observations import observe
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 EPISODES = dict(np.load(DATA / "episodes.npz"))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from env_jax.layouts import NUM_OBJECTS, cells_from_ranks, fixed_start, random_start
+from env_jax.gridworld.layouts import NUM_OBJECTS, cells_from_ranks, fixed_start, random_start
 
 NUM_STARTS = 200_000
 P_VALUE = 1e-4  # of one test; the seed is fixed, so a pass stays a pass

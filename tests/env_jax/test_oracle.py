@@ -9,7 +9,7 @@ import pytest
 from pictures import parse
 
 from env_jax import GridWorld25, State, best_return
-from env_jax.oracle import best_routes
+from env_jax.gridworld.oracle import best_routes
 
 jit_best_return = jax.jit(best_return)
 jit_best_routes = jax.jit(best_routes)

@@ -9,7 +9,7 @@ import pytest
 from pictures import parse
 
 from env_jax import GridWorld25, best_return, greedy_nearest, random_policy
-from env_jax.observations import observe
+from env_jax.gridworld.observations import observe
 
 DISCOUNT = 0.95
 jit_greedy_nearest = jax.jit(greedy_nearest)

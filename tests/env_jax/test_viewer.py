@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from env_jax.gridworld.state import State
+from env_jax.gridworld.viewer import AGENT_COLORS, draw_frames, save_gif
 from env_jax.recording import Recording
-from env_jax.types import State, TimeStep
-from env_jax.viewer import AGENT_COLORS, draw_frames, save_gif
+from env_jax.types import TimeStep
 
 LEFT, TOP, CELL = 42, 16, 25  # where the grid lies on the picture
 FOOD = "#F0E442"

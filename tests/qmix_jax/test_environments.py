@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from env_jax import GridWorld25, LastAction
-from env_jax.adapters.from_jaxmarl import FromJaxMARL
+from env_jax.foreign.jaxmarl import FromJaxMARL
 from qmix_jax import train as cli
 from qmix_jax.config import Config, ConfigError
 from qmix_jax.errors import StoppedError

@@ -12,7 +12,7 @@ from saved_run import CONFIG, EPISODES, save_run, saved
 
 import qmix_jax
 from env_jax import GridWorld25
-from env_jax.encoding import encode_observations
+from env_jax.gridworld.encoding import encode_observations
 from qmix_jax.learning.learner import make_learner
 from qmix_jax.runs.policy import TrainedPolicy
 from qmix_jax.settings import ConfigError, DamagedError

@@ -6,7 +6,7 @@ from pettingzoo.test import parallel_api_test, parallel_seed_test
 from side_by_side import make_step, start_from_observation
 
 from env_jax.adapters.pettingzoo import parallel_env
-from env_jax.layouts import fixed_start
+from env_jax.gridworld.layouts import fixed_start
 
 MODES = ("fixed", "random")
 

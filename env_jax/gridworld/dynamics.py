@@ -1,6 +1,6 @@
 """One joint move: agents propose cells, collisions are resolved, foods are collected.
 
-Agents and foods are cells as integers (`env_jax.cells`); a food that is gone is `NOWHERE`. Each function ends in a
+Agents and foods are cells as integers (`cells`); a food that is gone is `NOWHERE`. Each function ends in a
 reduction over the other agents or the foods: XLA then computes its result once instead of once per use.
 """
 
@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from env_jax.cells import CELL_MASK, STEP_X, STEP_Y, adjacent, unpack
-from env_jax.constants import COLLECT, DOWN, GRID_SIZE, LEFT, NUM_AGENTS, NUM_FOODS, RIGHT, UP
+from env_jax.gridworld.cells import CELL_MASK, STEP_X, STEP_Y, adjacent, unpack
+from env_jax.gridworld.constants import COLLECT, DOWN, GRID_SIZE, LEFT, NUM_AGENTS, NUM_FOODS, RIGHT, UP
 
 _OTHER_AGENT = ~np.eye(NUM_AGENTS, dtype=bool)
 _FOOD_PREFERENCE = np.arange(NUM_FOODS, dtype=np.int32)[None] * (CELL_MASK + 1)

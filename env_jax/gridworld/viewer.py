@@ -8,8 +8,8 @@ import jax
 import numpy as np
 from PIL import Image
 
-from env_jax.constants import ACTION_NAMES, GRID_SIZE, NUM_AGENTS, NUM_FOODS
-from env_jax.pen import INK, PAPER, Pen
+from env_jax.gridworld.constants import ACTION_NAMES, GRID_SIZE, NUM_AGENTS, NUM_FOODS
+from env_jax.gridworld.pen import INK, PAPER, Pen
 from env_jax.recording import Recording
 
 COMMUNICATION_PAIRS = ((0, 1), (0, 2), (1, 3), (2, 3))  # the reference's; who sees whom is in observations.py

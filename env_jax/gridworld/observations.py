@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from env_jax.constants import NUM_AGENTS, NUM_FOOD_SLOTS, NUM_FOODS, OBSERVATION_SIZE
+from env_jax.gridworld.constants import NUM_AGENTS, NUM_FOOD_SLOTS, NUM_FOODS, OBSERVATION_SIZE
 
 NEIGHBOUR = (1, 0, 0, 1)  # the one agent that agent i sees, at any distance
 

@@ -9,7 +9,7 @@ import jaxmarl
 from jaxmarl.environments.multi_agent_env import MultiAgentEnv
 from jaxmarl.environments.spaces import Discrete
 
-from env_jax.adapters.foreign import (
+from env_jax.foreign.contract import (
     ForeignState,
     UnfitError,
     concatenated,

@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from env_jax import cells, dynamics, encoding, layouts, observations
-from env_jax.constants import NUM_ACTIONS, NUM_AGENTS, NUM_FOODS, OBSERVATION_SIZE
-from env_jax.oracle import best_return
-from env_jax.policies import greedy_nearest
-from env_jax.types import EnvSpec, State, TimeStep
+from env_jax.gridworld import cells, dynamics, encoding, layouts, observations
+from env_jax.gridworld.constants import NUM_ACTIONS, NUM_AGENTS, NUM_FOODS, OBSERVATION_SIZE
+from env_jax.gridworld.oracle import best_return
+from env_jax.gridworld.policies import greedy_nearest
+from env_jax.gridworld.state import State
+from env_jax.types import EnvSpec, TimeStep
 
 MODES = ("fixed", "random")
 

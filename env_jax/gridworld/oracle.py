@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from env_jax.constants import NUM_AGENTS, NUM_FOODS
-from env_jax.types import State
+from env_jax.gridworld.constants import NUM_AGENTS, NUM_FOODS
+from env_jax.gridworld.state import State
 
 _ALL_FOODS = 2**NUM_FOODS - 1  # sets of foods are bit masks
 NO_FOOD = -1

@@ -8,7 +8,7 @@ build powers and comparisons out of ReLUs.
 import jax
 import jax.numpy as jnp
 
-from env_jax.constants import GRID_SIZE, NUM_AGENTS, NUM_FOOD_SLOTS, OBSERVATION_SIZE
+from env_jax.gridworld.constants import GRID_SIZE, NUM_AGENTS, NUM_FOOD_SLOTS, OBSERVATION_SIZE
 
 NEARNESS_DECAY = 0.95  # per step of distance; any figure that still tells 1 step from 2, and 30 from 40, would do
 

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from env_jax.constants import DOWN, LEFT, NUM_ACTIONS, NUM_FOOD_SLOTS, RIGHT, STAY, UP
+from env_jax.gridworld.constants import DOWN, LEFT, NUM_ACTIONS, NUM_FOOD_SLOTS, RIGHT, STAY, UP
 
 
 def random_policy(key: jax.Array, observations: jax.Array) -> jax.Array:

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from env_jax.constants import GRID_SIZE, NUM_AGENTS, NUM_CELLS, NUM_FOODS
+from env_jax.gridworld.constants import GRID_SIZE, NUM_AGENTS, NUM_CELLS, NUM_FOODS
 
 NUM_OBJECTS = NUM_AGENTS + NUM_FOODS
 

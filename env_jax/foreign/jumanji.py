@@ -9,7 +9,7 @@ import jumanji
 from jumanji import specs
 from jumanji.env import Environment as World
 
-from env_jax.adapters.foreign import (
+from env_jax.foreign.contract import (
     ForeignState,
     UnfitError,
     concatenated,
