@@ -66,10 +66,18 @@ def describe_run(config: Config, spec: EnvSpec) -> dict[str, Any]:
 
 
 def _limit_notices(config: Config, spec: EnvSpec) -> list[str]:
-    if spec.max_steps == config.max_steps_per_ep:
-        return []
-    counted = "" if config.total_steps is not None else ", while --total_episodes counts the flag's"
-    return [f"--max_steps_per_ep {config.max_steps_per_ep}: episodes end after {spec.max_steps} steps{counted}"]
+    lines = []
+    if bootstraps_at_limit(config, spec):
+        lines.append(
+            f"--time_limit {config.time_limit}: targets bootstrap where {spec.max_steps} steps cut an episode, and the "
+            "mixer sees no clock"
+        )
+    if spec.max_steps != config.max_steps_per_ep:
+        counted = "" if config.total_steps is not None else ", while --total_episodes counts the flag's"
+        lines.append(
+            f"--max_steps_per_ep {config.max_steps_per_ep}: episodes end after {spec.max_steps} steps{counted}"
+        )
+    return lines
 
 
 def write_hparams(path: Path, hparams: dict[str, Any]) -> None:

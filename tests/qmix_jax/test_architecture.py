@@ -26,7 +26,7 @@ FLOORS = (
 )
 TRACED_FOLDERS = ("networks", "learning", "training")
 FACTORY = PACKAGE / "training" / "environments.py"  # names environments, so that nothing else has to
-DOORS = ("train", "evaluate", "report", "export", "sweep", "compare")
+DOORS = ("__main__", "train", "evaluate", "report", "export", "sweep", "compare")
 HOST_LIBRARIES = {"json", "matplotlib", "orbax", "os", "pathlib", "tqdm"}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 TRACED = [path for path in MODULES if path.parent.name in TRACED_FOLDERS]

@@ -48,7 +48,12 @@ def test_the_environment_says_what_follows_the_limit_unless_the_flag_does(settin
     expected = {"auto": not terminal, "terminal": False, "bootstrap": True}[setting]
     assert bootstraps_at_limit(config, spec) == expected
     assert mixer_sees_clock(config, spec) != expected
-    assert describe_run(config, spec)["derived"]["time_limit"] == ("bootstrap" if expected else "terminal")
+    described = describe_run(config, spec)
+    assert described["derived"]["time_limit"] == ("bootstrap" if expected else "terminal")
+    told = [
+        notice for notice in described["notices"] if notice.startswith(f"--time_limit {setting}: targets bootstrap")
+    ]
+    assert len(told) == expected
 
 
 def test_the_limit_of_the_grid_is_part_of_its_task():
