@@ -1,4 +1,4 @@
-"""Learning curves in other libraries' worlds: `python benchmarks/other_environments.py [seed ...]`.
+"""Learning curves in other libraries' environments: `python benchmarks/other_environments.py [seed ...]`.
 
 Trains the presets `mpe_spread` and `lbf` with each seed, prints a Markdown table of all their finished runs in
 `results/mpe_spread` and `results/lbf`, and draws them as `docs/other_environments.png`. Each run's greedy policy stands

@@ -30,7 +30,7 @@ class Config:
     max_steps_per_ep: int = setting(200, "time limit of an episode, in steps", at_least=1, at_most=65_535)
     num_envs: int = setting(64, "environments stepped at once", at_least=1, at_most=65_536)
     seed: int = setting(0, "seed of everything random in the run", at_least=0, at_most=2**32 - 1)
-    env: str = setting("gridworld25", "world to train in; also jaxmarl:NAME and jumanji:NAME, by extras of those names")
+    env: str = setting("gridworld25", "environment; also jaxmarl:NAME and jumanji:NAME, by extras of those names")
     env_mode: str = setting(
         "fixed", "starts: one layout restored at every reset, or a new one", choices=("fixed", "random")
     )

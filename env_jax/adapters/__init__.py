@@ -1,1 +1,1 @@
-"""Worlds of other libraries in our contract, and ours in theirs; each module needs the library it names."""
+"""Environments of other libraries in our contract, and ours in theirs; each module needs the library it names."""

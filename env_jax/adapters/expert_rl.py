@@ -52,7 +52,7 @@ class GridWorld25v0(gymnasium.Env):
         """Make the environment; `reset` or `setup` starts an episode.
 
         Raises:
-            ValueError: an argument is not one that this world has.
+            ValueError: an argument is not one that this environment has.
         """
         for name, value in (("num_agents", num_agents), ("grid_size", grid_size)):
             if value != _FIXED_SIZES[name]:

@@ -67,7 +67,7 @@ class NumpyWorld:
     """The state of one episode: `agents` as (x, y), remaining `foods` as (x, y, 1), `step_count`."""
 
     def __init__(self, max_steps: int) -> None:
-        """Make a world without agents or foods; an unsolved episode is truncated after `max_steps` steps."""
+        """Make an environment without agents or foods; an unsolved episode is truncated after `max_steps` steps."""
         self.max_steps = max_steps
         self.agents: list[Cell] = []
         self.foods: list[Food] = []

@@ -38,7 +38,7 @@ class ParallelGridWorld(pettingzoo.ParallelEnv[Agent, np.ndarray, int]):
         """Make the environment; `reset` starts an episode.
 
         Raises:
-            ValueError: an argument is not one that this world has.
+            ValueError: an argument is not one that this environment has.
         """
         if mode not in MODES:
             raise ValueError(f"mode must be one of {', '.join(MODES)}, not {mode!r}")

@@ -1,4 +1,4 @@
-"""What the adapters of other libraries' worlds share: the state they keep, and the name of what does not fit."""
+"""What the adapters of other libraries' environments share: the state they keep, and the name of what does not fit."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from env_jax.types import Array
 
 
 class UnfitError(ValueError):
-    """A world that cannot be had, or that the contract cannot hold; the message is one line that says why."""
+    """An environment that cannot be had, or that the contract cannot hold; the message is one line that says why."""
 
 
 @struct.dataclass
@@ -37,12 +37,12 @@ def next_state(state: ForeignState, world: Any, rewards: Array) -> ForeignState:
 
 
 def episode_metrics(state: ForeignState) -> dict[str, Array]:
-    """Return the undiscounted team return of a finished episode, float32[]: what is published about these worlds."""
+    """Return the undiscounted team return of a finished episode, float32[], as is published about them."""
     return {"undiscounted_return": state.team_return}
 
 
 def concatenated(observations: Array) -> Array:
-    """Turn observations float32[N, O] into the global state of a world that has none, float32[N * O]."""
+    """Turn observations float32[N, O] into the global state of an environment that has none, float32[N * O]."""
     return observations.reshape(-1)
 
 
@@ -73,5 +73,5 @@ def library_style() -> Iterator[None]:
 
 
 def _strong(world: Any) -> Any:
-    """The same numbers without weak types, which differ between a reset and a step of some worlds."""
+    """The same numbers without weak types, which differ between a reset and a step of some environments."""
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), world)

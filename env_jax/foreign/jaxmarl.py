@@ -1,4 +1,4 @@
-"""JaxMARL's worlds (Rutherford et al. 2024) in our contract: dictionaries of agents become rows of arrays."""
+"""JaxMARL's environments (Rutherford et al. 2024) in our contract: dictionaries of agents become rows of arrays."""
 
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -21,7 +21,7 @@ from env_jax.foreign.contract import (
 )
 from env_jax.types import Array, EnvSpec, TimeStep
 
-_WORLD_STATE = "world_state"  # where some worlds put the global state among the agents' observations
+_WORLD_STATE = "world_state"  # where some environments put the global state among the agents' observations
 
 
 def names() -> tuple[str, ...]:
@@ -30,7 +30,7 @@ def names() -> tuple[str, ...]:
 
 
 def make(name: str, max_steps: int) -> "FromJaxMARL":
-    """The world of a registered name, with its library's defaults; `max_steps` as for `FromJaxMARL`.
+    """The environment of a registered name, with its library's defaults; `max_steps` as for `FromJaxMARL`.
 
     Raises:
         UnfitError: it cannot be made, or does not fit.
@@ -50,9 +50,9 @@ class FromJaxMARL:
     Rewards are each agent's own, as the library pays them, and the team's reward is their sum (as in JaxMARL's own
     Q-learning). Where all are paid a shared reward, the team gets it N times: a scale, the same for every policy.
 
-    An episode lasts `max_steps` steps, or the world's own limit (its attribute `max_steps`) where that is shorter, and
-    is then truncated. The library does not tell that limit from an end, so that the adapter steps a copy whose limit is
-    one step later: what that ends, at whichever step, has terminated. An observation of the time left, such as
+    An episode lasts `max_steps` steps, or the environment's own limit (its attribute `max_steps`) where that is
+    shorter, and is then truncated. The library does not tell that limit from an end, so that the adapter steps a copy
+    whose limit is one step later: what that ends, at whichever step, has terminated. An observation of the time left, such as
     Overcooked's urgency, is therefore one step late. A limit that the library keeps by another name counts as an end.
     (The particle environments, MPE, would go on for one step more than the limit they state; here they do not.)
 
@@ -67,7 +67,7 @@ class FromJaxMARL:
     _longer: MultiAgentEnv = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Ask the world for its sizes, once."""
+        """Ask the environment for its sizes, once."""
         object.__setattr__(self, "spec", _spec(self.world, self.name, self.max_steps))
         object.__setattr__(self, "_longer", one_step_longer(self.world, MultiAgentEnv, "max_steps"))
 
@@ -143,7 +143,7 @@ def _spec(world: MultiAgentEnv, name: str, max_steps: int) -> EnvSpec:
 
 
 def _allowed_actions(world: MultiAgentEnv) -> Any:
-    """The world's function of its state that says which actions are allowed, by agent; None where all always are."""
+    """Its function of the state that says which actions are allowed, by agent; None where all always are."""
     if type(world).get_avail_actions is not MultiAgentEnv.get_avail_actions:
         return world.get_avail_actions
     return getattr(world, "get_legal_moves", None)  # Hanabi's name for it

@@ -1,4 +1,4 @@
-"""Jumanji's worlds of several agents (Bonnet et al. 2024) in our contract: dm_env's time steps become ours."""
+"""Jumanji's environments of several agents (Bonnet et al. 2024) in our contract: dm_env's time steps become ours."""
 
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -28,7 +28,7 @@ def names() -> tuple[str, ...]:
 
 
 def make(name: str, max_steps: int) -> "FromJumanji":
-    """The world of a registered name, with its library's defaults; `max_steps` as for `FromJumanji`.
+    """The environment of a registered name, with its library's defaults; `max_steps` as for `FromJumanji`.
 
     Raises:
         UnfitError: it cannot be made, or does not fit.
@@ -48,9 +48,9 @@ class FromJumanji:
     Rewards by agent are each agent's own, as the library pays them. A single reward is the team's: every agent gets its
     Nth part, so that the sum is the library's.
 
-    An episode lasts `max_steps` steps, or the world's own limit (its attribute `time_limit`) where that is shorter, and
-    is then truncated. Some of these environments call that a termination, with a discount of 0, so that the adapter
-    steps a copy whose limit is one step later: what that ends with a discount of 0, at whichever step, has terminated.
+    An episode lasts `max_steps` steps, or the environment's own limit (its attribute `time_limit`) where that is
+    shorter, and is then truncated. Some of these environments call that a termination, with a discount of 0, so that
+    the adapter steps a copy whose limit is one step later: what that ends with a discount of 0, at whichever step, has terminated.
     A limit that the library keeps by another name, and calls a termination, counts as an end.
 
     Raises:
@@ -64,7 +64,7 @@ class FromJumanji:
     _longer: World = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Ask the world for its sizes, once."""
+        """Ask the environment for its sizes, once."""
         object.__setattr__(self, "spec", _spec(self.world, self.name, self.max_steps))
         object.__setattr__(self, "_longer", one_step_longer(self.world, World, "time_limit"))
 
@@ -76,7 +76,7 @@ class FromJumanji:
             return first_state(world), self._time_step(shown, jnp.zeros(self.spec.num_agents), never, never)
 
     def step(self, key: Array, state: ForeignState, actions: Array) -> tuple[ForeignState, TimeStep]:
-        """Take one step with int32[N] actions. Ignores the key: these worlds keep one of their own."""
+        """Take one step with int32[N] actions. Ignores the key: these environments keep one of their own."""
         del key
         with library_style():
             world, shown = self._longer.step(state.world, actions)

@@ -83,7 +83,7 @@ def _write(name: str, page: str) -> None:
 
 
 def _replays(played: Played, most: int) -> list[str]:
-    """A section with the replay page; none in other worlds than it can draw."""
+    """A section with the replay page; none in other environments than it can draw."""
     if not is_gridworld(played.policy.environment):
         return []
     page = make_page(page_data(played.policy, played.assessment, most, played.document))

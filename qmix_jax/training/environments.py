@@ -16,7 +16,7 @@ from qmix_jax.config import Config, ConfigError
 
 GIVEN = "given:"  # and its name: the --env of a run on an environment that was given as an object
 LIBRARIES = ("jaxmarl", "jumanji")  # each is also the name of the extra that installs it
-KNOWN = (  # worlds that have been tried; others of these libraries may fit too
+KNOWN = (  # environments that have been tried; others of these libraries may fit too
     Config.env,
     "jaxmarl:MPE_simple_spread_v3",
     "jaxmarl:MPE_simple_v3",
@@ -133,4 +133,4 @@ def _unknown(env: str, candidates: Sequence[str]) -> ConfigError:
     """What is said of a name that does not exist: the nearest of `candidates`, then those that are known to work."""
     nearest = get_close_matches(env, candidates, n=3)
     listed = ", ".join(dict.fromkeys([*nearest, *KNOWN]))
-    return ConfigError(f"--env {env[:100]}: must be one of {listed}, or another world of these libraries")
+    return ConfigError(f"--env {env[:100]}: must be one of {listed}, or another environment of these libraries")

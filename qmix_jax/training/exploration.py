@@ -78,7 +78,7 @@ def extended_action(
     """Temporally extended epsilon-greedy action of one agent (Dabney et al. 2021, algorithm 1).
 
     A random action, once drawn, is repeated for n steps in all, n from 1 to `longest` with probability proportional
-    to n^-2: an agent crosses the world where single random steps would undo each other. `longest` 1 is plain
+    to n^-2: an agent crosses the environment where single random steps would undo each other. `longest` 1 is plain
     epsilon-greedy. A repeated action that the mask now forbids is dropped.
 
     Args:

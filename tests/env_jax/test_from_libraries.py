@@ -1,4 +1,4 @@
-"""Worlds of JaxMARL and Jumanji in our contract: each against its library stepped directly, whole episodes long."""
+"""Environments of JaxMARL and Jumanji in our contract: each against its library, whole episodes long."""
 
 from dataclasses import replace
 from functools import partial

@@ -1,4 +1,4 @@
-"""The wrapper that shows agents what they did last: the world below is untouched, the number is exact."""
+"""The wrapper that shows agents what they did last: the environment below is untouched, the number is exact."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -18,7 +18,7 @@ ACTIONS = jnp.array([[0, 5, 2, 3], [1, 1, 4, 0], [5, 4, 3, 2]], jnp.int32)
 
 @pytest.fixture(scope="module")
 def episodes():
-    """The same episode in the bare and in the wrapped world: two lists of time steps."""
+    """The same episode in the bare and in the wrapped environment: two lists of time steps."""
 
     def key():
         return jax.random.key(3)

@@ -1,4 +1,4 @@
-"""The same seed twice, and among others, on the real world: 25 vector steps alone, then 100 with an update each."""
+"""The same seed twice, and among others, on the grid: 25 vector steps alone, then 100 with an update each."""
 
 import jax
 import jax.numpy as jnp
@@ -84,7 +84,7 @@ def test_the_same_seed_gives_the_same_bits(train_alone, alone):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_seed_among_others_lives_the_same_life_until_its_first_update(alone, together, seed):
-    """World, actions, replay, keys: whatever is a whole number; and parameters but for their rounding."""
+    """Environment, actions, replay, keys: whatever is a whole number; and parameters but for their rounding."""
     for mine, reference in zip(together[seed][:2], alone[seed][:2], strict=True):
         assert reference[".learner.updates"] == 0
         for name, array in reference.items():

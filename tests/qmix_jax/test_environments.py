@@ -1,4 +1,4 @@
-"""--env: names, refusals, and whole runs in other libraries' worlds, stopped and resumed."""
+"""--env: names, refusals, and whole runs in other libraries' environments, stopped and resumed."""
 
 import csv
 import json
@@ -35,7 +35,7 @@ REFUSED = [
     ("MPE_simple_spread_v3", f"must be one of {SPREAD}, "),
     ("jaxmarl:simple_spread_v3", f"must be one of {SPREAD}, "),
     ("jumanji:LevelBasedForagin", f"must be one of {FORAGING}, "),
-    ("jumanji:", "or another world of these libraries"),
+    ("jumanji:", "or another environment of these libraries"),
     ("pettingzoo:simple_spread_v3", "must be one of "),
     ("jaxmarl:MPE_simple_tag_v3", "its agents are of several kinds, adversary and agent; must be of one"),
     ("jumanji:Snake-v1", "its actions are DiscreteArray(); must be alike numbers"),

@@ -129,7 +129,7 @@ def test_a_memory_goes_in_and_comes_out(shared):
 
 
 class Numbers:
-    """A world, as far as an export looks at it, that forbids actions and has no feature map."""
+    """An environment, as far as an export looks at it, that forbids actions and has no feature map."""
 
     spec = EnvSpec("numbers", 2, 3, 2, 3, 10, observation_dtype=np.float32, masks_actions=True)
 

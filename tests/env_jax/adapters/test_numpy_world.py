@@ -1,4 +1,4 @@
-"""The world that adapters step without JAX beside the tests' slow one, in situations of all kinds."""
+"""The environment that adapters step without JAX beside the tests' slow one, in situations of all kinds."""
 
 import numpy as np
 from hypothesis import given, settings
