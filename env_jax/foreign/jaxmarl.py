@@ -52,9 +52,9 @@ class FromJaxMARL:
 
     An episode lasts `max_steps` steps, or the environment's own limit (its attribute `max_steps`) where that is
     shorter, and is then truncated. The library does not tell that limit from an end, so that the adapter steps a copy
-    whose limit is one step later: what that ends, at whichever step, has terminated. An observation of the time left, such as
-    Overcooked's urgency, is therefore one step late. A limit that the library keeps by another name counts as an end.
-    (The particle environments, MPE, would go on for one step more than the limit they state; here they do not.)
+    whose limit is one step later: what that ends, at whichever step, has terminated. An observation of the time left,
+    such as Overcooked's urgency, is therefore one step late. A limit that the library keeps by another name counts as
+    an end. (The particle environments, MPE, would go on for one step more than the limit they state; here they do not.)
 
     Raises:
         UnfitError: agents of several kinds, of different sizes, or with actions that are not numbered.

@@ -50,8 +50,8 @@ class FromJumanji:
 
     An episode lasts `max_steps` steps, or the environment's own limit (its attribute `time_limit`) where that is
     shorter, and is then truncated. Some of these environments call that a termination, with a discount of 0, so that
-    the adapter steps a copy whose limit is one step later: what that ends with a discount of 0, at whichever step, has terminated.
-    A limit that the library keeps by another name, and calls a termination, counts as an end.
+    the adapter steps a copy whose limit is one step later: what that ends with a discount of 0, at whichever step, has
+    terminated. A limit that the library keeps by another name, and calls a termination, counts as an end.
 
     Raises:
         UnfitError: it has no views, masks and equally many actions for each agent.
