@@ -229,7 +229,7 @@ def test_a_new_run_that_cannot_be_locked_leaves_nothing_and_blames_no_flag_that_
     assert [*tmp_path.rglob("*")] == ([directory] if given else [])
 
 
-@pytest.mark.parametrize("command", ["cli", "sweep", "compare"])
+@pytest.mark.parametrize("command", ["train", "sweep", "compare"])
 def test_a_system_without_fcntl_is_refused_in_a_line(tmp_path, command):
     code = f"import sys; sys.modules['fcntl'] = None; from qmix_jax import {command}; sys.exit({command}.main([]))"
     environment = os.environ | {"PYTHONPATH": str(ROOT)}

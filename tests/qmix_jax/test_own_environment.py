@@ -12,8 +12,9 @@ from helpers import quick_compilation
 from probes import Corridor, TwoSteps
 
 from env_jax import GridWorld25, LastAction
-from qmix_jax import Config, ConfigError, cli, evaluate, export, load_policy, make_train, make_trainer, report, run
+from qmix_jax import Config, ConfigError, evaluate, export, load_policy, make_train, make_trainer, report, run
 from qmix_jax import resume_run as go_on
+from qmix_jax import train as cli
 from qmix_jax.runs.policy import TrainedPolicy
 from qmix_jax.storage.hparams import read_config
 
