@@ -46,6 +46,8 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         samples, status = watch([*FLAGS, *options.flags], Path(folder), 60 * options.minutes)
+        if not samples:
+            sys.exit(f"the run ended with status {status} before it could be watched")
         problems = judge_samples(samples) + judge_run(Path(folder) / "results" / "run_1", status)
         problems += resume(Path(folder))
     for problem in problems:
