@@ -72,7 +72,8 @@ def test_a_name_that_will_not_do(capsys, tmp_path, name, expected):
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_a_library_that_is_not_installed(capsys, tmp_path, monkeypatch, library):
-    for name in [name for name in sys.modules if name.split(".")[0] == library or name.endswith(f".from_{library}")]:
+    adapter = f"env_jax.foreign.{library}"
+    for name in [name for name in sys.modules if name.split(".")[0] == library or name == adapter]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, library, None)
     message = refusal(capsys, tmp_path, "--env", f"{library}:any")
