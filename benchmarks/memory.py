@@ -17,6 +17,7 @@ from measuring import ROOT, finish, has_rows, make_parser, number, spread, table
 from processes import run_alone
 
 from qmix_jax.config import Config
+from qmix_jax.learning.time_limit import bootstraps_at_limit
 from qmix_jax.runs.compilation import compile_programs, enable_compilation_cache
 from qmix_jax.storage.hparams import read_config
 from qmix_jax.training.environments import make_environment
@@ -95,7 +96,8 @@ def measure(flags: list[str], warm_runs: int) -> dict[str, Any]:
         warm = [measure_run(flags, cache)[0] for _ in range(warm_runs)]
     with tempfile.TemporaryDirectory() as cache:
         compile_cold, compile_warm = (run_alone(compile_seconds, config, cache=cache) for _ in range(2))
-    per_transition = transition_bytes(make_environment(config).spec)
+    spec = make_environment(config).spec
+    per_transition = transition_bytes(spec, bootstraps_at_limit(config, spec))
     return {
         "flags": flags,
         "cold": cold._asdict(),

@@ -40,7 +40,8 @@ _DERIVED = (
 
 def describe_run(config: Config, spec: EnvSpec) -> dict[str, Any]:
     """Content of hparams.json: the settings at the top level, the rest in sections."""
-    per_transition = transition_bytes(spec)
+    bootstraps = bootstraps_at_limit(config, spec)
+    per_transition = transition_bytes(spec, bootstraps)
     derived = {name: getattr(config, name) for name in _DERIVED}
     return {
         "format": FORMAT,
@@ -48,7 +49,7 @@ def describe_run(config: Config, spec: EnvSpec) -> dict[str, Any]:
         "derived": {
             **derived,
             "environment": spec.name,
-            "time_limit": "bootstrap" if bootstraps_at_limit(config, spec) else "terminal",
+            "time_limit": "bootstrap" if bootstraps else "terminal",
             "environment_spec": _sizes(spec),
             "replay_bytes_per_transition": per_transition,
             "replay_bytes": replay_bytes(config, spec),

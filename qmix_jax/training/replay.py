@@ -79,8 +79,7 @@ def make_replay(config: Config, spec: EnvSpec, num_devices: int = 1) -> Replay:
         return Replay(lambda: buffer.init(empty_transition(spec)), add, sample, reprioritise)
 
     def init_cut() -> CutReplay:
-        transition = replace(empty_transition(spec), final_step=jnp.full((), -1, jnp.int32))
-        return CutReplay(buffer.init(transition), empty_final_steps(config, spec, num_envs))
+        return CutReplay(buffer.init(empty_transition(spec, True)), empty_final_steps(config, spec, num_envs))
 
     def add_cut(state: CutReplay, transition: Transition, stepped: TimeStep) -> CutReplay:
         final_steps, numbers = add_final_steps(config, state.final_steps, stepped)
@@ -120,8 +119,11 @@ def action_dtype(num_actions: int) -> Any:
     return jnp.int8 if num_actions <= 127 else jnp.int32
 
 
-def empty_transition(spec: EnvSpec) -> Transition:
-    """One unbatched transition of zeros: shapes and dtypes of what replay stores."""
+def empty_transition(spec: EnvSpec, bootstraps: bool = False) -> Transition:
+    """One unbatched transition of zeros: shapes and dtypes of what replay stores.
+
+    `bootstraps`: whether targets bootstrap at time limits, so that each transition names its final step.
+    """
     return Transition(
         observations=jnp.zeros((spec.num_agents, spec.observation_size), spec.observation_dtype),
         actions=jnp.zeros(spec.num_agents, action_dtype(spec.num_actions)),
@@ -130,6 +132,7 @@ def empty_transition(spec: EnvSpec) -> Transition:
         elapsed=jnp.zeros((), jnp.uint16),
         state=None if spec.state_from_observations else jnp.zeros(spec.state_size, jnp.float32),
         action_mask=jnp.ones((spec.num_agents, spec.num_actions), jnp.bool_) if spec.masks_actions else None,
+        final_step=jnp.full((), -1, jnp.int32) if bootstraps else None,
     )
 
 
@@ -148,9 +151,9 @@ def make_transition(
     )
 
 
-def transition_bytes(spec: EnvSpec) -> int:
-    """Bytes of replay that one transition takes."""
-    return _bytes(lambda: empty_transition(spec))
+def transition_bytes(spec: EnvSpec, bootstraps: bool = False) -> int:
+    """Bytes of replay that one transition takes; `bootstraps` as for `empty_transition`."""
+    return _bytes(lambda: empty_transition(spec, bootstraps))
 
 
 def replay_bytes(config: Config, spec: EnvSpec) -> int:

@@ -50,6 +50,8 @@ def test_the_environment_says_what_follows_the_limit_unless_the_flag_does(settin
     assert mixer_sees_clock(config, spec) != expected
     described = describe_run(config, spec)
     assert described["derived"]["time_limit"] == ("bootstrap" if expected else "terminal")
+    whole = 16 + 2 + 8 + 1 + 2 + 12 + 6 + (4 if expected else 0)  # the number of its final step
+    assert described["derived"]["replay_bytes_per_transition"] == whole
     told = [
         notice for notice in described["notices"] if notice.startswith(f"--time_limit {setting}: targets bootstrap")
     ]
