@@ -20,7 +20,7 @@ from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.hparams import read_config
 from qmix_jax.storage.logs import read_log
 from qmix_jax.training.environments import make_environment
-from qmix_jax.training.evaluation import evaluate_baseline, evaluation_key
+from qmix_jax.training.evaluation import evaluate, evaluation_key, random_policy
 
 ROOT = Path(__file__).parents[1]
 PRESETS = ("mpe_spread", "lbf")
@@ -35,9 +35,9 @@ def train(preset: str, seed: int, results: Path) -> None:
 def random_return(directory: RunDirectory) -> tuple[float, float]:
     """Undiscounted team return and share solved of random actions, from the starts of the run's evaluations."""
     config = read_config(directory.hparams)
-    play = jax.jit(evaluate_baseline, static_argnums=(0, 2))
+    play = jax.jit(evaluate, static_argnums=(0, 1, 3))
     key = evaluation_key(jax.random.key(config.seed))
-    evaluation = play(make_environment(config), key, config.eval_episodes)
+    evaluation = play(make_environment(config), random_policy, key, config.eval_episodes)
     return float(evaluation.extra["undiscounted_return"]), float(evaluation.solved)
 
 

@@ -183,11 +183,6 @@ def baseline_policy(environment: Environment) -> Policy:
     return policy
 
 
-def evaluate_baseline(environment: Environment, key: Array, num_episodes: int) -> Evaluation:
-    """Play the environment's baseline, from the starts that `evaluate` has for this key."""
-    return evaluate(environment, baseline_policy(environment), key, num_episodes)
-
-
 def baseline_returns(environment: Environment, key: Array, num_episodes: int) -> BaselineReturns:
     """Play policies that learn nothing, from the starts that `evaluate` has for this key."""
     random = random_return(environment, jax.random.clone(key), num_episodes)

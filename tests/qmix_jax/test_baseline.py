@@ -11,7 +11,7 @@ from helpers import quick_jit
 from probes import Probe
 
 from env_jax import GridWorld25
-from qmix_jax.training.evaluation import baseline_name, baseline_returns, evaluate, evaluate_baseline, extra_names
+from qmix_jax.training.evaluation import baseline_name, baseline_policy, baseline_returns, evaluate, extra_names
 
 ENVIRONMENT = GridWorld25("random", max_steps=60)
 
@@ -22,7 +22,7 @@ def without_baseline():
 
 
 def test_the_baseline_plays_the_same_starts():
-    baseline = jax.jit(lambda key: evaluate_baseline(ENVIRONMENT, key, 16))(jax.random.key(3))
+    baseline = jax.jit(lambda key: evaluate(ENVIRONMENT, baseline_policy(ENVIRONMENT), key, 16))(jax.random.key(3))
     idle = jax.jit(lambda key: evaluate(ENVIRONMENT, lambda *_: (jnp.zeros((16, 4), jnp.int32), ()), key, 16))(
         jax.random.key(3)
     )
@@ -44,7 +44,7 @@ class Lever(Probe):
 
 
 def test_an_environment_without_a_baseline_is_measured_against_random_allowed_actions():
-    play = quick_jit(lambda key: evaluate_baseline(Lever(), key, 20_000))
+    play = quick_jit(lambda key: evaluate(Lever(), baseline_policy(Lever()), key, 20_000))
     assert play(jax.random.key(0)).mean_return == pytest.approx(1 / 2 + 1 / 3, abs=0.02)  # its deviation is 0.005
 
 
