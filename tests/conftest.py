@@ -16,10 +16,10 @@ import pytest
 # Files that start processes by the dozen, kill them or measure how soon they answer: one after another, in one worker.
 PROCESSES = {
     "test_compare.py",
+    "test_directory.py",
+    "test_distributed.py",
     "test_lock.py",
-    "test_machines.py",
     "test_resume.py",
-    "test_run_directory.py",
     "test_signals.py",
     "test_stopped_processes.py",
     "test_sweep.py",

@@ -221,3 +221,9 @@ def numpy_qplex(mixer, chosen, best, actions, num_actions, state):
 
 def _linear(layer, inputs):
     return inputs @ layer["kernel"] + layer["bias"]
+
+
+def resize(browser, width, height):
+    """Give the browser's page a screen of this size."""
+    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)

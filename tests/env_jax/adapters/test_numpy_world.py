@@ -2,7 +2,7 @@
 
 import numpy as np
 from hypothesis import given, settings
-from test_against_numpy import episodes, starts
+from situations import episodes, starts
 
 from env_jax.adapters.numpy_world import NumpyWorld
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_runner import SETTINGS
 
+from qmix_jax.config import Config
 from qmix_jax.learning.faults import no_faults
 from qmix_jax.runs.loop import Chunk
 from qmix_jax.runs.recorder import Recorder
@@ -14,6 +14,7 @@ from qmix_jax.storage.checkpoint import load_params
 from qmix_jax.storage.directory import make_run_directory
 from qmix_jax.types import EpisodeLog, EpisodeMetrics, Evaluation, Progression, UpdateMetrics
 
+SETTINGS = Config(num_envs=8, total_episodes=16, max_steps_per_ep=20, eval_interval=80, save_interval=8)
 NONE = np.full((1, 1), np.nan, np.float32)
 LOG = EpisodeLog(
     finished=np.zeros((1, 1), bool),

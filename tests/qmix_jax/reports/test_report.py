@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import quick_compilation
+from helpers import quick_compilation, resize
 from PIL import Image
 from saved_run import listing, save_run
-from test_replay_page import browser, resize
 
 from qmix_jax import report
 from qmix_jax.errors import RunError
@@ -20,8 +19,6 @@ from qmix_jax.reports.report import report_findings, report_run
 from qmix_jax.reports.report_options import ReportOptions
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.logs import DIAGNOSTIC_COLUMNS
-
-__all__ = ["browser"]  # a fixture
 
 MARKDOWN = """\
 # 2 runs of 160 environment steps

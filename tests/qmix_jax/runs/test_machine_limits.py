@@ -17,7 +17,7 @@ from qmix_jax.storage.machine_memory import available_memory, shown_bytes
 from qmix_jax.training.environments import make_environment
 from qmix_jax.training.replay import replay_bytes, transition_bytes
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 GIB = 2**30
 UNLIMITED = "9223372036854771712\n"  # as version 1 writes it
 MACHINE = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

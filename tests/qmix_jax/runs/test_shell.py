@@ -23,7 +23,7 @@ from qmix_jax.runs.compilation import naming_faults
 from qmix_jax.runs.shell import check_settings
 from qmix_jax.training.pinning import seed_key
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FLAGS = (
     "--num_envs 2 --total_episodes 4 --max_steps_per_ep 10 --min_buffer_size 8 --batch_size 4 --hidden_sizes 8 "
     "--mixing_size 4 --hypernet_size 4 --eval_episodes 2 --eval_interval 20"

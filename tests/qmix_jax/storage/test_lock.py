@@ -15,7 +15,7 @@ from qmix_jax.errors import CannotWriteError
 from qmix_jax.settings import ConfigError
 from qmix_jax.storage.lock import RunLock
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 HOST = socket.gethostname()
 HOLD = """
 import sys, time

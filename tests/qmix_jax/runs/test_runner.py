@@ -27,7 +27,7 @@ from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.training.evaluation import BaselineReturns, share_of_best
 from qmix_jax.types import EpisodeLog, EpisodeMetrics, Evaluation, Progression, UpdateMetrics
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FLAGS = (
     "--num_envs 8 --total_episodes 16 --max_steps_per_ep 20 --min_buffer_size 100 --batch_size 8 --hidden_sizes 16 "
     "--mixing_size 8 --hypernet_size 8 --eval_interval 80 --eval_episodes 4 --save_interval 8 --results_dir results"

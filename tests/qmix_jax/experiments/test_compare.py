@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from finished_run import save_run
 from saved_run import listing
-from test_summary import save_run
 
 from qmix_jax import compare
 from qmix_jax.cli.parser import FlagParser, flag_words, make_config
@@ -32,7 +32,7 @@ from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.hparams import describe_run, write_hparams
 from qmix_jax.training.environments import make_environment
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TINY = (
     "--num_envs 4 --total_steps 80 --max_steps_per_ep 10 --min_buffer_size 16 --batch_size 4 --hidden_sizes 4 "
     "--eval_interval 40 --eval_episodes 1 --buffer_capacity 100"

@@ -15,7 +15,7 @@ from qmix_jax import train as cli
 from qmix_jax.cli import command
 from qmix_jax.errors import StoppedError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 # A comparison's process, whose run saves for a second once it is asked to stop. Nothing is compiled.
 SHARE = """
 import runpy, sys, time

@@ -15,7 +15,7 @@ from qmix_jax.types import Evaluation, Progression
 
 BEST = "its best was return {} at 100 environment steps: models/best_model, --checkpoint best"
 WORTHLESS = "warning: no evaluation was better than random actions, whose return is -29.900"
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 NAN = float("nan")
 FINAL = Evaluation(1.9, 2.375, 2.375, 0.8, 0.5, 7.0, {})
 

@@ -11,7 +11,7 @@ import pytest
 from qmix_jax.runs.plots import moving_average, plot_diagnostics, plot_training
 from qmix_jax.storage.logs import DIAGNOSTIC_COLUMNS, EpisodeRows
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 NAN = float("nan")
 
 

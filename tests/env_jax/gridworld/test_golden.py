@@ -11,7 +11,7 @@ from env_jax import GridWorld25, State
 from env_jax.gridworld.layouts import fixed_start
 from env_jax.gridworld.observations import observe
 
-DATA = Path(__file__).resolve().parents[1] / "data"
+DATA = Path(__file__).resolve().parents[2] / "data"
 EPISODES = dict(np.load(DATA / "episodes.npz"))
 KINDS = ("random", "fixed", "crowded", "corner")
 

@@ -24,7 +24,7 @@ from qmix_jax.experiments.workers import available_cores
 from qmix_jax.storage.checkpoint import checkpoints, load_params
 from qmix_jax.storage.hparams import read_config
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FLAGS = (
     "--num_seeds 2 --grid lr=1e-3,5e-4 --num_envs 8 --total_steps 960 --max_steps_per_ep 20 --min_buffer_size 100 "
     "--batch_size 8 --hidden_sizes 16 --mixing_size 8 --hypernet_size 8 --eval_interval 80 --eval_episodes 4 "

@@ -13,7 +13,7 @@ import pytest
 from qmix_jax.runs import signals
 from qmix_jax.runs.signals import StopRequest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 START = """
 import hashlib, signal, sys, time
 from qmix_jax.runs.signals import StopRequest

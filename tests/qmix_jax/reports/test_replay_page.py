@@ -1,18 +1,15 @@
 """The replay page in a browser: it shows what the evaluation found, plays, scrubs, obeys keys, and fits a phone."""
 
 import json
-import shutil
 from dataclasses import replace
 from itertools import pairwise
 
 import jax
 import numpy as np
 import pytest
-from helpers import quick_compilation
+from helpers import quick_compilation, resize
 from saved_run import CONFIG, saved
 from saved_run import EPISODES as SAVED_EPISODES
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
@@ -25,16 +22,6 @@ from qmix_jax.reports.scores import json_figures, summarise
 from qmix_jax.runs.policy import TrainedPolicy
 from qmix_jax.training.environments import make_environment
 
-ARGUMENTS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 STEPS = 12
 
 
@@ -83,19 +70,6 @@ def _played(policy, environment):
     return assessment.values[LEARNT], about, page_data(policy, assessment, 10, about)
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    if shutil.which("chromedriver") is None:
-        pytest.fail("this test drives chromedriver: apt-get install chromium chromium-driver")
-    options = webdriver.ChromeOptions()
-    for argument in (*ARGUMENTS, f"--user-data-dir={tmp_path_factory.mktemp('browser')}"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options, Service(shutil.which("chromedriver")))
-    yield driver
-    driver.quit()
-
-
 @pytest.fixture
 def page(browser, played, tmp_path):
     """Open the page on a desktop's screen; at the end, nothing was logged."""
@@ -104,11 +78,6 @@ def page(browser, played, tmp_path):
     browser.get((tmp_path / "replay.html").as_uri())
     yield browser
     assert browser.get_log("browser") == []
-
-
-def resize(browser, width, height):
-    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
 
 def text(page, selector):

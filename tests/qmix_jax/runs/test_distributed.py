@@ -19,7 +19,7 @@ from qmix_jax.runs.distributed import HEARTBEAT_SECONDS, Machines, take_machines
 from qmix_jax.storage.arrays import whole
 from qmix_jax.storage.checkpoint import checkpoints, load_params
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FLAGS = (
     "--num_devices 4 --num_envs 8 --max_steps_per_ep 20 --min_buffer_size 100 --batch_size 8 --hidden_sizes 16 "
     "--mixing_size 8 --hypernet_size 8 --eval_interval 80 --eval_episodes 4 --save_interval 8 --buffer_capacity 4000"

@@ -21,7 +21,7 @@ from qmix_jax.storage.checkpoint import checkpoints
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.hparams import read_config
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 LOGS = ("training_log.csv", "evaluation_log.csv", "diagnostics_log.csv", "timing.csv")
 CONFIG = small_config(
     num_devices=2,

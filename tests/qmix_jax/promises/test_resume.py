@@ -21,7 +21,7 @@ from qmix_jax.storage.files import SUMS
 from qmix_jax.training.environments import make_environment
 from qmix_jax.training.trainer import make_trainer
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FLAGS = (
     "--num_envs 8 --total_episodes 64 --max_steps_per_ep 20 --min_buffer_size 100 --batch_size 8 --hidden_sizes 16 "
     "--mixing_size 8 --hypernet_size 8 --eval_interval 80 --eval_episodes 4 --save_interval 8 --buffer_capacity 4000"

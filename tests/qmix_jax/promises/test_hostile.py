@@ -35,7 +35,7 @@ from qmix_jax.storage.checkpoint import BEST, FINAL, checkpoint_name, load_param
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.files import SUMS
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 GENUINE = {BEST: 4, FINAL: 8} | {checkpoint_name(episodes): episodes for episodes in EPISODES}
 HUGE = 10**15
 MOST_MEMORY = 200_000  # KiB that reading a run of 200 KiB may take

@@ -17,7 +17,7 @@ from qmix_jax.settings import ConfigError
 from qmix_jax.storage import lock
 from qmix_jax.storage.lock import InUseError, RunLock
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 HOST = socket.gethostname()
 ELSEWHERE = {"pid": 41, "host": "elsewhere"}
 UNSUPPORTED = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
