@@ -7,8 +7,9 @@ from qmix_jax.config import Config, ConfigError
 from qmix_jax.presets import preset_config
 
 if TYPE_CHECKING:
+    from qmix_jax.reports.training import resume_run, run
     from qmix_jax.runs.policy import TrainedPolicy, load_policy
-    from qmix_jax.runs.runner import RunResult, resume_run, run
+    from qmix_jax.runs.runner import RunResult
     from qmix_jax.storage.checkpoint import load_params
     from qmix_jax.training.program import RunMetrics, make_train
     from qmix_jax.training.trainer import Trainer, make_trainer
@@ -38,8 +39,8 @@ _HOMES = {
     "load_policy": "qmix_jax.runs.policy",
     "make_train": "qmix_jax.training.program",
     "make_trainer": "qmix_jax.training.trainer",
-    "resume_run": "qmix_jax.runs.runner",
-    "run": "qmix_jax.runs.runner",
+    "resume_run": "qmix_jax.reports.training",
+    "run": "qmix_jax.reports.training",
 }
 
 

@@ -15,9 +15,18 @@ class RunError(Exception):
 
 
 class DivergedError(RunError):
-    """Losses or gradients were not finite for too long."""
+    """Losses or gradients were not finite for too long, or too often.
+
+    Args:
+        message: what happened, in one line.
+        finished: the folder of a run that trained to its end all the same, whose files are complete; else None.
+    """
 
     exit_status = 3
+
+    def __init__(self, message: str, finished: Path | None = None) -> None:
+        super().__init__(message)
+        self.finished = finished
 
 
 class CannotWriteError(RunError):

@@ -13,7 +13,7 @@ from qmix_jax.cli.command import run_command
 from qmix_jax.cli.parser import FlagParser
 from qmix_jax.config import Config, ConfigError
 from qmix_jax.experiments.sweep_spec import Sweep, SweepSettings, read_flags, read_sweep, write_sweep
-from qmix_jax.runs.distributed import FLAGS, end_joined, join, part, take_machines
+from qmix_jax.runs.distributed import FLAGS, end_joined, join, leave, take_machines
 from qmix_jax.runs.shell import check_backend, prepare_libraries
 from qmix_jax.storage.directory import RunDirectory, check_results_dir, create_numbered, missing_folders, remove_refused
 from qmix_jax.storage.lock import check_system
@@ -64,11 +64,11 @@ def _sweep(arguments: dict[str, Any]) -> None:
         join(machines)
     check_backend()
     from qmix_jax.experiments.sweep import run_sweep
-    from qmix_jax.runs.collectives import told_by_first
+    from qmix_jax.runs.collectives import broadcast_from_first
 
-    path = Path(told_by_first(open_sweep))
+    path = Path(broadcast_from_first(open_sweep))
     if machines is not None:
-        _part(path)
+        _leave_and_train(path)
     found = read_sweep(path)
     try:
         run_sweep(path, found)
@@ -78,7 +78,7 @@ def _sweep(arguments: dict[str, Any]) -> None:
         raise
 
 
-def _part(path: Path) -> NoReturn:
+def _leave_and_train(path: Path) -> NoReturn:
     """Train a share in each of the processes that were joined to agree on the folder."""
     import jax
 
@@ -87,7 +87,7 @@ def _part(path: Path) -> NoReturn:
     processes, share, workers = jax.process_count(), jax.process_index(), read_sweep(path).settings.workers
     if workers != processes:
         raise ConfigError(f"--num_processes {processes}: must be {workers}, as the sweep was begun with")
-    part()
+    leave()
     become_share(path, share, jax.config.values.get("jax_cuda_visible_devices"))
 
 

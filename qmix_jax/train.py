@@ -65,7 +65,7 @@ def _run(arguments: dict[str, Any], stop: StopRequest, machines: Machines | None
         check_run_directory(directory)
     prepare_libraries()
     config = _start_jax(config, on_all, machines)
-    from qmix_jax.runs.runner import run
+    from qmix_jax.reports.training import run
 
     run(config, lambda: stop.signal_number, directory)
 
@@ -82,7 +82,7 @@ def _resume(arguments: dict[str, Any], stop: StopRequest, machines: Machines | N
 
     config = _start_jax(resumed_config(directory, changes), on_all, machines)
     changes["num_devices"] = config.num_devices
-    from qmix_jax.runs.runner import resume_run
+    from qmix_jax.reports.training import resume_run
 
     resume_run(directory.path, changes, lambda: stop.signal_number)
 

@@ -18,14 +18,14 @@ from qmix_jax.experiments.group_programs import compile_group
 from qmix_jax.experiments.group_resume import common_points
 from qmix_jax.experiments.plan import Group
 from qmix_jax.runs.baselines import play_baselines
-from qmix_jax.runs.loop import state_arrays
+from qmix_jax.runs.messages import run_title
 from qmix_jax.runs.recorder import Recorder
 from qmix_jax.runs.resume import saved_template
-from qmix_jax.runs.runner import run_title
 from qmix_jax.runs.signals import StopSignal
 from qmix_jax.storage.directory import RunDirectory, make_run_directory
 from qmix_jax.storage.hparams import describe_run, write_hparams
 from qmix_jax.storage.lock import RunLock
+from qmix_jax.storage.resume_point import state_arrays
 from qmix_jax.training.environments import make_environment
 from qmix_jax.training.evaluation import baseline_name, extra_names
 from qmix_jax.training.population import stack_members
@@ -71,7 +71,7 @@ def train_group(group: Group, root: Path, show: Callable[[], None], stop_signal:
             state = jax.device_put(
                 stack_members(states + states[-1:] * (programs.rows - len(states))), programs.shardings
             )
-        first = state_arrays(config, state) if points is None else None
+        first = state_arrays(state, config.checkpoint_replay) if points is None else None
         params = jax.device_get(programs.snapshot(state.learner).params)
         for i, recorder in enumerate(recorders):
             recorder.start(_row(params, i), None if first is None else member_state(first, i))
@@ -80,7 +80,7 @@ def train_group(group: Group, root: Path, show: Callable[[], None], stop_signal:
         seeds = dict.fromkeys(member.config.seed for member in group.members)  # each has starts of its own
         baselines = {seed: background.submit(play_baselines, replace(config, seed=seed), environment) for seed in seeds}
 
-        done = sum(point.notes["episodes"] for point in points or [])
+        done = sum(point.notes.episodes for point in points or [])
         loop = GroupLoop(config, programs, state, len(group.members), done)
         for chunk in loop.chunks(stop_signal):
             for i, recorder in enumerate(recorders):

@@ -8,8 +8,9 @@ import numpy as np
 
 from qmix_jax.config import Config
 from qmix_jax.experiments.group_programs import GroupPrograms
-from qmix_jax.runs.loop import Chunk, chunk_ends, evaluation_due, state_arrays
+from qmix_jax.runs.loop import Chunk, chunk_ends, evaluation_due
 from qmix_jax.runs.signals import StopSignal
+from qmix_jax.storage.resume_point import STATE, state_arrays
 from qmix_jax.training.population import is_shared
 from qmix_jax.types import EpisodeLog, Evaluation, Progression, TrainState
 
@@ -73,7 +74,7 @@ class GroupLoop:
             ends = end == config.env_steps
             last = ends or self.stopped_by is not None
             save = last or self._episodes // interval > before // interval
-            state = state_arrays(config, self.state) if save else None
+            state = state_arrays(self.state, config.checkpoint_replay) if save else None
             diverged = np.asarray(progression.faults.streak) >= config.max_bad_updates
             pending = GroupChunk(end, log, progression, evaluation, state, diverged & ends)
             if last:
@@ -86,5 +87,5 @@ class GroupLoop:
 
 
 def member_state(arrays: dict[str, np.ndarray], member: int) -> dict[str, np.ndarray]:
-    """What a checkpoint of one member holds, from `loop.state_arrays` of all."""
-    return {name: array if is_shared(name.removeprefix("state/")) else array[member] for name, array in arrays.items()}
+    """What a checkpoint of one member holds, from `state_arrays` of all."""
+    return {name: array if is_shared(name.removeprefix(STATE)) else array[member] for name, array in arrays.items()}

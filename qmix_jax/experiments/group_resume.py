@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from qmix_jax.runs.resume import ResumePoint, Saved, has_rows, load_resume_point, read_notes
 from qmix_jax.settings import ConfigError, DamagedError
 from qmix_jax.storage.checkpoint import checkpoints, clear_models, clear_unfinished, remove_models
 from qmix_jax.storage.directory import RunDirectory
+from qmix_jax.storage.resume_point import Notes, ResumePoint, Saved, has_rows, load_resume_point, read_notes
 
 
 def common_points(directories: Sequence[RunDirectory], template: Saved) -> list[ResumePoint] | None:
@@ -46,20 +45,20 @@ def common_points(directories: Sequence[RunDirectory], template: Saved) -> list[
     return None
 
 
-def _whole_checkpoints(directory: RunDirectory) -> dict[int, tuple[Path, dict[str, Any]]]:
+def _whole_checkpoints(directory: RunDirectory) -> dict[int, tuple[Path, Notes]]:
     """Folder and notes of every checkpoint that is as it was written, by environment steps."""
-    found: dict[int, tuple[Path, dict[str, Any]]] = {}
+    found: dict[int, tuple[Path, Notes]] = {}
     for path in checkpoints(directory.models):
         try:
             notes = read_notes(path, directory)
         except (OSError, DamagedError):
             continue
-        found.setdefault(notes["env_steps"], (path, notes))
+        found.setdefault(notes.env_steps, (path, notes))
     return found
 
 
 def _load(
-    directory: RunDirectory, found: dict[int, tuple[Path, dict[str, Any]]], step: int, template: Saved
+    directory: RunDirectory, found: dict[int, tuple[Path, Notes]], step: int, template: Saved
 ) -> ResumePoint | None:
     path, notes = found[step]
     try:
@@ -69,8 +68,6 @@ def _load(
         return None
 
 
-def _clear(
-    directory: RunDirectory, found: dict[int, tuple[Path, dict[str, Any]]], point: ResumePoint, step: int
-) -> ResumePoint:
+def _clear(directory: RunDirectory, found: dict[int, tuple[Path, Notes]], point: ResumePoint, step: int) -> ResumePoint:
     remove_models(path for at, (path, _) in found.items() if at > step)
     return point._replace(checkpoint=clear_models(directory.models, point.checkpoint))

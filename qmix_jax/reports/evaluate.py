@@ -20,8 +20,7 @@ from qmix_jax.reports.options import Options
 from qmix_jax.reports.replay_data import page_data
 from qmix_jax.reports.replay_page import write_page
 from qmix_jax.reports.scores import Figure, json_episodes, json_figures, summarise, table
-from qmix_jax.runs.checkpoint_choice import load_chosen
-from qmix_jax.runs.policy import TrainedPolicy
+from qmix_jax.runs.policy import TrainedPolicy, load_chosen
 from qmix_jax.settings import ConfigError
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.output_file import writing

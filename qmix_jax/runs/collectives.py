@@ -1,4 +1,4 @@
-"""What the processes of a run say to each other outside the compiled programs. With one process, nothing."""
+"""How the processes of a run agree outside the compiled programs. With one process, nothing is sent."""
 
 from collections.abc import Callable
 from typing import Any
@@ -33,8 +33,8 @@ def agreed(number: int | None) -> int | None:
     return None if found < 0 else found
 
 
-def told_by_first(act: Callable[[], str]) -> str:
-    """What `act` returns in the first process, which alone calls it.
+def broadcast_from_first(act: Callable[[], str]) -> str:
+    """Call `act` in the first process only, and return in all of them what it returns there.
 
     Raises:
         RunError: in the others, where `act` has failed; in the first, what `act` raises.

@@ -99,8 +99,8 @@ def join(machines: Machines) -> None:
         os.close(nothing)
 
 
-def part() -> None:
-    """Leave the processes that `join` found, who all have to call it. JAX is of no more use to this process."""
+def leave() -> None:
+    """Shut down the connection that `join` made. All joined processes have to call it, and cannot use JAX after it."""
     import jax
 
     jax.distributed.shutdown()

@@ -1,7 +1,6 @@
 """The run's chunks one after another, with as little waiting as can be."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import NamedTuple
 
 import jax
@@ -11,7 +10,8 @@ from qmix_jax.config import Config
 from qmix_jax.runs.collectives import agreed
 from qmix_jax.runs.compilation import Programs
 from qmix_jax.runs.signals import StopSignal
-from qmix_jax.storage.arrays import named_arrays, whole
+from qmix_jax.storage.arrays import whole
+from qmix_jax.storage.resume_point import state_arrays
 from qmix_jax.training.evaluation import evaluation_key
 from qmix_jax.training.pinning import seed_key
 from qmix_jax.types import EpisodeLog, Evaluation, Progression, TrainState
@@ -70,16 +70,9 @@ class Loop:
             diverged = int(progression.faults.streak) >= config.max_bad_updates
             last = end == config.env_steps or self.stopped_by is not None or diverged
             save = last or self._episodes // config.save_interval > before // config.save_interval
-            state = state_arrays(config, self.state, diverged) if save else None
+            state = state_arrays(self.state, config.checkpoint_replay or diverged) if save else None
             pending = Chunk(end, log, progression, evaluation, state, diverged)
             if last:
                 break
         if pending is not None:
             yield pending
-
-
-def state_arrays(config: Config, state: TrainState, with_replay: bool = False) -> dict[str, np.ndarray]:
-    """What resume.npz holds of the state."""
-    if not (config.checkpoint_replay or with_replay):
-        state = replace(state, replay=None)
-    return {f"state/{name}": array for name, array in named_arrays(state).items()}

@@ -1,6 +1,7 @@
 """A trained team, read back from its run: call it, jit it, evaluate it."""
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,16 +9,19 @@ import jax
 import jax.numpy as jnp
 
 from env_jax.types import Environment, EnvSpec
-from qmix_jax.config import Config, ConfigError
+from qmix_jax.config import Config
+from qmix_jax.errors import RunError
 from qmix_jax.learning.learner import Learner, make_learner
-from qmix_jax.settings import DamagedError
-from qmix_jax.storage.checkpoint import FINAL, load_params
+from qmix_jax.settings import ConfigError, DamagedError
+from qmix_jax.storage.checkpoint import BEST, FINAL, checkpoint_name, checkpoints, load_params
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.hparams import check_spec, read_config
 from qmix_jax.training.environments import same_environment
 from qmix_jax.training.exploration import greedy_action
 from qmix_jax.training.pinning import pinned, seed_key
 from qmix_jax.types import Array, Params
+
+_NAMED = {"final": FINAL, "best": BEST}  # as --checkpoint names them
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,3 +147,38 @@ def _checked(params: Params, learner: Learner, spec: EnvSpec) -> Params:
             name = jax.tree_util.keystr(path, simple=True, separator="/")
             raise DamagedError(f"parameters {name} are {is_at[0]}, where hparams.json makes {is_at[1]} of {spec.name}")
     return jax.tree.unflatten(jax.tree.structure(expected), [jnp.asarray(found[path]) for path in wanted])
+
+
+def model_name(checkpoint: str) -> str | None:
+    """The folder in models/ that 'final', 'best' or 'ep<N>' stands for; None for anything else."""
+    if re.fullmatch(r"ep[0-9]{1,18}", checkpoint):
+        return checkpoint_name(int(checkpoint[2:]))
+    return _NAMED.get(checkpoint)
+
+
+def load_chosen(run: RunDirectory, checkpoint: str, environment: Environment | None = None) -> TrainedPolicy:
+    """The policy of the model that `--checkpoint` names; `environment` as for `load_policy`.
+
+    Raises:
+        ConfigError: there is none of that name; the message lists those there are.
+        RunError: it is damaged.
+    """
+    name = model_name(checkpoint)
+    try:
+        if name is None:
+            raise FileNotFoundError
+        return load_policy(run.path, name, environment)
+    except FileNotFoundError:
+        raise ConfigError(f"--checkpoint {checkpoint}: must be one of {_listed(run)}") from None
+    except DamagedError as error:
+        raise RunError(str(error)) from None
+
+
+def _listed(run: RunDirectory) -> str:
+    """The run's models, as --checkpoint names them."""
+    try:
+        episodes = [path.name.rpartition("_")[2] for path in reversed(checkpoints(run.models))]
+        named = [name for name, folder in _NAMED.items() if (run.models / folder).is_dir()]
+    except OSError:
+        named, episodes = [], []
+    return ", ".join([*named, *episodes]) or f"those in {run.models}, but there are none"

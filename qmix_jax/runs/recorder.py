@@ -15,9 +15,7 @@ from qmix_jax.learning.learner import unmeasured
 from qmix_jax.runs.dashboards import Dashboards
 from qmix_jax.runs.loop import Chunk
 from qmix_jax.runs.progress import Progress
-from qmix_jax.runs.resume import ResumePoint
-from qmix_jax.storage.arrays import named_arrays
-from qmix_jax.storage.checkpoint import BEST, DIVERGED, FINAL, Checkpoints, ResumeData, checkpoint_name
+from qmix_jax.storage.checkpoint import BEST, DIVERGED, FINAL, Checkpoints, checkpoint_name
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.logs import (
     DIAGNOSTIC_COLUMNS,
@@ -32,7 +30,10 @@ from qmix_jax.storage.logs import (
     logged,
     read_log,
 )
+from qmix_jax.storage.resume_point import Notes, ResumePoint, resume_data
 from qmix_jax.types import Evaluation, Params
+
+_NOTHING_YET = Notes(0, 0, None, None, 0.0, replay=True, log_bytes={})
 
 
 class Recorder:
@@ -59,17 +60,16 @@ class Recorder:
         self.evaluation: Evaluation | None = None  # the latest of this process, on the host
         self._config = config
         self._directory = directory
-        notes = {} if point is None else point.notes
-        self._started = time.perf_counter() - notes.get("seconds", 0.0)
-        self._env_steps = notes.get("env_steps", 0)
-        self._episodes = notes.get("episodes", 0)
+        notes = _NOTHING_YET if point is None else point.notes
+        self._started = time.perf_counter() - notes.seconds
+        self._env_steps = notes.env_steps
+        self._episodes = notes.episodes
         self._best: Params | None = None if point is None else point.saved.best
-        self._q_bound = _number(notes.get("q_bound"), math.nan)
+        self._q_bound = math.nan if notes.q_bound is None else notes.q_bound
         self._open = ExitStack()
         columns = (EpisodeRows._fields, EVALUATION_COLUMNS + extra_columns, DIAGNOSTIC_COLUMNS, TIMING_COLUMNS)
-        sizes = notes.get("log_bytes", {})
         self._logs = [
-            self._open.enter_context(CsvLog(path, header, sizes.get(path.name)))
+            self._open.enter_context(CsvLog(path, header, notes.log_bytes.get(path.name)))
             for path, header in zip(directory.logs, columns, strict=True)
         ]
         self._training_log, self._evaluation_log, self._diagnostics_log, self._timing = self._logs
@@ -164,21 +164,39 @@ class Recorder:
         return row
 
     def _save(self, name: str, params: Params, state: Any) -> None:
-        notes = {
-            "env_steps": self._env_steps,
-            "episodes": self._episodes,
-            "best_score": self._best_return if math.isfinite(self._best_return) else None,
-            "q_bound": self._q_bound if math.isfinite(self._q_bound) else None,
-            "seconds": self._seconds(),
-            "replay": self._config.checkpoint_replay,
-            "log_bytes": {path.name: log.sync() for path, log in zip(self._directory.logs, self._logs, strict=True)},
-        }
-        best = {f"best/{name}": array for name, array in named_arrays(self._best).items()}
-        self._checkpoints.save(name, params, ResumeData({**state, **best}, notes))
+        assert self._best is not None
+        notes = Notes(
+            env_steps=self._env_steps,
+            episodes=self._episodes,
+            best_score=self._best_return if math.isfinite(self._best_return) else None,
+            q_bound=self._q_bound if math.isfinite(self._q_bound) else None,
+            seconds=self._seconds(),
+            replay=self._config.checkpoint_replay,
+            log_bytes={path.name: log.sync() for path, log in zip(self._directory.logs, self._logs, strict=True)},
+        )
+        self._checkpoints.save(name, params, resume_data(state, self._best, notes))
 
     def _seconds(self) -> float:
         return time.perf_counter() - self._started
 
 
-def _number(value: float | None, unknown: float) -> float:
-    return unknown if value is None else value
+class Follower:
+    """Stands in the recorder's place in all but the first of a run's processes: it only keeps the latest evaluation."""
+
+    def __init__(self) -> None:
+        self.evaluation: Evaluation | None = None
+
+    def start(self, params: Params, state: Any) -> None:
+        """The first process writes its first checkpoint now."""
+
+    def record(self, chunk: Chunk) -> None:
+        """The first process writes a chunk's rows and checkpoint now."""
+        if chunk.evaluation is not None:
+            self.evaluation = chunk.evaluation
+
+    def finish(self, params: Params, evaluation: Evaluation) -> None:
+        """The first process writes the final model now."""
+        self.evaluation = evaluation
+
+    def plot(self, title: str, baseline_return: float = math.nan, baseline_name: str = "baseline") -> None:
+        """The first process draws now."""

@@ -1,65 +1,33 @@
-"""Where a run goes on: its configuration, its newest whole checkpoint, and what may differ from before."""
+"""How a run goes on: the changed configuration, the folder cleared to its checkpoint, the state back on the devices."""
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields, replace
-from math import isfinite
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 
+from env_jax.types import Environment
 from qmix_jax.config import BUDGETS, Config
+from qmix_jax.learning.schedule import extend_schedule
+from qmix_jax.runs.collectives import broadcast_from_first, is_first, place
+from qmix_jax.runs.compilation import Programs
 from qmix_jax.settings import ConfigError, DamagedError
-from qmix_jax.storage.arrays import load_arrays
-from qmix_jax.storage.checkpoint import RESUME_ARRAYS, RESUME_NOTES, WRITING, checkpoints
+from qmix_jax.storage.checkpoint import clear_models, clear_unfinished
 from qmix_jax.storage.directory import RunDirectory
-from qmix_jax.storage.files import check_no_links, check_sums, read_text
+from qmix_jax.storage.files import check_no_links
 from qmix_jax.storage.hparams import read_config
+from qmix_jax.storage.resume_point import (
+    ResumePoint,
+    Saved,
+    find_resume_point,
+    has_begun,
+    load_resume_point,
+    read_notes,
+)
 from qmix_jax.training.pinning import seed_key
-from qmix_jax.training.trainer import Trainer
-from qmix_jax.types import Params, TrainState
-
-
-def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 2**63
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) is float and isfinite(value)
-
-
-_NOTES: dict[str, Callable[[Any], bool]] = {  # what resume.json holds
-    "env_steps": _is_count,
-    "episodes": _is_count,
-    "best_score": lambda value: value is None or _is_number(value),
-    "q_bound": lambda value: value is None or _is_number(value),
-    "seconds": _is_number,
-    "replay": lambda value: isinstance(value, bool),
-    "log_bytes": lambda value: isinstance(value, dict),
-}
-
-
-class Saved(NamedTuple):
-    """The pytree of resume.npz."""
-
-    state: TrainState
-    best: Params  # parameters of best_model
-
-
-def saved_template(trainer: Trainer) -> Saved:
-    """Shapes and dtypes of what a checkpoint of this trainer holds."""
-    state = jax.eval_shape(trainer.init, seed_key(0))
-    return Saved(state, state.learner.params)
-
-
-class ResumePoint(NamedTuple):
-    """A checkpoint, read and found whole."""
-
-    checkpoint: Path
-    saved: Saved  # NumPy leaves
-    notes: dict[str, Any]
-    skipped: list[str]  # newer checkpoints that cannot be used, a line each
+from qmix_jax.training.trainer import Trainer, make_trainer
+from qmix_jax.types import TrainState
 
 
 def resumed_config(directory: RunDirectory, changes: Mapping[str, Any]) -> Config:
@@ -97,82 +65,45 @@ def resumed_config(directory: RunDirectory, changes: Mapping[str, Any]) -> Confi
     return changed
 
 
-def has_begun(directory: RunDirectory) -> bool:
-    """Whether the run has written a checkpoint or a row. A run that was killed before that begins anew."""
-    try:
-        if any(WRITING not in path.name for path in directory.models.iterdir()):
-            return True
-        return has_rows(directory)
-    except OSError:
-        return True
+def saved_template(trainer: Trainer) -> Saved:
+    """Shapes and dtypes of what a checkpoint of this trainer holds."""
+    state = jax.eval_shape(trainer.init, seed_key(0))
+    return Saved(state, state.learner.params)
 
 
-def has_rows(directory: RunDirectory) -> bool:
-    """Whether a log holds more than its header."""
-    return any(log.exists() and log.read_bytes().count(b"\n") > 1 for log in directory.logs)
+def find_start(config: Config, environment: Environment, directory: RunDirectory) -> ResumePoint | None:
+    """Where the run goes on, its folder cleared of what came later; None where nothing had come yet.
 
-
-def find_resume_point(directory: RunDirectory, template: Saved) -> ResumePoint:
-    """The newest checkpoint that is whole.
-
-    Args:
-        directory: the run.
-        template: shapes and dtypes of what resume.npz must hold.
-
-    Raises:
-        ConfigError: there is none.
+    Of several processes, the first looks and clears, and the others read the checkpoint that it has found.
     """
-    skipped: list[str] = []
-    try:
-        found = [] if directory.models.is_symlink() else checkpoints(directory.models)
-    except OSError:
-        found = []
-    for path in found:
-        try:
-            return load_resume_point(path, read_notes(path, directory), template)._replace(skipped=skipped)
-        except (OSError, DamagedError) as error:
-            skipped.append(f"{path.name} cannot be used: {error}")
-    raise ConfigError(
-        f"--resume {directory.path}: must have a whole checkpoint" + "".join(f"; {line}" for line in skipped)
-    )
+    template = saved_template(make_trainer(config, environment))
+    found: list[ResumePoint] = []
+
+    def find() -> str:
+        if not has_begun(directory):
+            clear_unfinished(directory.models)
+            for log in directory.logs:
+                log.unlink(missing_ok=True)
+            return ""
+        point = find_resume_point(directory, template)
+        found.append(point._replace(checkpoint=clear_models(directory.models, point.checkpoint)))
+        return found[0].checkpoint.name
+
+    name = broadcast_from_first(find)
+    if name and not is_first():
+        path = directory.models / name
+        found.append(load_resume_point(path, read_notes(path, directory), template))
+    return found[0] if found else None
 
 
-def load_resume_point(path: Path, notes: dict[str, Any], template: Saved) -> ResumePoint:
-    """A checkpoint whose notes were read.
-
-    Raises:
-        DamagedError: its arrays are not those of the template.
-    """
-    saved = load_arrays(path / RESUME_ARRAYS, template, None if notes["replay"] else "state/replay/")
-    return ResumePoint(path, saved, notes, skipped=[])
-
-
-def read_notes(path: Path, directory: RunDirectory) -> dict[str, Any]:
-    """Where the logs stood at a checkpoint, which must be as it was written.
-
-    Raises:
-        DamagedError: it is not, or the logs do not reach that far.
-    """
-    if not (path / RESUME_ARRAYS).exists():
-        raise DamagedError(f"it holds no {RESUME_ARRAYS}")
-    check_sums(path)
-    try:
-        notes = json.loads(read_text(path / RESUME_NOTES))
-    except (ValueError, RecursionError) as error:
-        raise DamagedError(f"{RESUME_NOTES}: {error}") from None
-    if not isinstance(notes, dict) or notes.keys() != _NOTES.keys():
-        raise DamagedError(f"{RESUME_NOTES} does not hold {', '.join(_NOTES)}")
-    for name, accepts in _NOTES.items():
-        if not accepts(notes[name]):
-            raise DamagedError(f"{RESUME_NOTES}: {name} is {str(notes[name])[:100]}")
-    for log in directory.logs:
-        size = notes["log_bytes"].get(log.name)
-        if not _is_count(size) or log.is_symlink() or not log.is_file() or not _ends_row(log, size):
-            raise DamagedError(f"{log.name} does not hold what the checkpoint says")
-    return notes
-
-
-def _ends_row(log: Path, size: int) -> bool:
-    with log.open("rb") as file:
-        file.seek(max(0, size - 1))
-        return file.read(1) == b"\n"
+def restore_state(config: Config, programs: Programs, fresh: TrainState, point: ResumePoint) -> TrainState:
+    """The saved state on the devices of a run that has `fresh` at its start."""
+    state = point.saved.state
+    if not point.notes.replay:
+        state = replace(state, replay=fresh.replay, replay_start=state.vector_step)
+    state = place(state, programs.shardings)
+    learner = state.learner
+    if int(learner.schedule.end) != config.total_updates:
+        schedule = extend_schedule(learner.schedule, jnp.copy(learner.updates), config.total_updates)
+        state = place(replace(state, learner=replace(learner, schedule=schedule)), programs.shardings)
+    return state

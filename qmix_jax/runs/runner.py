@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
-from env_jax.types import Environment, EnvSpec
+from env_jax.types import Environment
 from qmix_jax.config import Config, ConfigError
 from qmix_jax.errors import (
     CannotWriteError,
@@ -21,21 +20,23 @@ from qmix_jax.errors import (
     reporting,
     sparing,
 )
-from qmix_jax.learning.faults import QUANTITIES
-from qmix_jax.reports.report_options import ReportOptions
 from qmix_jax.runs.baselines import play_baselines
-from qmix_jax.runs.collectives import is_first, told_by_first
+from qmix_jax.runs.collectives import broadcast_from_first, is_first
 from qmix_jax.runs.compilation import compile_programs, device_memory, sharing_devices
-from qmix_jax.runs.conclusion import conclusion_lines, too_many_skipped
 from qmix_jax.runs.dashboards import check_dashboards
-from qmix_jax.runs.follower import Follower
-from qmix_jax.runs.loop import Chunk, Loop, state_arrays
-from qmix_jax.runs.recorder import Recorder
-from qmix_jax.runs.restore import find_start, restore_state, resume_lines
-from qmix_jax.runs.resume import ResumePoint, resumed_config
+from qmix_jax.runs.loop import Loop
+from qmix_jax.runs.messages import (
+    conclusion_lines,
+    divergence_line,
+    resume_lines,
+    run_title,
+    start_lines,
+    too_many_skipped,
+)
+from qmix_jax.runs.recorder import Follower, Recorder
+from qmix_jax.runs.resume import find_start, restore_state, resumed_config
 from qmix_jax.runs.shell import check_settings
 from qmix_jax.runs.signals import StopSignal
-from qmix_jax.storage.checkpoint import DIVERGED
 from qmix_jax.storage.directory import (
     RunDirectory,
     check_run_directory,
@@ -44,11 +45,12 @@ from qmix_jax.storage.directory import (
     missing_folders,
     remove_empty,
 )
-from qmix_jax.storage.hparams import check_spec, describe_run, read_config, start_lines, write_hparams
+from qmix_jax.storage.hparams import check_spec, describe_run, read_config, write_hparams
 from qmix_jax.storage.lock import RunLock, check_system
 from qmix_jax.storage.logs import EVALUATION_COLUMNS, fetch_evaluation
 from qmix_jax.storage.machine_memory import shown_bytes
-from qmix_jax.training.environments import GIVEN, choose_environment, naming_given, same_environment
+from qmix_jax.storage.resume_point import ResumePoint, state_arrays
+from qmix_jax.training.environments import choose_environment, naming_given, same_environment
 from qmix_jax.training.evaluation import BaselineReturns, baseline_name, evaluation_key, extra_names
 from qmix_jax.training.pinning import pinned, seed_key
 from qmix_jax.training.replay import replay_bytes
@@ -98,7 +100,7 @@ def run(
     config = naming_given(config, given)
     _check_fit(config, environment)
     missing = missing_folders(Path(run_directory or config.results_dir))
-    directory = RunDirectory(Path(told_by_first(lambda: str(_make_directory(config, run_directory).path))))
+    directory = RunDirectory(Path(broadcast_from_first(lambda: str(_make_directory(config, run_directory).path))))
     try:
         with reporting(directory.path, "run"), _lock(directory, "--run_directory" if run_directory is not None else ""):
             _tell(config, environment, directory, [])
@@ -166,9 +168,9 @@ def _train(
         state = programs.init(seed_key(config.seed))
         if point is not None:
             state = restore_state(config, programs, state, point)
-        first = None if point is not None else state_arrays(config, state)
+        first = None if point is not None else state_arrays(state, config.checkpoint_replay)
         recorder.start(jax.device_get(programs.snapshot(state.learner).params), first)
-        loop = Loop(config, programs, state, 0 if point is None else point.notes["episodes"])
+        loop = Loop(config, programs, state, 0 if point is None else point.notes.episodes)
         baselines = None
         try:
             for chunk in loop.chunks(stop_signal):
@@ -181,7 +183,7 @@ def _train(
                     baselines = background.submit(play_baselines, config, environment)
                 if chunk.diverged:
                     recorder.plot(title)
-                    raise DivergedError(_divergence(directory, chunk))
+                    raise DivergedError(divergence_line(directory, chunk))
         except (KeyboardInterrupt, Exception) as error:
             if isinstance(error, KeyboardInterrupt) or is_callers(error):
                 recorder.plot(title)
@@ -200,16 +202,11 @@ def _train(
             with sparing("the baseline's evaluation"):
                 played = play_baselines(config, environment) if baselines is None else baselines.result()
             recorder.plot(title, float(played.own), baseline_name(environment.spec))
-    if config.report and is_first():
-        with sparing(directory.path / "report.html"):
-            from qmix_jax.reports.report import report_run  # SciPy's import should not delay the first progress
-
-            report_run(directory, ReportOptions(), environment if config.env.startswith(GIVEN) else None)
     if is_first():
         print(*conclusion_lines(evaluation, directory, float(played.random), end), sep="\n")
     skipped_too_many = too_many_skipped(end)
     if skipped_too_many is not None:
-        raise DivergedError(skipped_too_many)
+        raise DivergedError(skipped_too_many, finished=directory.path)
     return RunResult(directory.path, evaluation, end.params)
 
 
@@ -231,28 +228,6 @@ def _tell(config: Config, environment: Environment, directory: RunDirectory, lin
         hparams = describe_run(config, environment.spec)
         write_hparams(directory.hparams, hparams)
         print(*start_lines(hparams), *lines, sep="\n", flush=True)
-
-
-def _divergence(directory: RunDirectory, chunk: Chunk) -> str:
-    faults = chunk.progression.faults
-    assert chunk.state is not None
-    culprits = [
-        f"{int(np.sum(~np.isfinite(array)))} {name.rpartition('/')[2]} in replay"
-        for name, array in chunk.state.items()
-        if name.startswith("state/replay/") and array.dtype.kind == "f" and not np.isfinite(array).all()
-    ]
-    also = f"; not finite either: {', '.join(culprits)}" if culprits else ""
-    return (
-        f"the {QUANTITIES[int(faults.quantity)]} was not finite from update {int(faults.since)} on, "
-        f"{int(faults.streak)} times in a row{also}; parameters are those before it, "
-        f"and the state is in {directory.models}/{DIVERGED}*"
-    )
-
-
-def run_title(config: Config, spec: EnvSpec) -> str:
-    """What a run's plots are headed by."""
-    mode = f" ({config.env_mode})" if config.env == Config.env else ""
-    return f"{config.algorithm.upper()} on {spec.name}{mode}, {config.num_envs} environments, seed {config.seed}"
 
 
 def _check_fit(config: Config, environment: Environment) -> None:

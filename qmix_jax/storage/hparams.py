@@ -17,7 +17,6 @@ from qmix_jax.config import Config
 from qmix_jax.learning.time_limit import bootstraps_at_limit
 from qmix_jax.settings import ConfigError, is_tuple
 from qmix_jax.storage.files import read_json, write_json
-from qmix_jax.storage.machine_memory import shown_bytes
 from qmix_jax.training.replay import replay_bytes, transition_bytes
 
 FORMAT = 4  # of the run directory; raised whenever an older version could not go on with it
@@ -132,21 +131,6 @@ def _sizes(spec: EnvSpec) -> dict[str, Any]:
     names = ("num_agents", "num_actions", "observation_size", "state_size", "max_steps")
     dtype = str(np.dtype(spec.observation_dtype))
     return {**{name: int(getattr(spec, name)) for name in names}, "observation_dtype": dtype}
-
-
-def start_lines(hparams: dict[str, Any]) -> list[str]:
-    """What is said before training starts, a few lines."""
-    derived, device = hparams["derived"], hparams["device"]
-    used, algorithm = hparams["num_devices"], hparams["algorithm"].upper()
-    return [
-        f"{algorithm} on {derived['environment']}: {hparams['num_envs']} environments x "
-        f"{derived['vector_steps']} steps = {derived['env_steps']} environment steps, "
-        f"{derived['total_updates']} updates",
-        f"replay: {derived['replay_capacity']} transitions of {derived['replay_bytes_per_transition']} bytes, "
-        f"{shown_bytes(derived['replay_bytes'])}",
-        f"device: {used} x {device['kind']} ({device['backend']}), {device['cores']} cores",
-        *(f"notice: {notice}" for notice in hparams["notices"]),
-    ]
 
 
 def machine_line(path: Path, num_devices: int | None = None) -> str:

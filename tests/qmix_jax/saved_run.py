@@ -9,12 +9,13 @@ import jax
 import numpy as np
 
 from qmix_jax.config import Config
-from qmix_jax.runs.resume import Saved, saved_template
+from qmix_jax.runs.resume import saved_template
 from qmix_jax.storage.arrays import named_arrays
 from qmix_jax.storage.checkpoint import BEST, FINAL, Checkpoints, ResumeData, checkpoint_name
 from qmix_jax.storage.directory import create_run_directory
 from qmix_jax.storage.files import SUMS
 from qmix_jax.storage.hparams import describe_run, write_hparams
+from qmix_jax.storage.resume_point import Saved
 from qmix_jax.training.environments import make_environment
 from qmix_jax.training.trainer import make_trainer
 

@@ -30,11 +30,7 @@ DOORS = ("__main__", "train", "evaluate", "report", "export", "sweep", "compare"
 HOST_LIBRARIES = {"json", "matplotlib", "orbax", "os", "pathlib", "tqdm"}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 TRACED = [path for path in MODULES if path.parent.name in TRACED_FOLDERS]
-# The report is to be made by the command that trains; until then the runner asks for it.
-_RUNNER = PACKAGE / "runs" / "runner.py"
 EXCUSED = {
-    (_RUNNER, "qmix_jax.reports.report_options"),
-    (_RUNNER, "qmix_jax.reports.report"),
     (PACKAGE / "experiments" / "comparison_worker.py", "qmix_jax.train"),  # a command too
 }
 

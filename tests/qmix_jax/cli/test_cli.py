@@ -29,7 +29,7 @@ def trained(tmp_path, monkeypatch):
     """The configurations that `main` would have trained."""
     configs = []
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("qmix_jax.runs.runner.run", lambda config, stop_signal, directory: configs.append(config))
+    monkeypatch.setattr("qmix_jax.reports.training.run", lambda config, stop_signal, directory: configs.append(config))
     monkeypatch.setattr("qmix_jax.runs.compilation.enable_compilation_cache", lambda: None)
     return configs
 
@@ -91,7 +91,7 @@ def test_the_last_of_two_equal_flags_counts(trained):
 
 def test_where_to_write_is_passed_on(trained, monkeypatch):
     told = []
-    monkeypatch.setattr("qmix_jax.runs.runner.run", lambda config, stop_signal, directory: told.append(directory))
+    monkeypatch.setattr("qmix_jax.reports.training.run", lambda config, stop_signal, directory: told.append(directory))
     assert cli.main("--run_directory results/sweep_1/seed_3".split()) == 0
     assert cli.main([]) == 0
     assert told == ["results/sweep_1/seed_3", None]
@@ -128,7 +128,7 @@ def test_what_ends_a_run_early_gets_one_line_and_a_status_of_its_own(trained, ca
     def fail(config, stop_signal, directory):
         raise error
 
-    monkeypatch.setattr("qmix_jax.runs.runner.run", fail)
+    monkeypatch.setattr("qmix_jax.reports.training.run", fail)
     assert cli.main([]) == status
     out, err = capsys.readouterr()
     assert out == ""

@@ -352,7 +352,7 @@ def scratch(tmp_path_factory):
     """An empty working directory, in which `main` would train."""
     folder = tmp_path_factory.mktemp("scratch")
     with pytest.MonkeyPatch.context() as patch, contextlib.chdir(folder):
-        for name in ("runs.runner.run", "runs.runner.resume_run", "train.prepare_libraries"):
+        for name in ("reports.training.run", "reports.training.resume_run", "train.prepare_libraries"):
             patch.setattr(f"qmix_jax.{name}", lambda *args: None)
         patch.setattr("qmix_jax.train._start_jax", lambda config, *args: config)
         yield folder

@@ -28,12 +28,13 @@ from saved_run import EPISODES, NEWEST, listing, reseal, save_run, saved, templa
 from qmix_jax import train as cli
 from qmix_jax.config import ConfigError
 from qmix_jax.runs import runner
-from qmix_jax.runs.resume import ResumePoint, find_resume_point
+from qmix_jax.runs.runner import RunResult
 from qmix_jax.settings import DamagedError
 from qmix_jax.storage.arrays import named_arrays
 from qmix_jax.storage.checkpoint import BEST, FINAL, checkpoint_name, load_params
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.files import SUMS
+from qmix_jax.storage.resume_point import ResumePoint, find_resume_point
 
 ROOT = Path(__file__).parents[3]
 GENUINE = {BEST: 4, FINAL: 8} | {checkpoint_name(episodes): episodes for episodes in EPISODES}
@@ -121,7 +122,7 @@ def run(folder):
 def resumed(run, monkeypatch):
     """Call `main` to resume the run, up to the training itself, and return its exit status."""
     monkeypatch.setattr("qmix_jax.runs.compilation.enable_compilation_cache", lambda: None)
-    monkeypatch.setattr(runner, "_train", lambda *arguments: None)
+    monkeypatch.setattr(runner, "_train", lambda config, environment, run, *_: RunResult(run.path, None, None))
     return lambda: cli.main(["--resume", str(run)])
 
 

@@ -14,7 +14,7 @@ import pytest
 from resumed import assert_same_run, saved_state, wait_until
 
 from qmix_jax import train as cli
-from qmix_jax.runs.collectives import agreed, told_by_first
+from qmix_jax.runs.collectives import agreed, broadcast_from_first
 from qmix_jax.runs.distributed import HEARTBEAT_SECONDS, Machines, take_machines
 from qmix_jax.storage.arrays import whole
 from qmix_jax.storage.checkpoint import checkpoints, load_params
@@ -66,7 +66,7 @@ def test_a_process_alone_has_nobody_to_ask():
     array = jax.numpy.arange(3)
     assert whole(array) is array
     assert (agreed(None), agreed(15)) == (None, 15)
-    assert told_by_first(lambda: "run_1") == "run_1"
+    assert broadcast_from_first(lambda: "run_1") == "run_1"
 
 
 def start(folder, *arguments, program=(str(ROOT / "train.py"),)):

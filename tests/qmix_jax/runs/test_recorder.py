@@ -9,9 +9,9 @@ from qmix_jax.config import Config
 from qmix_jax.learning.faults import no_faults
 from qmix_jax.runs.loop import Chunk
 from qmix_jax.runs.recorder import Recorder
-from qmix_jax.runs.resume import ResumePoint, Saved
 from qmix_jax.storage.checkpoint import load_params
 from qmix_jax.storage.directory import make_run_directory
+from qmix_jax.storage.resume_point import Notes, ResumePoint, Saved
 from qmix_jax.types import EpisodeLog, EpisodeMetrics, Evaluation, Progression, UpdateMetrics
 
 SETTINGS = Config(num_envs=8, total_episodes=16, max_steps_per_ep=20, eval_interval=80, save_interval=8)
@@ -47,7 +47,7 @@ def test_a_resumed_run_goes_on_from_the_highest_return_in_its_log(tmp_path, retu
         recorder.record(chunk(2, -9.05))
         sizes = {log.name: log.stat().st_size for log in run.logs}
         recorder.record(chunk(3, -1.0))  # which came after the checkpoint
-    notes = {"env_steps": 160, "episodes": 0, "best_score": 3.0, "q_bound": None, "seconds": 1.0, "log_bytes": sizes}
+    notes = Notes(160, episodes=0, best_score=3.0, q_bound=None, seconds=1.0, replay=True, log_bytes=sizes)
     point = ResumePoint(Path(), Saved(None, {"weight": np.float32([2])}), notes, skipped=[])
     with Recorder(SETTINGS, run, (), point, visible=False) as recorder:
         recorder.start({"weight": np.float32([9])}, None)

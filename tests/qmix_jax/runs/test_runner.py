@@ -16,6 +16,7 @@ import pytest
 from flax import struct
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import qmix_jax
 from qmix_jax.analysis.run_record import has_diverged, has_ended
 from qmix_jax.config import Config, ConfigError
 from qmix_jax.errors import DivergedError
@@ -215,7 +216,7 @@ def run_idle(monkeypatch, tmp_path):
         config = replace(SETTINGS, results_dir=str(tmp_path), save_interval=3, **settings)
         monkeypatch.setattr(runner, "compile_programs", IdlePrograms(config, scores).compile)
         monkeypatch.setattr(runner, "play_baselines", lambda config, environment: BaselineReturns(0.0, -30.0))
-        return runner.run(config)
+        return qmix_jax.run(config)
 
     return run
 

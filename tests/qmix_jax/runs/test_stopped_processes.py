@@ -32,8 +32,8 @@ def run(config, stop_signal, directory):
     print("saved", flush=True)
     raise StoppedError(Path("results/run_1"), stop_signal(), "8 of 10 environment steps")
 
-sys.modules["qmix_jax.runs.runner"] = ModuleType("qmix_jax.runs.runner")
-sys.modules["qmix_jax.runs.runner"].run = run
+sys.modules["qmix_jax.reports.training"] = ModuleType("qmix_jax.reports.training")
+sys.modules["qmix_jax.reports.training"].run = run
 cli.prepare_libraries = lambda: None
 cli._start_jax = lambda config, on_all, machines: config
 runpy.run_module("qmix_jax.experiments.comparison_worker", run_name="__main__")

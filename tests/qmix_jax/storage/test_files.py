@@ -13,7 +13,7 @@ from qmix_jax.analysis.run_record import RunRecord, read_record, write_evaluatio
 from qmix_jax.experiments.comparison_spec import read_flags, settings_path, write_comparison
 from qmix_jax.experiments.outcomes import steps_made
 from qmix_jax.learning.faults import no_faults
-from qmix_jax.runs.conclusion import conclusion_lines
+from qmix_jax.runs.messages import conclusion_lines
 from qmix_jax.settings import DamagedError
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.files import replacing, write_json

@@ -9,11 +9,11 @@ import pytest
 
 from env_jax import GridWorld25, LastAction
 from env_jax.foreign.jaxmarl import FromJaxMARL
+from qmix_jax import resume_run, run
 from qmix_jax import train as cli
 from qmix_jax.config import Config, ConfigError
 from qmix_jax.errors import StoppedError
 from qmix_jax.presets import preset_config
-from qmix_jax.runs.runner import resume_run, run
 from qmix_jax.storage.hparams import describe_run, read_config
 from qmix_jax.training.environments import KNOWN, LIBRARIES, make_environment
 

@@ -9,7 +9,7 @@ import pytest
 from qmix_jax.cli.command import run_command
 from qmix_jax.cli.parser import FlagParser
 from qmix_jax.learning.faults import no_faults
-from qmix_jax.runs.conclusion import conclusion_lines, too_many_skipped
+from qmix_jax.runs.messages import conclusion_lines, too_many_skipped
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.types import Evaluation, Progression
 
