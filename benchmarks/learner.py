@@ -18,7 +18,8 @@ from measuring import Options, Work, finish, make_options, make_parser, number, 
 
 from qmix_jax.config import Config
 from qmix_jax.learning.learner import make_learner
-from qmix_jax.learning.loss import make_loss, make_networks
+from qmix_jax.learning.loss import make_loss
+from qmix_jax.learning.model import make_networks
 from qmix_jax.runs.compilation import enable_compilation_cache
 from qmix_jax.training.environments import make_environment
 from qmix_jax.training.replay import make_replay

@@ -1,4 +1,9 @@
-"""The family of algorithms: one differs from another in its mixer, and in what each mixed value is paid."""
+"""The family of algorithms: each has its mixer, the reward of each mixed value, and its weighting if it has one.
+
+Weighted QMIX (Rashid et al. 2020, section 4): QMIX's network cannot fit every payoff, and with equal weights it gives
+up the best joint action for many bad ones. An unrestricted Q*, trained beside it, gives both their targets, and joint
+actions that seem to be no better than the greedy one weigh less.
+"""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -8,20 +13,22 @@ import jax.numpy as jnp
 
 from env_jax.types import EnvSpec
 from qmix_jax.config import Config
-from qmix_jax.learning.weighting import CentralMixer, Weighting, central_weights, optimistic_weights
 from qmix_jax.networks.mixers import (
+    CentralMixer,
     Mixer,
     QMixer,
-    keep_apart,
+    independent_mixer,
     mix_advantages,
-    mix_monotonically,
     mix_values,
-    sum_values,
+    qmix_mixer,
+    vdn_mixer,
 )
 from qmix_jax.networks.qplex import QPlexMixer
 from qmix_jax.types import Array
 
 RewardView = Callable[[Array], Array]  # agents' own rewards float32[..., N] -> float32[..., V], of each mixed value
+# (q_tot, target, Q* of the greedy joint action, whether that was the one taken, alpha), [B, K, 1] each -> weights
+Weighting = Callable[[Array, Array, Array, Array, float], Array]
 MakeMixer = Callable[[Config, EnvSpec, int], Mixer]  # (config, spec, state_size) -> mixer
 
 
@@ -48,9 +55,21 @@ def own_reward(rewards: Array) -> Array:
     return rewards
 
 
+def optimistic_weights(q_tot: Array, target: Array, best: Array, is_best: Array, alpha: float) -> Array:
+    """OW-QMIX: 1 where q_tot is below its target, alpha elsewhere."""
+    del best, is_best
+    return jnp.where(q_tot < target, 1.0, alpha)
+
+
+def central_weights(q_tot: Array, target: Array, best: Array, is_best: Array, alpha: float) -> Array:
+    """CW-QMIX: 1 where the target is above Q* of the greedy joint action, and for that action; alpha elsewhere."""
+    del q_tot
+    return jnp.where((target > best) | is_best, 1.0, alpha)
+
+
 def _qmixer(config: Config, spec: EnvSpec, state_size: int) -> Mixer:
     module = QMixer(config.mixing_size, config.hypernet_size, config.hypernet_init_scale)
-    return mix_monotonically(module, spec.num_agents, state_size)
+    return qmix_mixer(module, spec.num_agents, state_size)
 
 
 def _qplex(config: Config, spec: EnvSpec, state_size: int) -> Mixer:
@@ -59,11 +78,11 @@ def _qplex(config: Config, spec: EnvSpec, state_size: int) -> Mixer:
 
 
 def _sum(config: Config, spec: EnvSpec, state_size: int) -> Mixer:
-    return sum_values()
+    return vdn_mixer()
 
 
 def _apart(config: Config, spec: EnvSpec, state_size: int) -> Mixer:
-    return keep_apart()
+    return independent_mixer()
 
 
 ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(

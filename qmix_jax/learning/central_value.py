@@ -16,9 +16,10 @@ from jax.flatten_util import ravel_pytree
 from qmix_jax.config import Config
 from qmix_jax.learning.algorithms import team_reward
 from qmix_jax.learning.devices import mean_over_devices
-from qmix_jax.learning.loss import flat, learnt_targets, take_steps
+from qmix_jax.learning.model import flat, take_steps
 from qmix_jax.learning.optimizer import copy_targets, make_optimizer, step_parameters
 from qmix_jax.learning.rewards import learnt_rewards
+from qmix_jax.learning.targets import batch_targets
 from qmix_jax.learning.time_limit import bootstrap_from_cuts
 from qmix_jax.networks.layers import plain_layers
 from qmix_jax.networks.views import Views
@@ -124,7 +125,7 @@ def central_loss(
 
     later = bootstrap_from_cuts(take_steps(batch, config.bootstrap_steps), cuts)
     rewards = learnt_rewards(config, batch, team_reward)
-    target = learnt_targets(config, rewards, batch, values(target_params, later.observations))
+    target = batch_targets(config, rewards, batch, values(target_params, later.observations))
     errors = values(params, batch.observations[:, config.learnt_steps]) - jax.lax.stop_gradient(target)
     if cuts is not None:
         errors = jnp.where(cuts.known[..., None], errors, 0.0)

@@ -13,11 +13,11 @@ from qmix_jax.learning.algorithms import ALGORITHMS
 from qmix_jax.learning.central_value import make_central_learner
 from qmix_jax.learning.devices import mean_over_devices
 from qmix_jax.learning.faults import judge_update, no_faults
-from qmix_jax.learning.loss import BatchValues, init_params, make_loss, make_networks
-from qmix_jax.learning.optimizer import copy_targets, make_optimizer, step_parameters
+from qmix_jax.learning.loss import BatchValues, make_loss
+from qmix_jax.learning.model import init_params, make_networks
+from qmix_jax.learning.optimizer import copy_targets, initial_schedule, make_optimizer, share_left, step_parameters
 from qmix_jax.learning.priorities import importance_weights, updated_priorities
 from qmix_jax.learning.rewards import add_batch, learnt_rewards, no_statistics
-from qmix_jax.learning.schedule import initial_schedule, share_left
 from qmix_jax.learning.selection import select
 from qmix_jax.types import Array, LearnerState, Params, Sample, UpdateMetrics
 

@@ -7,15 +7,21 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from env_jax.types import EnvSpec
 from qmix_jax.config import Config
-from qmix_jax.learning.algorithms import ALGORITHMS, make_central_mixer
+from qmix_jax.learning.algorithms import ALGORITHMS
+from qmix_jax.learning.model import (
+    Networks,
+    central_networks,
+    flat,
+    greedy_actions,
+    mix_steps,
+    sequence_values,
+    take_steps,
+    unroll_sequences,
+)
 from qmix_jax.learning.rewards import learnt_rewards, standardise
-from qmix_jax.learning.targets import lambda_returns, n_step_targets
-from qmix_jax.learning.time_limit import bootstrap_from_cuts, bootstraps_at_limit, mixer_sees_clock
-from qmix_jax.networks.agents import Agents, make_agents
-from qmix_jax.networks.mixers import Mixer, allowed_values, value_actions
-from qmix_jax.networks.views import Views, make_views
+from qmix_jax.learning.targets import batch_targets
+from qmix_jax.learning.time_limit import bootstrap_from_cuts
 from qmix_jax.types import Array, Cuts, Params, RewardStatistics, Transition
 
 
@@ -27,55 +33,10 @@ class BatchValues(NamedTuple):
     target_lag: Array  # float32[B, K, V], see `make_loss`
 
 
-class Networks(NamedTuple):
-    """Agents and mixer, and what they read."""
-
-    views: Views
-    agents: Agents
-    mixer: Mixer
-    central_mixer: Mixer | None  # of Q*, which has agents of the same kind; None where nothing is weighted
-
-
 # (params, target_params, sequences, weights float32[B] or None, statistics or None, cuts or None) -> loss, values
 Loss = Callable[
     [Params, Params, Transition, Array | None, RewardStatistics | None, Cuts | None], tuple[Array, BatchValues]
 ]
-
-
-def make_networks(config: Config, spec: EnvSpec) -> Networks:
-    """Networks of `config` for an environment of `spec`."""
-    algorithm = ALGORITHMS[config.algorithm]
-    squash = bootstraps_at_limit(config, spec)
-    views = make_views(spec, config.encoding, mixer_sees_clock(config, spec), squash_state=squash)
-    agents = make_agents(
-        config.hidden_sizes,
-        spec.num_agents,
-        views.num_features,
-        spec.num_actions,
-        config.share_parameters,
-        config.head_init_scale,
-        recurrent=config.agent == "gru",
-    )
-    mixer = algorithm.make_mixer(config, spec, views.state_size)
-    weighted = algorithm.weighting is not None
-    return Networks(views, agents, mixer, make_central_mixer(config, spec, views.state_size) if weighted else None)
-
-
-def init_params(networks: Networks, key: Array) -> Params:
-    """{'agents': ..., 'mixer': ...}, and where there is a Q* the same of it as 'central'."""
-    agents_key, mixer_key, central_key = jax.random.split(key, 3)
-    params = {"agents": networks.agents.init(agents_key), "mixer": networks.mixer.init(mixer_key)}
-    central = central_networks(networks)
-    if central is not None:
-        params["central"] = init_params(central, central_key)
-    return params
-
-
-def central_networks(networks: Networks) -> Networks | None:
-    """The networks of Q*, or None where there is none."""
-    if networks.central_mixer is None:
-        return None
-    return networks._replace(mixer=networks.central_mixer, central_mixer=None)
 
 
 def make_loss(config: Config, networks: Networks) -> Loss:
@@ -129,7 +90,7 @@ def make_loss(config: Config, networks: Networks) -> Loss:
         rewards = learnt_rewards(config, batch, algorithm.rewards)
         if statistics is not None:
             rewards = standardise(rewards, statistics)
-        target = learnt_targets(config, rewards, batch, bootstrap_values)
+        target = batch_targets(config, rewards, batch, bootstrap_values)
         td_error = q_tot - jax.lax.stop_gradient(target)
         if cuts is not None:
             td_error = jnp.where(cuts.known[..., None], td_error, 0.0)
@@ -205,72 +166,3 @@ def bootstrap_values_of(
     memory = jnp.moveaxis(memory.reshape(memory.shape[0], -1, memory.shape[-1]), 0, 1)
     final, _ = networks.agents.step(params["agents"], networks.views.agents(flat(later.observations)), memory)
     return jnp.where(cuts.here.reshape(1, -1, 1), final, values)
-
-
-def sequence_values(networks: Networks, params: Params, batch: Transition, steps: slice) -> Array:
-    """The agents' values at some steps of all sequences, by hidden states of all before them. float32[N, B * K, A]."""
-    values, _ = unroll_sequences(networks, params, batch, steps)
-    return values.reshape(values.shape[0], -1, values.shape[-1])
-
-
-def unroll_sequences(networks: Networks, params: Params, batch: Transition, steps: slice) -> tuple[Array, Array]:
-    """The agents' values at some steps of all sequences, float32[N, B, K, A], and hidden states after them."""
-    views, agents = networks.views, networks.agents
-    start = 0 if agents.memory_size else steps.start
-    observations, done = batch.observations[:, start : steps.stop], batch.done[:, start : steps.stop]
-    features = views.agents(flat(observations))
-    features = features.reshape(-1, *done.shape, views.num_features)
-    begins = jnp.concatenate([jnp.zeros_like(done[:, :1]), done[:, :-1]], axis=1)
-    return agents.unroll(params["agents"], features, begins, steps.start - start)
-
-
-def mix_steps(networks: Networks, params: Params, q_values: Array, steps: Transition, actions: Array) -> Array:
-    """Mixed values of actions int[B, K, N] by agents' values float32[N, B * K, A] of `steps`. float32[B, K, V]."""
-    num_sequences, length, _ = actions.shape
-    rows: Transition = jax.tree.map(flat, steps)
-    values = value_actions(q_values, flat(actions).T, rows.action_mask)
-    states = networks.views.mixer(rows.observations, rows.state, rows.elapsed)
-    return networks.mixer.apply(params["mixer"], values, states).reshape(num_sequences, length, -1)
-
-
-def greedy_actions(q_values: Array, steps: Transition) -> Array:
-    """Each agent's best allowed action by its values float32[N, B * K, A] of `steps`. int[B, K, N], as replay's."""
-    action_mask = None if steps.action_mask is None else flat(steps.action_mask)
-    actions = jnp.argmax(allowed_values(q_values, action_mask), axis=-1)
-    return actions.T.reshape(steps.actions.shape).astype(steps.actions.dtype)
-
-
-def take_steps(batch: Transition, steps: slice) -> Transition:
-    """Some steps of all sequences: [B, T, ...] -> [B, K, ...]."""
-    return jax.tree.map(lambda x: x[:, steps], batch)
-
-
-def flat(x: Array) -> Array:
-    """A row for each sequence and step: [B, K, ...] -> [B * K, ...]."""
-    return x.reshape(-1, *x.shape[2:])
-
-
-def learnt_targets(config: Config, rewards: Array, batch: Transition, bootstrap_values: Array) -> Array:
-    """Targets float32[B, K, V] of a batch's learnt steps.
-
-    Args:
-        config: names the target.
-        rewards: float32[B, S, V], of the steps that targets read.
-        batch: sequences [B, T, ...].
-        bootstrap_values: float32[B, K, V], where a truncation cut the window those of its final step.
-    """
-    steps = slice(config.learnt_steps.start, -1)
-    done = batch.done[:, steps]
-    cuts = None if batch.final_step is None else batch.final_step[:, steps] >= 0
-    if config.target == "n_step":
-
-        def target(r_t: Array, done_t: Array, v_t: Array, cut_t: Array | None) -> Array:
-            return n_step_targets(r_t, done_t, v_t, config.n_step, config.gamma, cut_t)
-
-    else:
-
-        def target(r_t: Array, done_t: Array, v_t: Array, cut_t: Array | None) -> Array:
-            return lambda_returns(r_t, done_t, v_t, config.gamma, config.td_lambda, cut_t)
-
-    over_values = jax.vmap(target, in_axes=(1, None, 1, None), out_axes=1)
-    return jax.vmap(over_values)(rewards, done, bootstrap_values, cuts)

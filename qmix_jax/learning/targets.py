@@ -1,10 +1,11 @@
-"""Temporal-difference targets of one sequence; callers vmap."""
+"""Temporal-difference targets of one sequence, which callers vmap, and of a batch."""
 
 import chex
 import jax
 import jax.numpy as jnp
 
-from qmix_jax.types import Array
+from qmix_jax.config import Config
+from qmix_jax.types import Array, Transition
 
 
 def n_step_return(r_t: Array, done_t: Array, gamma: float, cut_t: Array | None = None) -> tuple[Array, Array]:
@@ -94,3 +95,29 @@ def lambda_returns(
         r_t = r_t + jnp.where(cut_t, gamma * v_t, 0.0)
     _, targets = jax.lax.scan(back, v_t[-1], (r_t, discounts, v_t), reverse=True)
     return targets
+
+
+def batch_targets(config: Config, rewards: Array, batch: Transition, bootstrap_values: Array) -> Array:
+    """Targets float32[B, K, V] of a batch's learnt steps.
+
+    Args:
+        config: names the target.
+        rewards: float32[B, S, V], of the steps that targets read.
+        batch: sequences [B, T, ...].
+        bootstrap_values: float32[B, K, V], where a truncation cut the window those of its final step.
+    """
+    steps = slice(config.learnt_steps.start, -1)
+    done = batch.done[:, steps]
+    cuts = None if batch.final_step is None else batch.final_step[:, steps] >= 0
+    if config.target == "n_step":
+
+        def target(r_t: Array, done_t: Array, v_t: Array, cut_t: Array | None) -> Array:
+            return n_step_targets(r_t, done_t, v_t, config.n_step, config.gamma, cut_t)
+
+    else:
+
+        def target(r_t: Array, done_t: Array, v_t: Array, cut_t: Array | None) -> Array:
+            return lambda_returns(r_t, done_t, v_t, config.gamma, config.td_lambda, cut_t)
+
+    over_values = jax.vmap(target, in_axes=(1, None, 1, None), out_axes=1)
+    return jax.vmap(over_values)(rewards, done, bootstrap_values, cuts)

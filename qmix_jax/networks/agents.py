@@ -9,9 +9,39 @@ from typing import Any, NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 
-from qmix_jax.networks.layers import QNetwork, RecurrentQNetwork
+from qmix_jax.networks.layers import dueling_heads, hidden_layers, orthogonal
 from qmix_jax.types import Array, Params
+
+
+class QNetwork(nn.Module):
+    """MLP with LayerNorm, then ReLU, after each layer, and dueling heads."""
+
+    hidden_sizes: tuple[int, ...]
+    num_actions: int
+    head_init_scale: float
+
+    @nn.compact
+    def __call__(self, features: Array) -> Array:
+        """Values of all actions: float32[..., F] -> float32[..., A]."""
+        return dueling_heads(hidden_layers(features, self.hidden_sizes), self.num_actions, self.head_init_scale)
+
+
+class RecurrentQNetwork(nn.Module):
+    """The same with a GRU (Cho et al. 2014) in place of the last hidden layer: it remembers what it saw."""
+
+    hidden_sizes: tuple[int, ...]
+    num_actions: int
+    head_init_scale: float
+
+    @nn.compact
+    def __call__(self, features: Array, memory: Array) -> tuple[Array, Array]:
+        """Values of all actions and the new memory: float32[..., F], float32[..., H] -> float32[..., A], [..., H]."""
+        *sizes, memory_size = self.hidden_sizes
+        cell = nn.GRUCell(memory_size, recurrent_kernel_init=orthogonal(1.0))
+        memory, _ = cell(memory, hidden_layers(features, tuple(sizes)))
+        return dueling_heads(memory, self.num_actions, self.head_init_scale), memory
 
 
 class Agents(NamedTuple):
@@ -60,7 +90,7 @@ def make_agents(
 
     def unroll(params: Params, features: Array, begins: Array, burn_in: int) -> tuple[Array, Array]:
         if recurrent:
-            return remember(lambda *inputs: apply(params, *inputs), features, begins, burn_in, memory_size)
+            return unroll_recurrent(lambda *inputs: apply(params, *inputs), features, begins, burn_in, memory_size)
         later = features[:, :, burn_in:]
         rows = apply(params, later.reshape(num_agents, -1, num_features))
         return rows.reshape(*later.shape[:3], num_actions), jnp.zeros((*later.shape[:3], 0))
@@ -68,7 +98,7 @@ def make_agents(
     return Agents(init, memory_size, step, unroll)
 
 
-def remember(
+def unroll_recurrent(
     apply: Callable[[Array, Array], tuple[Array, Array]],
     features: Array,
     begins: Array,

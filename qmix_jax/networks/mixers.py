@@ -1,7 +1,7 @@
 """Mixers: from what each agent thinks of the actions taken to what is learnt of them together.
 
 A mixer is a pair of functions. It gives V values per state: one for the team (`QMixer`, the sum of VDN), or one for
-every agent by itself (`keep_apart`).
+every agent by itself (`independent_mixer`).
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import chex
 import jax.numpy as jnp
 from flax import linen as nn
 
-from qmix_jax.networks.initializers import orthogonal
+from qmix_jax.networks.layers import orthogonal, plain_layers
 from qmix_jax.types import Array, Params
 
 
@@ -60,14 +60,14 @@ def mix_advantages(module: nn.Module, num_agents: int, state_size: int) -> Mixer
     return Mixer(init, apply)
 
 
-def sum_values() -> Mixer:
+def vdn_mixer() -> Mixer:
     """VDN (Sunehag et al. 2018, eq. 3): q_tot is the sum of the agents' values."""
     return Mixer(
         init=lambda key: {}, apply=lambda params, values, states: jnp.sum(values.chosen, axis=1, keepdims=True)
     )
 
 
-def keep_apart() -> Mixer:
+def independent_mixer() -> Mixer:
     """Independent Q-learning (Tan 1993): every agent's own value, V = N."""
     return Mixer(init=lambda key: {}, apply=lambda params, values, states: values.chosen)
 
@@ -137,7 +137,7 @@ class QMixer(nn.Module):
         return nn.Dense(size, kernel_init=orthogonal(self.init_scale), name=name)
 
 
-def mix_monotonically(module: QMixer, num_agents: int, state_size: int) -> Mixer:
+def qmix_mixer(module: QMixer, num_agents: int, state_size: int) -> Mixer:
     """QMIX's value for the team, and V(s), its part that no agent's value changes."""
 
     def state_value(params: Params, states: Array) -> Array:
@@ -151,3 +151,15 @@ def mix_monotonically(module: QMixer, num_agents: int, state_size: int) -> Mixer
         return value[:, 0]
 
     return mix_values(module, num_agents, state_size)._replace(state_value=state_value)
+
+
+class CentralMixer(nn.Module):
+    """Q*'s mixer: an ordinary network of the agents' values and the state, without monotonicity."""
+
+    hidden_sizes: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, agent_qs: Array, states: Array) -> Array:
+        """Mix float32[R, N] chosen values by float32[R, G] states into float32[R]."""
+        chex.assert_rank([agent_qs, states], 2)
+        return plain_layers(jnp.concatenate([agent_qs, states], axis=-1), self.hidden_sizes)

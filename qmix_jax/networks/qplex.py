@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen.initializers import constant
 
-from qmix_jax.networks.initializers import orthogonal
+from qmix_jax.networks.layers import orthogonal
 from qmix_jax.networks.mixers import ActionValues
 from qmix_jax.types import Array
 

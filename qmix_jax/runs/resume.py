@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from env_jax.types import Environment
 from qmix_jax.config import BUDGETS, Config
-from qmix_jax.learning.schedule import extend_schedule
+from qmix_jax.learning.optimizer import extend_schedule
 from qmix_jax.runs.collectives import broadcast_from_first, is_first, place
 from qmix_jax.runs.compilation import Programs
 from qmix_jax.settings import ConfigError, DamagedError

@@ -1,6 +1,7 @@
 """Epsilon-greedy exploration with action masks, temporally extended."""
 
 import chex
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -106,3 +107,26 @@ def repeat_length(uniform: Array, longest: int) -> Array:
     weights = 1.0 / np.arange(1, longest + 1) ** 2
     cumulative = np.cumsum(weights[:-1]) / np.sum(weights)
     return 1 + jnp.sum(uniform >= cumulative.astype(np.float32), dtype=jnp.int32)
+
+
+def choose_actions(
+    key: Array, exploration: Exploration, q_values: Array, action_mask: Array, epsilon: Array, longest: int
+) -> tuple[Exploration, Array]:
+    """Temporally extended epsilon-greedy actions, each agent on its own.
+
+    Args:
+        key: key[].
+        exploration: what the agents are repeating, int32[E, N] each.
+        q_values: float32[N, E, A], agent-major as networks give them.
+        action_mask: bool[E, N, A].
+        epsilon: float32[E, N], exploration rates.
+        longest: most steps that a random action is repeated.
+
+    Returns:
+        What they will be repeating next, and int32[E, N] actions.
+    """
+    num_envs, num_agents, _ = action_mask.shape
+    uniforms = jax.random.uniform(key, (num_envs, num_agents, 2))
+    over_agents = jax.vmap(extended_action, in_axes=(0, 0, 0, 0, 0, None))
+    over_envs = jax.vmap(over_agents, in_axes=(0, 0, 1, 0, 0, None))
+    return over_envs(uniforms, exploration, q_values, action_mask, epsilon, longest)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from env_jax.types import EnvSpec, TimeStep
 from qmix_jax.config import Config
-from qmix_jax.learning.loss import make_networks
+from qmix_jax.learning.model import make_networks
 from qmix_jax.networks.mixers import value_actions
 from qmix_jax.types import Array, Params
 

@@ -1,36 +1,13 @@
-"""One step of all environments with an epsilon-greedy team."""
+"""One step of all environments, the running totals of their episodes, and a log row for each that ends."""
 
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from env_jax.types import Environment, TimeStep
 from qmix_jax.learning.selection import select
-from qmix_jax.training.exploration import extended_action
-from qmix_jax.types import Array, Exploration
-
-
-def choose_actions(
-    key: Array, exploration: Exploration, q_values: Array, action_mask: Array, epsilon: Array, longest: int
-) -> tuple[Exploration, Array]:
-    """Temporally extended epsilon-greedy actions, each agent on its own.
-
-    Args:
-        key: key[].
-        exploration: what the agents are repeating, int32[E, N] each.
-        q_values: float32[N, E, A], agent-major as networks give them.
-        action_mask: bool[E, N, A].
-        epsilon: float32[E, N], exploration rates.
-        longest: most steps that a random action is repeated.
-
-    Returns:
-        What they will be repeating next, and int32[E, N] actions.
-    """
-    num_envs, num_agents, _ = action_mask.shape
-    uniforms = jax.random.uniform(key, (num_envs, num_agents, 2))
-    over_agents = jax.vmap(extended_action, in_axes=(0, 0, 0, 0, 0, None))
-    over_envs = jax.vmap(over_agents, in_axes=(0, 0, 1, 0, 0, None))
-    return over_envs(uniforms, exploration, q_values, action_mask, epsilon, longest)
+from qmix_jax.types import Array, EpisodeLog, EpisodeMetrics, Episodes, UpdateMetrics
 
 
 def step_environments(
@@ -56,3 +33,77 @@ def step_environments(
 
     env_state, time_step = select(finished, (reset_state, reset), (stepped_state, stepped))
     return env_state, time_step, stepped
+
+
+def init_episodes(num_envs: int) -> Episodes:
+    """Totals of `num_envs` episodes that have just begun."""
+    return Episodes(
+        length=jnp.zeros(num_envs, jnp.int32),
+        discounted_return=jnp.zeros(num_envs, jnp.float32),
+        update_sums=jnp.zeros((num_envs, len(EpisodeMetrics._fields)), jnp.float32),
+        updates=jnp.zeros(num_envs, jnp.int32),
+    )
+
+
+def empty_log(num_envs: int, epsilon: Array) -> EpisodeLog:
+    """Log of a vector step that was not made, because the run ended before it."""
+    nothing, none = jnp.zeros(num_envs, jnp.float32), jnp.zeros(num_envs, jnp.int32)
+    per_step = jnp.zeros((), jnp.float32)
+    return EpisodeLog(
+        finished=jnp.zeros(num_envs, jnp.bool_),
+        episode_return=nothing,
+        episode_length=none,
+        epsilon=epsilon,
+        updates=EpisodeMetrics(*[nothing] * len(EpisodeMetrics._fields)),
+        num_updates=none,
+        step_updates=UpdateMetrics(*[per_step] * len(UpdateMetrics._fields)),
+        num_step_updates=jnp.zeros((), jnp.int32),
+    )
+
+
+def advance_episodes(
+    episodes: Episodes,
+    rewards: Array,
+    finished: Array,
+    update_sums: UpdateMetrics,
+    updates: Array,
+    epsilon: Array,
+    gamma: float,
+) -> tuple[Episodes, EpisodeLog]:
+    """Add one vector step; episodes that finished are logged and start again from zero.
+
+    Args:
+        episodes: totals before the step.
+        rewards: float32[E, N] of the step.
+        finished: bool[E], whether the step ended the episode.
+        update_sums: float32[] each, sums over the step's gradient updates.
+        updates: int32[], how many updates those were.
+        epsilon: float32[], exploration rate of the step, mean over environments.
+        gamma: discount of the logged return.
+    """
+    discount = gamma ** episodes.length.astype(jnp.float32)
+    kept = jnp.stack([getattr(update_sums, name) for name in EpisodeMetrics._fields])
+    totals = Episodes(
+        length=episodes.length + 1,
+        discounted_return=episodes.discounted_return + discount * jnp.sum(rewards, axis=-1),
+        update_sums=episodes.update_sums + kept[None, :],
+        updates=episodes.updates + updates,
+    )
+    # An episode without updates has no loss. Its mean is 0, not NaN, which JAX_DEBUG_NANS would take for a fault.
+    means = totals.update_sums / _divisor(totals.updates)[:, None]
+    log = EpisodeLog(
+        finished=finished,
+        episode_return=totals.discounted_return,
+        episode_length=totals.length,
+        epsilon=epsilon,
+        updates=EpisodeMetrics(*means.T),
+        num_updates=totals.updates,
+        step_updates=jax.tree.map(lambda total: total / _divisor(updates), update_sums),
+        num_step_updates=updates,
+    )
+    return select(finished, init_episodes(finished.shape[0]), totals), log
+
+
+def _divisor(count: Array) -> Array:
+    """`count`, or 1 where it is 0."""
+    return jnp.maximum(count, 1).astype(jnp.float32)

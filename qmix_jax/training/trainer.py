@@ -16,12 +16,11 @@ from qmix_jax.learning.learner import Learner, make_learner
 from qmix_jax.learning.selection import select
 from qmix_jax.learning.time_limit import bootstraps_at_limit
 from qmix_jax.training.environments import fitted
-from qmix_jax.training.episodes import advance_episodes, empty_log, init_episodes
 from qmix_jax.training.evaluation import evaluate, greedy_policy
-from qmix_jax.training.exploration import decay_shares, final_epsilons, free_exploration, linear_epsilon
+from qmix_jax.training.exploration import choose_actions, decay_shares, final_epsilons, free_exploration, linear_epsilon
 from qmix_jax.training.pinning import pinned
 from qmix_jax.training.replay import Replay, make_replay, make_transition
-from qmix_jax.training.rollout import choose_actions, step_environments
+from qmix_jax.training.rollout import advance_episodes, empty_log, init_episodes, step_environments
 from qmix_jax.training.sharding import evaluated_by_devices, over_devices, split_state
 from qmix_jax.types import Array, EpisodeLog, Evaluation, LearnerState, Params, TrainState, UpdateMetrics
 

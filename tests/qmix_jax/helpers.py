@@ -12,7 +12,7 @@ import numpy as np
 from env_jax.types import EnvSpec
 from qmix_jax.config import Config
 from qmix_jax.learning.learner import Learner, make_learner
-from qmix_jax.learning.loss import make_networks
+from qmix_jax.learning.model import make_networks
 from qmix_jax.networks.mixers import value_actions
 from qmix_jax.training.replay import Replay
 from qmix_jax.training.trainer import make_trainer

@@ -20,9 +20,9 @@ from helpers import (
 )
 
 from qmix_jax.learning.learner import make_learner
-from qmix_jax.learning.loss import make_loss, make_networks
-from qmix_jax.learning.optimizer import make_optimizer
-from qmix_jax.learning.schedule import initial_schedule, learning_rate
+from qmix_jax.learning.loss import make_loss
+from qmix_jax.learning.model import make_networks
+from qmix_jax.learning.optimizer import initial_schedule, learning_rate, make_optimizer
 from qmix_jax.learning.time_limit import find_cuts
 from qmix_jax.networks.mixers import select_actions
 from qmix_jax.types import FinalSteps

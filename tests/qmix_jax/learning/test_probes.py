@@ -8,7 +8,7 @@ from probes import ActionReward, ConstantReward, CueReward, Deadline, ForbiddenF
 
 from qmix_jax.learning.central_value import ValueNetwork
 from qmix_jax.learning.learner import make_learner
-from qmix_jax.learning.loss import make_networks
+from qmix_jax.learning.model import make_networks
 from qmix_jax.networks.mixers import value_actions
 
 GAMMA = 0.5

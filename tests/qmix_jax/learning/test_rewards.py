@@ -8,7 +8,8 @@ from helpers import SPEC, quick_jit, random_batch, randomize, small_config, unif
 
 from qmix_jax.learning.devices import AXIS
 from qmix_jax.learning.learner import make_learner
-from qmix_jax.learning.loss import make_loss, make_networks
+from qmix_jax.learning.loss import make_loss
+from qmix_jax.learning.model import make_networks
 from qmix_jax.learning.rewards import STANDARD_OFFSET, add_batch, no_statistics, standardise
 
 BATCHES = np.random.default_rng(0).normal([100.0, -2.0], [3.0, 0.1], (5, 6, 4, 2)).astype(np.float32)  # [k, B, S, V]

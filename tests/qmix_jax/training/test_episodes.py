@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qmix_jax.training.episodes import advance_episodes, init_episodes
+from qmix_jax.training.rollout import advance_episodes, init_episodes
 from qmix_jax.types import EpisodeMetrics, UpdateMetrics
 
 GAMMA = 0.5

@@ -7,7 +7,7 @@ import pytest
 from helpers import SPEC, numpy_q_tot, numpy_q_values, numpy_recurrent_values, quick_jit, randomize, small_config
 
 from env_jax.types import TimeStep
-from qmix_jax.learning.loss import init_params, make_networks
+from qmix_jax.learning.model import init_params, make_networks
 from qmix_jax.training.inspection import inspect
 
 STEPS, EPISODES = 3, 2

@@ -7,8 +7,8 @@ import pytest
 from helpers import quick_jit, small_config
 from probes import Corridor
 
-from qmix_jax.training.exploration import decay_shares, final_epsilons, free_exploration
-from qmix_jax.training.rollout import choose_actions, step_environments
+from qmix_jax.training.exploration import choose_actions, decay_shares, final_epsilons, free_exploration
+from qmix_jax.training.rollout import step_environments
 from qmix_jax.training.trainer import make_trainer
 
 ENVS = 48

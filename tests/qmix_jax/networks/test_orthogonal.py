@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qmix_jax.networks.initializers import orthogonal
+from qmix_jax.networks.layers import orthogonal
 
 
 def _matrices(shape, count, gain=1.0, seed=0):

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from helpers import SPEC, numpy_central, numpy_q_tot, numpy_q_values, quick_jit, random_batch, randomize, small_config
 
+from qmix_jax.learning.algorithms import central_weights, optimistic_weights
 from qmix_jax.learning.learner import make_learner
-from qmix_jax.learning.loss import make_loss, make_networks
-from qmix_jax.learning.weighting import central_weights, optimistic_weights
+from qmix_jax.learning.loss import make_loss
+from qmix_jax.learning.model import make_networks
 
 GAMMA, ALPHA, ROWS = 0.9, 0.3, 24
 

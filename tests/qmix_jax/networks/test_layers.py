@@ -6,7 +6,8 @@ import numpy as np
 from flax import linen as nn
 from helpers import numpy_recurrent_values, quick_jit, randomize
 
-from qmix_jax.networks.layers import RecurrentQNetwork, normalized_relu
+from qmix_jax.networks.agents import RecurrentQNetwork
+from qmix_jax.networks.layers import normalized_relu
 
 
 def test_the_written_gradient_of_layer_norm_is_that_of_differentiation():

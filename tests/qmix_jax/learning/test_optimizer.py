@@ -8,7 +8,7 @@ import pytest
 from helpers import small_config
 
 from qmix_jax.config import Config
-from qmix_jax.learning.schedule import extend_schedule, initial_schedule, learning_rate, share_left
+from qmix_jax.learning.optimizer import extend_schedule, initial_schedule, learning_rate, share_left
 
 
 def _config(total_updates=1000, **settings):

@@ -1,0 +1,103 @@
+"""The networks of a run, and their values over a batch of sequences."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from env_jax.types import EnvSpec
+from qmix_jax.config import Config
+from qmix_jax.learning.algorithms import ALGORITHMS, make_central_mixer
+from qmix_jax.learning.time_limit import bootstraps_at_limit, mixer_sees_clock
+from qmix_jax.networks.agents import Agents, make_agents
+from qmix_jax.networks.mixers import Mixer, allowed_values, value_actions
+from qmix_jax.networks.views import Views, make_views
+from qmix_jax.types import Array, Params, Transition
+
+
+class Networks(NamedTuple):
+    """Agents and mixer, and what they read."""
+
+    views: Views
+    agents: Agents
+    mixer: Mixer
+    central_mixer: Mixer | None  # of Q*, which has agents of the same kind; None where nothing is weighted
+
+
+def make_networks(config: Config, spec: EnvSpec) -> Networks:
+    """Networks of `config` for an environment of `spec`."""
+    algorithm = ALGORITHMS[config.algorithm]
+    squash = bootstraps_at_limit(config, spec)
+    views = make_views(spec, config.encoding, mixer_sees_clock(config, spec), squash_state=squash)
+    agents = make_agents(
+        config.hidden_sizes,
+        spec.num_agents,
+        views.num_features,
+        spec.num_actions,
+        config.share_parameters,
+        config.head_init_scale,
+        recurrent=config.agent == "gru",
+    )
+    mixer = algorithm.make_mixer(config, spec, views.state_size)
+    weighted = algorithm.weighting is not None
+    return Networks(views, agents, mixer, make_central_mixer(config, spec, views.state_size) if weighted else None)
+
+
+def init_params(networks: Networks, key: Array) -> Params:
+    """{'agents': ..., 'mixer': ...}, and where there is a Q* the same of it as 'central'."""
+    agents_key, mixer_key, central_key = jax.random.split(key, 3)
+    params = {"agents": networks.agents.init(agents_key), "mixer": networks.mixer.init(mixer_key)}
+    central = central_networks(networks)
+    if central is not None:
+        params["central"] = init_params(central, central_key)
+    return params
+
+
+def central_networks(networks: Networks) -> Networks | None:
+    """The networks of Q*, or None where there is none."""
+    if networks.central_mixer is None:
+        return None
+    return networks._replace(mixer=networks.central_mixer, central_mixer=None)
+
+
+def sequence_values(networks: Networks, params: Params, batch: Transition, steps: slice) -> Array:
+    """The agents' values at some steps of all sequences, by hidden states of all before them. float32[N, B * K, A]."""
+    values, _ = unroll_sequences(networks, params, batch, steps)
+    return values.reshape(values.shape[0], -1, values.shape[-1])
+
+
+def unroll_sequences(networks: Networks, params: Params, batch: Transition, steps: slice) -> tuple[Array, Array]:
+    """The agents' values at some steps of all sequences, float32[N, B, K, A], and hidden states after them."""
+    views, agents = networks.views, networks.agents
+    start = 0 if agents.memory_size else steps.start
+    observations, done = batch.observations[:, start : steps.stop], batch.done[:, start : steps.stop]
+    features = views.agents(flat(observations))
+    features = features.reshape(-1, *done.shape, views.num_features)
+    begins = jnp.concatenate([jnp.zeros_like(done[:, :1]), done[:, :-1]], axis=1)
+    return agents.unroll(params["agents"], features, begins, steps.start - start)
+
+
+def mix_steps(networks: Networks, params: Params, q_values: Array, steps: Transition, actions: Array) -> Array:
+    """Mixed values of actions int[B, K, N] by agents' values float32[N, B * K, A] of `steps`. float32[B, K, V]."""
+    num_sequences, length, _ = actions.shape
+    rows: Transition = jax.tree.map(flat, steps)
+    values = value_actions(q_values, flat(actions).T, rows.action_mask)
+    states = networks.views.mixer(rows.observations, rows.state, rows.elapsed)
+    return networks.mixer.apply(params["mixer"], values, states).reshape(num_sequences, length, -1)
+
+
+def greedy_actions(q_values: Array, steps: Transition) -> Array:
+    """Each agent's best allowed action by its values float32[N, B * K, A] of `steps`. int[B, K, N], as replay's."""
+    action_mask = None if steps.action_mask is None else flat(steps.action_mask)
+    actions = jnp.argmax(allowed_values(q_values, action_mask), axis=-1)
+    return actions.T.reshape(steps.actions.shape).astype(steps.actions.dtype)
+
+
+def take_steps(batch: Transition, steps: slice) -> Transition:
+    """Some steps of all sequences: [B, T, ...] -> [B, K, ...]."""
+    return jax.tree.map(lambda x: x[:, steps], batch)
+
+
+def flat(x: Array) -> Array:
+    """A row for each sequence and step: [B, K, ...] -> [B * K, ...]."""
+    return x.reshape(-1, *x.shape[2:])
