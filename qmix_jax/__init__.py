@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from qmix_jax.training.program import RunMetrics, make_train
     from qmix_jax.training.trainer import Trainer, make_trainer
 
+__version__ = "0.1.0"
+
 __all__ = [
     "Config",
     "ConfigError",

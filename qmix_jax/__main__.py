@@ -1,13 +1,17 @@
-"""`qmix-jax COMMAND ...` or `python -m qmix_jax COMMAND ...`: all commands by one name.
+"""`qmix-jax COMMAND ...`, also `python -m qmix_jax COMMAND ...`: all commands under one name.
 
-What it imports at the top must stay light, see `train`.
+Light of imports, see `train`.
 """
 
 import sys
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from importlib import import_module
 from types import MappingProxyType
+
+from qmix_jax import __version__
+from qmix_jax.cli.command import program_name
+from qmix_jax.cli.help import commands_help
+from qmix_jax.settings import did_you_mean
 
 COMMANDS: Mapping[str, str] = MappingProxyType(
     {
@@ -22,17 +26,21 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command that the first word names. Returns its exit status, or 2 where there is none of that name."""
+    """Run the command that the first argument names. Returns its exit status, or 2 if there is no such command."""
     words = list(sys.argv[1:] if argv is None else argv)
+    program = program_name("", words).rstrip()
     if not words or words[0] in ("-h", "--help"):
-        print("usage: qmix-jax COMMAND [--flag value ...]\n")
-        print(*(f"  {name:10}{what}" for name, what in COMMANDS.items()), sep="\n")
-        print("\nqmix-jax COMMAND --help shows its flags")
+        print(commands_help(f"{program} COMMAND [--flag value ...]", COMMANDS.items()))
+        return 0
+    if words[0] == "--version":
+        print(f"qmix-jax {__version__}")
         return 0
     if words[0] not in COMMANDS:
-        nearest = get_close_matches(words[0], COMMANDS, 1)
-        hint = f"did you mean {nearest[0]}?" if nearest else f"must be one of {', '.join(COMMANDS)}"
-        print(f"qmix-jax: error: {words[0][:100]!r}: unknown command; {hint}", file=sys.stderr)
+        hint = did_you_mean(words[0], COMMANDS)
+        print(
+            f"{program}: error: {words[0][:100]!r}: unknown command; {hint}must be one of {', '.join(COMMANDS)}",
+            file=sys.stderr,
+        )
         return 2
     return int(import_module(f"qmix_jax.{words[0]}").main(words[1:]))
 

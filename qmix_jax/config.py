@@ -1,45 +1,59 @@
-"""Every setting of a run: a frozen, hashable dataclass that knows its own limits.
+"""All settings of a run: a frozen, hashable dataclass that validates itself.
 
 A field's declaration is the single place for its default, its help line and the values it accepts; the command
-line, the validation and `hparams.json` are made from it.
+line, the validation, `hparams.json` and the flags' page in the documentation are made from it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from qmix_jax.settings import ConfigError, check_setting, setting
+from qmix_jax.settings import ConfigError, check_setting, did_you_mean, setting
 
 __all__ = ["Config", "ConfigError"]
 
-BUDGETS = ("total_episodes", "total_steps")  # of these settings, one is given
-_LONGEST_CHUNK = 20_000  # environment steps; progress, checkpoints and Ctrl-C wait for the end of a chunk
+BUDGETS = ("total_episodes", "total_steps")  # settings of which one is given
+GIVEN = "given:"  # prefix of the --env of a run on an environment that was passed as an object
+ENV_LIBRARIES = ("jaxmarl", "jumanji")  # each is also the name of the extra that installs it
+KNOWN_ENVS = (  # environments that have been tried; others of these libraries may fit too
+    "gridworld25",
+    "jaxmarl:MPE_simple_spread_v3",
+    "jaxmarl:MPE_simple_v3",
+    "jaxmarl:MPE_simple_reference_v3",
+    "jaxmarl:HeuristicEnemySMAX",
+    "jaxmarl:hanabi",
+    "jaxmarl:overcooked_v2",
+    "jaxmarl:switch_riddle",
+    "jumanji:LevelBasedForaging-v0",
+    "jumanji:RobotWarehouse-v0",
+)
+_LONGEST_CHUNK = 20_000  # environment steps: progress, checkpoints and Ctrl-C wait for the end of a chunk
 
 
 @dataclass(frozen=True)
 class Config:
-    """Settings of one training run, in the order `--help` shows them. 'Environment steps' count all environments."""
+    """Settings of one training run, in the order of `--help-all`. 'Environment steps' count all environments."""
 
     total_episodes: int = setting(
         1000,
-        "budget in full-length episodes over all environments; short episodes leave room for more",
+        "budget in full-length episodes over all environments; more are played where episodes end early",
         at_least=1,
         group="The run",
     )
     total_steps: int | None = setting(None, "budget in environment steps, instead of --total_episodes", at_least=1)
     max_steps_per_ep: int = setting(200, "time limit of an episode, in steps", at_least=1, at_most=65_535)
-    num_envs: int = setting(64, "environments stepped at once", at_least=1, at_most=65_536)
-    seed: int = setting(0, "seed of everything random in the run", at_least=0, at_most=2**32 - 1)
-    env: str = setting("gridworld25", "environment; also jaxmarl:NAME and jumanji:NAME, by extras of those names")
+    num_envs: int = setting(64, "parallel environments", at_least=1, at_most=65_536)
+    seed: int = setting(0, "random seed of the run", at_least=0, at_most=2**32 - 1)
+    env: str = setting("gridworld25", "gridworld25, jaxmarl:NAME or jumanji:NAME (needs that extra)")
     env_mode: str = setting(
-        "fixed", "starts: one layout restored at every reset, or a new one", choices=("fixed", "random")
+        "fixed", "initial states: one fixed layout, or a random one at every reset", choices=("fixed", "random")
     )
     layout_seed: int = setting(1, "NumPy seed of the fixed layout", at_least=0, at_most=2**32 - 1)
 
     algorithm: str = setting(
         "qmix",
-        "monotonic mixer (cw_, ow_: weighted), duplex dueling (qplex), sum, or each agent alone by the team's (iql) or "
-        "its own (madqn) reward",
+        "qmix: monotonic mixer; cw_qmix, ow_qmix: weighted QMIX; qplex: duplex dueling mixer; vdn: sum; iql, madqn: "
+        "independent learners on the team's (iql) or their own (madqn) reward",
         choices=("qmix", "vdn", "iql", "madqn", "cw_qmix", "ow_qmix", "qplex"),
         group="The algorithm",
     )
@@ -48,153 +62,163 @@ class Config:
         "n_step: --n_step rewards and a greedy value; q_lambda: Peng's Q(lambda); td_lambda: of the actions taken",
         choices=("n_step", "q_lambda", "td_lambda"),
     )
-    n_step: int = setting(3, "steps of reward before the bootstrap", at_least=1, at_most=1_000)
+    n_step: int = setting(3, "rewards before the bootstrap", at_least=1, at_most=1_000)
     td_lambda: float = setting(
         0.6,
-        "weight of longer targets in q_lambda and td_lambda; 0: one step, 1: the whole sequence",
+        "lambda of q_lambda and td_lambda; 0: one step, 1: the whole sequence",
         at_least=0.0,
         at_most=1.0,
         traceable=True,
     )
     alpha: float = setting(
         0.5,
-        "cw_qmix, ow_qmix: weight of joint actions that seem no better than the greedy one",
+        "cw_qmix, ow_qmix: weight of joint actions whose estimated value is not above the greedy one's",
         at_least=0.0,
         at_most=1.0,
         traceable=True,
     )
     time_limit: str = setting(
         "auto",
-        "what follows an episode that its time limit cuts: nothing (terminal), its value (bootstrap), or as the "
-        "environment says (auto)",
+        "targets of an episode's last step at its time limit: terminal (reward only), bootstrap, or auto: as the "
+        "environment declares",
         choices=("auto", "terminal", "bootstrap"),
     )
-    double_q: bool = setting(True, "choose the bootstrap's actions by the online network (double Q-learning)")
+    double_q: bool = setting(True, "select the bootstrap's actions with the online network (double Q-learning)")
 
-    buffer_capacity: int = setting(100_000, "replay size, in transitions", at_least=1, group="Replay")
-    batch_size: int = setting(64, "sequences drawn per update", at_least=1)
-    sequence_length: int = setting(1, "steps of a sequence that are learnt from", at_least=1, at_most=1_000)
+    buffer_capacity: int = setting(100_000, "replay buffer size, in transitions", at_least=1, group="Replay")
+    batch_size: int = setting(64, "sequences sampled per update", at_least=1)
+    sequence_length: int = setting(1, "steps of a sequence that are trained on", at_least=1, at_most=1_000)
     burn_in: int = setting(
-        0, "steps before those that only fill the agents' memory (--agent gru)", at_least=0, at_most=1_000
+        0, "steps before them that only unroll the agents' hidden state (--agent gru)", at_least=0, at_most=1_000
     )
-    min_buffer_size: int = setting(10_000, "transitions in replay before updates are counted", at_least=0)
-    replay: str = setting("uniform", "sequences drawn alike, or by their TD errors", choices=("uniform", "prioritised"))
+    min_buffer_size: int = setting(10_000, "transitions in the replay buffer before the first update", at_least=0)
+    replay: str = setting(
+        "uniform", "uniform sampling, or prioritised by TD errors", choices=("uniform", "prioritised")
+    )
     priority_exponent: float = setting(
-        0.6, "prioritised: 0 draws alike, 1 in proportion to TD errors", at_least=0.0, at_most=1.0, traceable=True
+        0.6, "prioritised: exponent of the TD errors; 0: uniform sampling", at_least=0.0, at_most=1.0, traceable=True
     )
     importance_exponent: float = setting(
         0.4,
-        "prioritised: how far weights undo the draw's bias at first; 1 at the run's end",
+        "prioritised: initial exponent of the importance weights, which ends at 1",
         at_least=0.0,
         at_most=1.0,
         traceable=True,
     )
     train_frequency: int = setting(4, "environment steps per update", at_least=1)
 
-    lr: float = setting(
-        1e-3, "learning rate at the first update", above=0.0, at_most=1.0, group="Learning", traceable=True
-    )
+    lr: float = setting(1e-3, "initial learning rate", above=0.0, at_most=1.0, group="Learning", traceable=True)
     lr_schedule: str = setting(
         "linear",
         "shape of the learning rate's decay over the run",
         choices=("constant", "linear", "quadratic", "cosine", "exponential"),
     )
     lr_end_fraction: float = setting(
-        0.02, "learning rate at the end of the run, as a fraction of --lr", at_least=0.0, at_most=1.0, traceable=True
+        0.02, "final learning rate, as a fraction of --lr", at_least=0.0, at_most=1.0, traceable=True
     )
-    gamma: float = setting(0.95, "discount per step", at_least=0.0, at_most=1.0, traceable=True)
-    target_update_interval: int = setting(200, "updates between copies to the target network", at_least=1)
+    gamma: float = setting(0.95, "discount factor per step", at_least=0.0, at_most=1.0, traceable=True)
+    target_update_interval: int = setting(200, "gradient updates between updates of the target network", at_least=1)
     target_tau: float = setting(
         1.0,
-        "share of the online network in such a copy; 1: all of it, small with interval 1: a moving average",
+        "weight of the online network in such an update; 1: a copy, small with interval 1: Polyak averaging",
         above=0.0,
         at_most=1.0,
         traceable=True,
     )
     optimizer: str = setting(
         "adam",
-        "of the gradient steps; only adamw decays weights apart from the gradient",
+        "optimizer; only adamw decouples weight decay from the gradient",
         choices=("adam", "adamw", "radam", "rmsprop"),
     )
-    max_grad_norm: float = setting(10.0, "gradients are scaled down to this global norm", above=0.0, traceable=True)
+    max_grad_norm: float = setting(10.0, "global norm that gradients are clipped to", above=0.0, traceable=True)
     optimizer_epsilon: float = setting(
         2e-3,
-        "the optimiser's denominator offset; large shrinks steps as gradients shrink, which steadies the policy",
+        "epsilon of the optimizer; a large one shrinks steps as gradients shrink, which steadies the policy",
         at_least=1e-30,
         traceable=True,
     )
     max_bad_updates: int = setting(
-        100, "updates in a row that are not finite, and so not made, before the run stops", at_least=1, changeable=True
+        100,
+        "consecutive skipped updates (not finite) after which the run stops",
+        at_least=1,
+        changeable=True,
     )
     weight_decay: float = setting(
         1e-5, "L2 coefficient, added to the gradient (adamw: to the step)", at_least=0.0, at_most=1.0, traceable=True
     )
-    reward_scale: float = setting(
-        1.0, "what rewards are multiplied by before they are learnt", above=0.0, traceable=True
-    )
+    reward_scale: float = setting(1.0, "factor of the rewards in targets", above=0.0, traceable=True)
     standardise_rewards: bool = setting(
         False,
-        "learn rewards less their running mean, over their running standard deviation (q_bound then says nothing)",
+        "standardise the rewards in targets by their running mean and standard deviation (q_bound is then not valid)",
     )
     central_value: bool = setting(
-        False, "train a value network of all observations beside the agents, who never read it: central_loss in the log"
+        False, "also train a value network on all observations, without affecting the agents (log column central_loss)"
     )
 
     epsilon_start: float = setting(
-        1.0, "share of random actions at the start", at_least=0.0, at_most=1.0, group="Exploration", traceable=True
+        1.0, "initial probability of a random action", at_least=0.0, at_most=1.0, group="Exploration", traceable=True
     )
     epsilon_end: float = setting(
-        0.05, "share of random actions after the decay", at_least=0.0, at_most=1.0, traceable=True
+        0.05, "probability of a random action after the decay", at_least=0.0, at_most=1.0, traceable=True
     )
     epsilon_decay_steps: int | None = setting(
-        None, "environment steps of the linear decay, the whole run where it is not set", at_least=1, traceable=True
+        None, "environment steps of the linear decay; not set: the whole run", at_least=1, traceable=True
     )
     epsilon_spread: float = setting(
         0.8,
-        "agents' decays differ in length, evenly from 1 - X of it to all of it, by agent and environment; 0: all alike",
+        "decay lengths vary evenly over agents and environments, from 1 - X to 1 of the full length; 0: all equal",
         at_least=0.0,
         at_most=1.0,
         traceable=True,
     )
     greedy_envs: float = setting(
         0.25,
-        "share of the environments that end at epsilon 0: replay then has what the greedy policy meets",
+        "fraction of environments whose epsilon decays to 0, so that replay holds states of the greedy policy",
         at_least=0.0,
         at_most=1.0,
     )
     explore_repeat: int = setting(
         12,
-        "most steps that a random action is repeated; n steps have probability proportional to n^-2; 1: single steps",
+        "maximum steps of a repeated random action; n steps have probability proportional to n^-2; 1: no repeats",
         at_least=1,
         at_most=10_000,
     )
 
     agent: str = setting(
-        "mlp", "gru: the last hidden layer is a memory of the episode", choices=("mlp", "gru"), group="Networks"
+        "mlp",
+        "gru: the last hidden layer is recurrent",
+        choices=("mlp", "gru"),
+        group="Networks",
     )
     hidden_sizes: tuple[int, ...] = setting((64, 64), "widths of the agents' hidden layers", at_least=1, at_most=65_536)
     mixing_size: int = setting(32, "width of the mixing network", at_least=1, at_most=65_536)
     hypernet_size: int = setting(64, "width of the hypernetworks' hidden layers", at_least=1, at_most=65_536)
-    num_heads: int = setting(4, "qplex: heads of the advantages' weights", at_least=1, at_most=1_024)
+    num_heads: int = setting(4, "qplex: attention heads of the advantage weights", at_least=1, at_most=1_024)
     central_sizes: tuple[int, ...] = setting(
-        (256, 256, 128), "widths of the central network (cw_qmix, ow_qmix, --central_value)", at_least=1, at_most=65_536
+        (256, 256, 128),
+        "widths of the central network's hidden layers (cw_qmix, ow_qmix, --central_value)",
+        at_least=1,
+        at_most=65_536,
     )
-    share_parameters: bool = setting(False, "one network for all agents, told apart by a one-hot id")
+    share_parameters: bool = setting(False, "one network for all agents, with a one-hot agent id as input")
     encoding: str = setting(
         "env", "network inputs: the environment's feature map, or raw observations", choices=("env", "raw")
     )
-    last_action: bool = setting(False, "agents and mixer also read every agent's last action, and whether it moved")
+    last_action: bool = setting(False, "agents and mixer also observe every agent's last action, and whether it moved")
     state_clock: bool = setting(
-        True, "append the elapsed fraction of the episode to the mixer's state, where its limit is terminal"
+        True, "append the elapsed fraction of the episode to the mixer's state, if the time limit is terminal"
     )
     hypernet_init_scale: float = setting(
-        0.01, "orthogonal gain of the hypernetworks' outputs; small starts q_tot near 0", above=0.0, traceable=True
+        0.01,
+        "orthogonal gain of the hypernetworks' outputs; a small one starts q_tot near 0",
+        above=0.0,
+        traceable=True,
     )
-    head_init_scale: float = setting(0.01, "orthogonal gain of the agents' output heads", above=0.0, traceable=True)
+    head_init_scale: float = setting(0.01, "orthogonal gain of the agents' output layers", above=0.0, traceable=True)
 
     num_devices: int = setting(
         1,
-        "devices that share environments and batches, or all; on a CPU this many cores act as devices",
+        "devices that share environments and batches, or all; on a CPU, cores act as devices",
         at_least=1,
         at_most=1024,
         group="Devices",
@@ -207,57 +231,60 @@ class Config:
         group="Evaluation and output",
         changeable=True,
     )
-    eval_episodes: int = setting(32, "episodes of one evaluation", at_least=1, at_most=1_000_000, changeable=True)
+    eval_episodes: int = setting(32, "episodes per evaluation", at_least=1, at_most=1_000_000, changeable=True)
     save_interval: int = setting(100, "finished episodes between checkpoints", at_least=1, changeable=True)
     keep_resumable: int = setting(
-        3, "newest checkpoints to resume from; older ones keep parameters", at_least=1, changeable=True
+        3,
+        "newest checkpoints that can be resumed; older ones keep only parameters",
+        at_least=1,
+        changeable=True,
     )
     checkpoint_replay: bool = setting(
-        True, "checkpoints hold the replay; without it a resume is not exact", changeable=True
+        True, "save the replay buffer in checkpoints; a resume without it is not exact", changeable=True
     )
-    tensorboard: bool = setting(False, "also write TensorBoard's event files (extra: tensorboard)", changeable=True)
+    tensorboard: bool = setting(False, "also write TensorBoard event files (extra: tensorboard)", changeable=True)
     wandb: bool = setting(False, "also log to Weights & Biases (extra: wandb)", changeable=True)
-    report: bool = setting(False, "write report.html at the end, see python -m qmix_jax.report", changeable=True)
-    results_dir: str = setting("results", "folder that gets run_<i>/")
+    report: bool = setting(False, "write report.html at the end, see `qmix-jax report`", changeable=True)
+    results_dir: str = setting("results", "folder in which run_<i>/ is created")
 
     def __post_init__(self) -> None:
-        """Refuse what cannot work.
+        """Validate the settings.
 
         Raises:
-            ConfigError: naming the first flag that is out of its limits, or the flags that contradict each other.
+            ConfigError: naming the first flag whose value is not accepted, or the flags that contradict each other.
         """
         for declared in fields(self):
             check_setting(declared, getattr(self, declared.name))
         _check_combinations(self)
 
     def traced(self, values: Mapping[str, Any]) -> "Config":
-        """A copy in which some settings are arrays that JAX traces: one program then serves many values.
+        """Return a copy in which some settings are traced arrays, so that one program serves many values.
 
-        For use inside a traced function, by what this module's settings say is traceable. Nothing checks the values.
+        For use inside a traced function. The values are not checked.
 
         Args:
             values: float32[] by name.
 
         Raises:
-            ConfigError: a setting shapes the program, so that it cannot be traced.
+            ConfigError: a setting is static, see `TRACEABLE`.
         """
         for name in values:
             if name not in TRACEABLE:
-                raise ConfigError(f"--{name}: shapes the program; those that need not are {', '.join(TRACEABLE)}")
+                raise ConfigError(f"--{name}: cannot be traced; must be one of {', '.join(TRACEABLE)}")
         copy = object.__new__(Config)
         vars(copy).update({**vars(self), **values})
         return copy
 
     @property
     def vector_steps(self) -> int:
-        """Steps every environment makes in the run: ceil(total_episodes / num_envs) * max_steps_per_ep."""
+        """Steps of each environment in the run: ceil(total_episodes / num_envs) * max_steps_per_ep."""
         if self.total_steps is not None:
             return -(-self.total_steps // self.num_envs)
         return -(-self.total_episodes // self.num_envs) * self.max_steps_per_ep
 
     @property
     def env_steps(self) -> int:
-        """Environment steps of the run, over all environments."""
+        """Environment steps of the run."""
         return self.vector_steps * self.num_envs
 
     @property
@@ -267,32 +294,32 @@ class Config:
 
     @property
     def bootstrap_distance(self) -> int:
-        """Steps from a learnt step to the state whose value its target reads first."""
+        """Steps from a step that is trained on to the first state that its target bootstraps from."""
         return self.n_step if self.target == "n_step" else 1
 
     @property
     def sample_length(self) -> int:
-        """Steps of a sequence that replay gives: burn-in, those learnt from, and those their targets read."""
+        """Steps of a sampled sequence: burn-in, those trained on, and those that their targets need."""
         return self.burn_in + self.sequence_length + self.bootstrap_distance
 
     @property
     def learnt_steps(self) -> slice:
-        """Where in a sequence the learnt steps are."""
+        """Positions in a sequence of the steps that are trained on."""
         return slice(self.burn_in, self.burn_in + self.sequence_length)
 
     @property
     def bootstrap_steps(self) -> slice:
-        """Where in a sequence the states are whose values the targets read, one for each learnt step."""
+        """Positions in a sequence of the states that targets bootstrap from, one for each step trained on."""
         return slice(self.burn_in + self.bootstrap_distance, self.sample_length)
 
     @property
     def online_chooses(self) -> bool:
-        """Whether the online network chooses the bootstrap's actions."""
+        """Whether the online network selects the bootstrap's actions."""
         return self.double_q and self.target != "td_lambda"
 
     @property
     def first_update_step(self) -> int:
-        """Environment steps before updates are counted: `min_buffer_size`, but no less than one whole sequence."""
+        """Environment steps before the first update: `min_buffer_size`, but at least one whole sequence."""
         return max(self.min_buffer_size, self.sample_length * self.num_envs)
 
     @property
@@ -302,19 +329,19 @@ class Config:
 
     @property
     def eval_devices(self) -> int:
-        """Devices that share an evaluation's episodes: all, or if those cannot be shared out evenly, each plays all."""
+        """Devices that share an evaluation's episodes; 1: they do not divide evenly, and every device plays all."""
         return self.num_devices if self.eval_episodes % self.num_devices == 0 else 1
 
     @property
     def exploration_steps(self) -> int:
-        """Environment steps over which epsilon falls."""
+        """Environment steps over which epsilon decays."""
         return self.env_steps if self.epsilon_decay_steps is None else self.epsilon_decay_steps
 
     @property
     def chunk_length(self) -> int:
-        """Vector steps per compiled call, at most `eval_interval` environment steps; the last call may make fewer.
+        """Vector steps per compiled call, at most `eval_interval` environment steps; the last call may be shorter.
 
-        Of the lengths from three quarters of that on, the one with the fullest last call.
+        Of the lengths from three quarters of that maximum, the one with the fullest last call.
         """
         longest = max(1, min(self.eval_interval, _LONGEST_CHUNK) // self.num_envs)
         longest = min(longest, self.vector_steps)
@@ -326,7 +353,7 @@ class Config:
         return -(-self.vector_steps // self.chunk_length)
 
     def notices(self) -> list[str]:
-        """What the run rounds, one line each, to be said at the start."""
+        """Return one line for each value that the run rounds or adjusts, shown at the start."""
         lines = []
         if self.replay_capacity != self.buffer_capacity:
             lines.append(
@@ -336,7 +363,7 @@ class Config:
         if self.first_update_step != self.min_buffer_size:
             lines.append(
                 f"--min_buffer_size {self.min_buffer_size}: updates begin after {self.first_update_step} steps, when "
-                f"every environment has the {self.sample_length} steps of a sequence and its targets"
+                f"every environment has made the {self.sample_length} steps of a sequence and its targets"
             )
         if self.total_steps is not None and self.env_steps != self.total_steps:
             lines.append(
@@ -346,11 +373,11 @@ class Config:
         if not self.checkpoint_replay:
             lines.append(
                 f"--checkpoint_replay false: a resumed run refills its replay for {self.first_update_step} steps "
-                "without updates, and does not end as an uninterrupted one does"
+                "without updates, and differs from an uninterrupted one"
             )
         if self.eval_devices != self.num_devices:
             lines.append(
-                f"--eval_episodes {self.eval_episodes}: no multiple of --num_devices {self.num_devices}, so that every "
+                f"--eval_episodes {self.eval_episodes}: not a multiple of --num_devices {self.num_devices}, so every "
                 "device plays all of them"
             )
         if self.total_updates == 0:
@@ -364,11 +391,21 @@ class Config:
 TRACEABLE = tuple(declared.name for declared in fields(Config) if declared.metadata["traceable"])
 
 
+def unknown_environment(env: str, candidates: Iterable[str]) -> ConfigError:
+    """Return the error for an --env that does not exist: it suggests one of `candidates`, and lists the known ones."""
+    return ConfigError(
+        f"--env {env[:100]}: {did_you_mean(env, candidates)}must be one of {', '.join(KNOWN_ENVS)}, or another "
+        "environment of these libraries"
+    )
+
+
 def _check_combinations(config: Config) -> None:
     if config.total_steps is not None and config.total_episodes != Config.total_episodes:
         raise ConfigError(
             f"--total_steps {config.total_steps} and --total_episodes {config.total_episodes}: give only one of them"
         )
+    if config.env != Config.env and not config.env.startswith((GIVEN, *(f"{name}:" for name in ENV_LIBRARIES))):
+        raise unknown_environment(config.env, KNOWN_ENVS)
     for name in ("env_mode", "layout_seed"):
         default = getattr(Config, name)
         if config.env != Config.env and getattr(config, name) != default:
@@ -381,12 +418,14 @@ def _check_combinations(config: Config) -> None:
     if config.replay == "prioritised" and config.num_devices > 1:
         raise ConfigError(f"--replay prioritised: must be uniform with --num_devices {config.num_devices}")
     if config.burn_in and config.agent != "gru":
-        raise ConfigError(f"--burn_in {config.burn_in}: must be 0 with --agent {config.agent}, which has no memory")
+        raise ConfigError(
+            f"--burn_in {config.burn_in}: must be 0 with --agent {config.agent}, which has no hidden state"
+        )
     if config.lr_schedule == "exponential" and config.lr_end_fraction == 0:
         raise ConfigError("--lr_end_fraction 0: must be above 0 with --lr_schedule exponential")
     if config.env_steps >= 2**31:
         raise ConfigError(
-            f"--total_episodes, --total_steps: {config.env_steps} environment steps; must be below {2**31} in all"
+            f"--total_episodes, --total_steps: {config.env_steps} environment steps; must be below {2**31} in total"
         )
     rows = config.buffer_capacity // config.num_envs
     if rows < config.sample_length:

@@ -1,30 +1,29 @@
-"""`python -m qmix_jax.evaluate results/run_1`: how good a trained policy is, with intervals, pictures and replays.
+"""`qmix-jax evaluate results/run_1`: how good a trained policy is, with intervals, pictures and replays.
 
-What it imports at the top must stay light: `--help` and a refused flag should answer before JAX could be imported.
+Light of imports, see `train`.
 """
 
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from qmix_jax.cli.command import run_command
-from qmix_jax.cli.parser import FlagParser, read_settings
+from qmix_jax.cli.command import program_name, run_command
+from qmix_jax.cli.parser import FlagParser
 from qmix_jax.reports.options import Options
 from qmix_jax.runs.shell import check_backend, prepare_libraries
-from qmix_jax.settings import ConfigError
+from qmix_jax.settings import ConfigError, read_settings
 from qmix_jax.storage.directory import existing_run
-
-_PROG = "python -m qmix_jax.evaluate"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate as the flags say. Returns the exit status, see `command.run_command`."""
-    return run_command(_make_parser(), argv, _evaluate)
+    return run_command(make_parser(program_name("evaluate", argv)), argv, _evaluate)
 
 
-def _make_parser() -> FlagParser:
-    description = "Play episodes with a trained policy, and with random and greedy-nearest from the same starts."
-    parser = FlagParser(description, [], _PROG, ("run", "results/run_<i>"))
+def make_parser(prog: str) -> FlagParser:
+    """Declare the flags."""
+    description = "Evaluate a trained policy, beside the random and greedy-nearest policies on the same initial states."
+    parser = FlagParser(prog, description, subject=("run", "results/run_<i>"))
     parser.add_settings(Options)
     return parser
 
@@ -33,7 +32,7 @@ def _evaluate(arguments: dict[str, Any]) -> None:
     path = arguments.pop("run", None)
     torch_file = arguments.get("import_torch")
     if path is None and torch_file is None:
-        raise ConfigError(f"a run is missing: {_PROG} results/run_<i>; see --help")
+        raise ConfigError("results/run_<i>: must be given, the folder of a run; see --help")
     if path is not None and torch_file is not None:
         raise ConfigError(f"{path} and --import_torch {torch_file}: give only one of them")
     run = None if path is None else existing_run(path)

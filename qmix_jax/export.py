@@ -1,31 +1,27 @@
-"""`python -m qmix_jax.export results/run_1`: a trained model for programs without JAX.
-
-What it imports at the top must stay light, see `train`.
-"""
+"""`qmix-jax export results/run_1`: a trained model for programs without JAX. Light of imports, see `train`."""
 
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from qmix_jax.cli.command import run_command
-from qmix_jax.cli.parser import FlagParser, read_settings
+from qmix_jax.cli.command import program_name, run_command
+from qmix_jax.cli.parser import FlagParser
 from qmix_jax.interchange.options import ExportOptions
 from qmix_jax.runs.shell import check_backend, prepare_libraries
-from qmix_jax.settings import ConfigError
+from qmix_jax.settings import ConfigError, read_settings
 from qmix_jax.storage.directory import existing_run
-
-_PROG = "python -m qmix_jax.export"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Export as the flags say. Returns the exit status, see `command.run_command`."""
-    return run_command(_make_parser(), argv, _export)
+    return run_command(make_parser(program_name("export", argv)), argv, _export)
 
 
-def _make_parser() -> FlagParser:
-    description = "Write a trained model as a file that programs without JAX can read."
-    needs = "safetensors and onnx need the extra 'export': pip install -e '.[export]'."
-    parser = FlagParser(description, [needs], _PROG, ("run", "results/run_<i>"))
+def make_parser(prog: str) -> FlagParser:
+    """Declare the flags."""
+    description = "Write a trained model to a file that programs without JAX can read."
+    note = "The formats safetensors and onnx need the extra 'export': pip install -e '.[export]'."
+    parser = FlagParser(prog, description, [note], subject=("run", "results/run_<i>"))
     parser.add_settings(ExportOptions)
     return parser
 
@@ -33,7 +29,7 @@ def _make_parser() -> FlagParser:
 def _export(arguments: dict[str, Any]) -> None:
     path = arguments.pop("run", None)
     if path is None:
-        raise ConfigError(f"a run is missing: {_PROG} results/run_<i>; see --help")
+        raise ConfigError("results/run_<i>: must be given, the folder of a run; see --help")
     run = existing_run(path)
     options = ExportOptions(**read_settings(ExportOptions, arguments))
     prepare_libraries()

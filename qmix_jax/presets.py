@@ -1,14 +1,15 @@
-"""Named sets of settings: where a user starts from."""
+"""Presets: named sets of settings to start from."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from qmix_jax.config import BUDGETS, Config, ConfigError
+from qmix_jax.settings import did_you_mean, read_settings
 
 
 class Preset(NamedTuple):
-    """What a preset is for, and what it sets; everything else keeps its default."""
+    """What a preset is for, and the settings that differ from the defaults."""
 
     summary: str
     settings: Mapping[str, Any]
@@ -16,7 +17,7 @@ class Preset(NamedTuple):
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
-        "default": Preset("one fixed layout, learnt in two waves of episodes", {}),
+        "default": Preset("one fixed layout: the defaults of all flags", {}),
         "random": Preset(
             "a new layout every episode: one policy for every start",
             {
@@ -72,7 +73,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             },
         ),
         "madqn": Preset(
-            "independent learners as their script has them, but with the feature map: raw observations do not learn it",
+            "independent learners with the MADQN script's settings, but on the feature map instead of raw observations",
             {
                 "algorithm": "madqn",
                 "total_episodes": 300,
@@ -84,7 +85,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
                 "train_frequency": 3,
                 "lr": 5e-4,
                 "lr_schedule": "exponential",
-                "lr_end_fraction": 0.86,  # 0.995 every 10 of 300 episodes: 0.995^30; the script's 1e-5 is far below
+                "lr_end_fraction": 0.86,  # 0.995^30: a factor of 0.995 every 10 of 300 episodes
                 "gamma": 0.97,
                 "target_update_interval": 1,
                 "target_tau": 0.005,
@@ -139,14 +140,30 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
 
 
 def preset_config(name: str, **settings: Any) -> Config:
-    """The preset's configuration with `settings` in place of its own; a budget replaces the preset's budget.
+    """Return the preset's configuration with `settings` in place of its own; a budget replaces the preset's budget.
 
     Raises:
-        ConfigError: there is no such preset, or a setting cannot work.
+        ConfigError: there is no such preset, or the settings are invalid.
     """
     if name not in PRESETS:
-        raise ConfigError(f"--preset {name}: must be one of {', '.join(PRESETS)}")
+        raise ConfigError(f"--preset {name}: {did_you_mean(name, PRESETS)}must be one of {', '.join(PRESETS)}")
     preset = dict(PRESETS[name].settings)
     if any(budget in settings for budget in BUDGETS):
         preset = {key: value for key, value in preset.items() if key not in BUDGETS}
     return Config(**{**preset, **settings})
+
+
+def make_config(arguments: Mapping[str, Any]) -> Config:
+    """Return the configuration that `--preset` and the flags of Config, as text by name, describe.
+
+    Raises:
+        ConfigError: a value is not accepted, or two contradict each other.
+    """
+    if {"total_steps", "total_episodes"} <= arguments.keys():
+        # Config cannot tell a default from the same value given.
+        raise ConfigError(
+            f"--total_steps {arguments['total_steps']} and --total_episodes {arguments['total_episodes']}: "
+            "give only one of them"
+        )
+    settings = {name: text for name, text in arguments.items() if name != "preset"}
+    return preset_config(arguments.get("preset", "default"), **read_settings(Config, settings))

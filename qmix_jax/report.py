@@ -1,6 +1,6 @@
-"""`python -m qmix_jax.report results/run_1`: one page of all that a run, a sweep or a comparison has to say.
+"""`qmix-jax report results/run_1`: one HTML page about a run, a sweep or a comparison.
 
-What it imports at the top must stay light, see `train`.
+Light of imports, see `train`.
 """
 
 import sys
@@ -8,25 +8,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from qmix_jax.cli.command import run_command
-from qmix_jax.cli.parser import FlagParser, read_settings
+from qmix_jax.cli.command import program_name, run_command
+from qmix_jax.cli.parser import FlagParser
 from qmix_jax.reports.report_options import ReportOptions
 from qmix_jax.runs.shell import check_backend, prepare_libraries
-from qmix_jax.settings import ConfigError
+from qmix_jax.settings import ConfigError, read_settings
 from qmix_jax.storage.directory import existing_run
 
-_PROG = "python -m qmix_jax.report"
-_FINDINGS = {"compare": "comparison.md", "sweep": "sweep.md"}  # what a comparison or a sweep ends with
+_FINDINGS = {"compare": "comparison.md", "sweep": "sweep.md"}  # written at the end of a comparison or a sweep
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the page as the flags say. Returns the exit status, see `command.run_command`."""
-    return run_command(_make_parser(), argv, _report)
+    return run_command(make_parser(program_name("report", argv)), argv, _report)
 
 
-def _make_parser() -> FlagParser:
-    description = "Write one HTML page of a run, a sweep or a comparison, which needs no other file and no network."
-    parser = FlagParser(description, [], _PROG, ("folder", "results/run_<i>"))
+def make_parser(prog: str) -> FlagParser:
+    """Declare the flags."""
+    description = "Write one HTML page about a run, a sweep or a comparison. It needs no other file and no network."
+    parser = FlagParser(prog, description, subject=("folder", "results/run_<i>"))
     parser.add_settings(ReportOptions)
     return parser
 
@@ -34,7 +34,7 @@ def _make_parser() -> FlagParser:
 def _report(arguments: dict[str, Any]) -> None:
     path = arguments.pop("folder", None)
     if path is None:
-        raise ConfigError(f"a folder is missing: {_PROG} results/run_<i>; see --help")
+        raise ConfigError("results/run_<i>: must be given, the folder of a run, a sweep or a comparison; see --help")
     findings = _findings(Path(path))
     run = None if findings else existing_run(path)
     options = ReportOptions(**read_settings(ReportOptions, arguments))
@@ -49,10 +49,10 @@ def _report(arguments: dict[str, Any]) -> None:
 
 
 def _findings(path: Path) -> Path | None:
-    """The Markdown page of a sweep or a comparison; None where the folder is something else.
+    """Return the Markdown page of a sweep or a comparison, or None if the folder holds neither.
 
     Raises:
-        ConfigError: it is a sweep's or a comparison's folder, but has not come that far.
+        ConfigError: the sweep or the comparison has not ended.
     """
     try:
         for kind, name in _FINDINGS.items():

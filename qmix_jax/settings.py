@@ -1,7 +1,8 @@
-"""Dataclass fields that know their help line and the values they accept."""
+"""Dataclass fields that declare a help line and the values they accept, and how their values are read from text."""
 
-from collections.abc import Mapping
-from dataclasses import Field, field
+from collections.abc import Iterable, Mapping
+from dataclasses import Field, field, fields
+from difflib import get_close_matches
 from math import isfinite
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin
@@ -9,22 +10,23 @@ from typing import Any, get_args, get_origin
 _MOST_INT32 = 2**31 - 1
 _MOST_FLOAT32 = (2 - 2**-23) * 2.0**127
 _MOST_VALUES = 100
+_BOOLS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
 class _OneLineError(ValueError):
-    """Its message may quote what a stranger wrote: newlines, and whatever else does not print, become spaces."""
+    """Its message may quote untrusted text: newlines and other unprintable characters become spaces."""
 
     def __init__(self, message: str) -> None:
         super().__init__("".join(letter if letter.isprintable() else " " for letter in message))
 
 
 class ConfigError(_OneLineError):
-    """A configuration that cannot work; the message is one line that names the flag, its value and what is accepted."""
+    """An invalid configuration; the message is one line that names the flag, its value and what is accepted."""
 
 
 class DamagedError(_OneLineError):
-    """Saved data that is not what was written; the message is one line."""
+    """Saved data is not what was written; the message is one line."""
 
 
 def setting(
@@ -40,12 +42,12 @@ def setting(
     traceable: bool = False,
     metavar: str | None = None,
 ) -> Any:
-    """A field with its help line and accepted values (applied to every element of a tuple).
+    """Declare a field with its help line and accepted values (applied to every element of a tuple).
 
-    A whole `at_least` marks a whole number, which traced code holds as int32; other numbers it holds as float32.
-    `group` opens a section of `--help`; the fields that follow belong to it too. `changeable` marks what another
-    process may change when it resumes a run, `traceable` what may be an array that JAX traces (`Config.traced`).
-    `metavar` stands for the value in `--help`, in place of its type or its choices.
+    An `at_least` of type int marks a whole number, held as int32 in traced code; other numbers are float32 there.
+    `group` opens a section of `--help-all`, which the following fields belong to as well. `changeable`: may be given
+    another value when a run is resumed. `traceable`: may be a traced array (`Config.traced`). `metavar` stands for the
+    value in `--help`, instead of its type.
     """
     if at_most is None and (at_least is not None or above is not None):
         at_most = _MOST_INT32 if isinstance(at_least, int) else _MOST_FLOAT32
@@ -55,7 +57,7 @@ def setting(
 
 
 def scalar_type(declared: Field[Any]) -> type:
-    """`int` of int, int | None, tuple[int, ...] and tuple[int, ...] | None."""
+    """Return the type of one value: int for int, int | None, tuple[int, ...] and tuple[int, ...] | None."""
     kind = _without_none(declared)
     return get_args(kind)[0] if is_tuple(declared) else kind
 
@@ -72,30 +74,74 @@ def _without_none(declared: Field[Any]) -> Any:
 
 
 def check_setting(declared: Field[Any], value: Any) -> None:
-    """Refuse a value of the wrong type or out of its field's limits.
+    """Refuse a value of the wrong type or outside its field's limits.
 
     Raises:
-        ConfigError: naming the flag, the value and what would be accepted.
+        ConfigError: naming the flag, the value and what is accepted.
     """
     if value is None and NoneType in get_args(declared.type):
         return
     if is_tuple(declared) and not (isinstance(value, tuple) and 0 < len(value) <= _MOST_VALUES):
         raise ConfigError(
             f"--{declared.name} {_shortened(value)}: must be a tuple of at least one value and at most {_MOST_VALUES}, "
-            f"each {_accepted(declared)}"
+            f"each {accepted(declared)}"
         )
     for element in value if is_tuple(declared) else (value,):
         check_value(declared, element, _shortened(element))
 
 
 def check_value(declared: Field[Any], value: Any, shown: Any) -> None:
-    """Refuse a single value, or an element of several; the message shows it as the user wrote it.
+    """Refuse a single value, or one element of a tuple; `shown` is the value as the user wrote it.
 
     Raises:
-        ConfigError: naming the flag, the value and what would be accepted.
+        ConfigError: naming the flag, the value and what is accepted.
     """
     if not (_has_type(value, scalar_type(declared)) and _within(value, declared.metadata)):
-        raise ConfigError(f"--{declared.name} {shown}: must be {_accepted(declared)}")
+        hint = did_you_mean(str(shown), declared.metadata["choices"] or ())
+        raise ConfigError(f"--{declared.name} {shown}: {hint}must be {accepted(declared)}")
+
+
+def accepted(declared: Field[Any]) -> str:
+    """Describe the accepted values, such as 'a number, at least 0 and at most 1'."""
+    limits = declared.metadata
+    if limits["choices"] is not None:
+        return f"one of {', '.join(limits['choices'])}"
+    bounds = [
+        f"{word} {limits[key]:.10g}"
+        for key, word in (("at_least", "at least"), ("above", "above"), ("at_most", "at most"))
+        if limits[key] is not None
+    ]
+    return ", ".join([_TYPE_NAMES[scalar_type(declared)], *([" and ".join(bounds)] if bounds else [])])
+
+
+def did_you_mean(word: str, names: Iterable[str]) -> str:
+    """Return 'did you mean <name>? ' for the name nearest to `word`, or '' where none is near."""
+    nearest = nearest_name(word, names)
+    return f"did you mean {nearest}? " if nearest else ""
+
+
+def nearest_name(word: str, names: Iterable[str]) -> str | None:
+    """Return the name that resembles `word` most, whatever the case of its letters, or None where none does."""
+    by_lower_case = {name.lower(): name for name in names}
+    nearest = get_close_matches(word[:100].lower(), by_lower_case, 1)
+    return by_lower_case[nearest[0]] if nearest else None
+
+
+def read_settings(settings: type, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Read values of a dataclass's fields from text by name, or several texts for a tuple.
+
+    Raises:
+        ConfigError: a value is not accepted.
+    """
+    declared = {declared.name: declared for declared in fields(settings)}
+    return {name: _read(declared[name], text) for name, text in arguments.items()}
+
+
+def as_text(value: Any, separator: str = " ") -> str:
+    """Write a setting's value as it follows its flag; `separator` stands between the elements of a tuple."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return separator.join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _shortened(value: Any) -> str:
@@ -104,7 +150,7 @@ def _shortened(value: Any) -> str:
 
 
 def _has_type(value: Any, kind: type) -> bool:
-    """Exactly `kind`, but a whole number will do for a float: True is no number, and 2.0 does not count things."""
+    """Whether its type is exactly `kind`, or int for a float: True is not a number, 2.0 not a whole one."""
     return type(value) is kind or (kind is float and type(value) is int)
 
 
@@ -119,14 +165,39 @@ def _within(value: Any, limits: Mapping[str, Any]) -> bool:
     return not (too_low or not_above or too_high) and isfinite(value)
 
 
-def _accepted(declared: Field[Any]) -> str:
-    """Accepted values in words, such as 'a number, at least 0 and at most 1'."""
-    limits = declared.metadata
-    if limits["choices"] is not None:
-        return f"one of {', '.join(limits['choices'])}"
-    bounds = [
-        f"{word} {limits[key]:.10g}"
-        for key, word in (("at_least", "at least"), ("above", "above"), ("at_most", "at most"))
-        if limits[key] is not None
-    ]
-    return ", ".join([_TYPE_NAMES[scalar_type(declared)], *([" and ".join(bounds)] if bounds else [])])
+def _read(declared: Field[Any], text: str | list[str]) -> Any:
+    if isinstance(text, list):
+        return tuple(_read_value(declared, element) for element in _elements(declared, text))
+    return _read_value(declared, text)
+
+
+def _elements(declared: Field[Any], texts: list[str]) -> list[str]:
+    """Split `64,64` into elements, but not free text, where a comma may mean something."""
+    if scalar_type(declared) is str and declared.metadata["choices"] is None:
+        return texts
+    return [element for text in texts for element in text.strip().removesuffix(",").split(",")]
+
+
+def _read_value(declared: Field[Any], text: str) -> Any:
+    kind = scalar_type(declared)
+    value: Any
+    try:
+        if kind is bool:
+            value = _BOOLS[text.lower()]
+        else:
+            value = _read_whole(text) if kind is int else kind(text)
+    except (KeyError, ValueError):
+        value = None  # no setting accepts it
+    check_value(declared, value, text)
+    return value
+
+
+def _read_whole(text: str) -> int:
+    """Read `1000`, `1e6` or `2.5e3`, but not `1.5`."""
+    try:
+        return int(text)
+    except ValueError:
+        number = float(text)
+        if not number.is_integer():
+            raise
+        return int(number)

@@ -1,6 +1,6 @@
-"""`python -m qmix_jax.sweep`: many seeds and settings, in one compiled program where they can share it.
+"""`qmix-jax sweep`: many seeds and settings, in one compiled program where they can share it.
 
-What it imports at the top must stay light, see `train`.
+Light of imports, see `train`.
 """
 
 import sys
@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from qmix_jax.cli.command import run_command
+from qmix_jax.cli.command import program_name, run_command
 from qmix_jax.cli.parser import FlagParser
 from qmix_jax.config import Config, ConfigError
-from qmix_jax.experiments.sweep_spec import Sweep, SweepSettings, read_flags, read_sweep, write_sweep
+from qmix_jax.experiments.sweep_spec import Sweep, SweepSettings, read_sweep, sweep_from_flags, write_sweep
 from qmix_jax.runs.distributed import FLAGS, end_joined, join, leave, take_machines
 from qmix_jax.runs.shell import check_backend, prepare_libraries
 from qmix_jax.storage.directory import RunDirectory, check_results_dir, create_numbered, missing_folders, remove_refused
@@ -21,22 +21,24 @@ from qmix_jax.storage.lock import check_system
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Train and rank as the flags say. Returns the exit status, see `command.run_command`."""
-    return end_joined(lambda: run_command(_make_parser(), argv, _sweep))
+    return end_joined(lambda: run_command(make_parser(program_name("sweep", argv)), argv, _sweep))
 
 
-def _make_parser() -> FlagParser:
-    parser = FlagParser(
-        "Train many seeds and settings, as one compiled program where they can share it, on all cores or devices; "
-        "everything is written to a new folder sweep_<i> of --results_dir.",
-        ["All other flags are those of train.py, the same for every run: see `python train.py --help`."],
-        prog="python -m qmix_jax.sweep",
+def make_parser(prog: str) -> FlagParser:
+    """Declare the flags."""
+    description = (
+        "Train many seeds and settings, as one compiled program where they can share it, on all cores or devices. "
+        "Everything is written to a new folder sweep_<i> in --results_dir."
     )
-    parser.add_flag("resume", "FOLDER", "go on with the sweep in this folder, results/sweep_<i>")
-    parser.add_flag("preset", "NAME", "where the other flags' defaults come from, see train.py")
-    for name, (metavar, help) in FLAGS.items():
-        parser.add_flag(name, metavar, help)
+    note = "All settings of `qmix-jax train` are flags too, with the same value for every run."
+    parser = FlagParser(prog, description, [note])
+    group = "The sweep"
+    parser.add_preset(group)
+    parser.add_flag("resume", "FOLDER", "continue the sweep in this folder, such as results/sweep_1", group)
     parser.add_settings(SweepSettings)
-    parser.add_settings(Config, explained=False)
+    for name, (metavar, help) in FLAGS.items():
+        parser.add_flag(name, metavar, help, group, False)
+    parser.add_settings(Config, common=())
     return parser
 
 
@@ -50,7 +52,7 @@ def _sweep(arguments: dict[str, Any]) -> None:
         read_sweep(path)
         open_sweep, missing = partial(str, path), None
     else:
-        sweep = read_flags(arguments)
+        sweep = sweep_from_flags(arguments)
         if machines is not None and sweep.settings.workers is not None:
             raise ConfigError(f"--workers {sweep.settings.workers}: cannot be given with --coordinator")
         check_results_dir(sweep.config().results_dir)
@@ -72,34 +74,34 @@ def _sweep(arguments: dict[str, Any]) -> None:
     found = read_sweep(path)
     try:
         run_sweep(path, found)
-    except ConfigError:  # something that only a run could know
+    except ConfigError:  # which only a run could find
         if missing is not None:
             remove_refused(path, [RunDirectory(path / member.folder) for member in found.members()], missing)
         raise
 
 
 def _leave_and_train(path: Path) -> NoReturn:
-    """Train a share in each of the processes that were joined to agree on the folder."""
+    """Train one share of the sweep in each of the processes, which were joined to agree on the folder."""
     import jax
 
     from qmix_jax.experiments.sweep import become_share
 
     processes, share, workers = jax.process_count(), jax.process_index(), read_sweep(path).settings.workers
     if workers != processes:
-        raise ConfigError(f"--num_processes {processes}: must be {workers}, as the sweep was begun with")
+        raise ConfigError(f"--num_processes {processes}: must be {workers}, as at the start of the sweep")
     leave()
     become_share(path, share, jax.config.values.get("jax_cuda_visible_devices"))
 
 
 def _begin(sweep: Sweep, joined: bool) -> str:
-    """Make the folder of a new sweep, once it is known that its members fit."""
+    """Make the folder of a new sweep, after a check that its members fit into memory."""
     import jax
 
     from qmix_jax.experiments.sweep import count_workers, plan_shares
 
     if joined and jax.process_count() > len(sweep.members()):
         raise ConfigError(
-            f"--num_processes {jax.process_count()}: must be at most {len(sweep.members())}, the runs there are"
+            f"--num_processes {jax.process_count()}: must be at most {len(sweep.members())}, the number of runs"
         )
     sweep = sweep.shared_by(jax.process_count() if joined else count_workers(sweep))
     plan_shares(sweep)

@@ -1,6 +1,6 @@
-"""The command line: `python train.py` and `qmix-train`. Flags, help and limits come from `Config`'s fields.
+"""`qmix-jax train`, also `python train.py` and `qmix-train`: train one run. Its flags are the fields of `Config`.
 
-What it imports at the top must stay light: `--help` and a refused flag should answer before JAX could be imported.
+Imports at the top stay light: `--help` and a refused flag answer before JAX could be imported.
 """
 
 import os
@@ -12,36 +12,64 @@ from pathlib import Path
 from typing import Any
 
 from qmix_jax.cli.command import program_name, run_command
-from qmix_jax.cli.parser import FlagParser, make_config, preset_lines, read_settings
+from qmix_jax.cli.parser import FlagParser
 from qmix_jax.config import Config, ConfigError
+from qmix_jax.presets import make_config
 from qmix_jax.runs.distributed import FLAGS, Machines, end_joined, join, local_devices, take_machines
 from qmix_jax.runs.shell import check_backend, prepare_libraries
 from qmix_jax.runs.signals import StopRequest
+from qmix_jax.settings import read_settings
 from qmix_jax.storage.directory import RunDirectory, check_results_dir, check_run_directory
 from qmix_jax.storage.lock import check_system
+
+_COMMON = (
+    "total_episodes",
+    "total_steps",
+    "num_envs",
+    "seed",
+    "env",
+    "algorithm",
+    "batch_size",
+    "lr",
+    "hidden_sizes",
+    "num_devices",
+    "results_dir",
+)
+_ELSEWHERE = {
+    **dict.fromkeys(("seeds", "num_seeds", "n_seeds"), "`qmix-jax sweep --num_seeds N` trains several seeds"),
+    **dict.fromkeys(("grid", "random", "ranges"), "it is a flag of `qmix-jax sweep`"),
+    **dict.fromkeys(("algorithms", "algos", "algs"), "`qmix-jax compare` trains several algorithms"),
+}
 
 
 def main(argv: Sequence[str] | None = None, tied: bool = False) -> int:
     """Train as the flags say. Returns the exit status, see `command.run_command`.
 
     Args:
-        argv: words of the command line, None for the process's own.
-        tied: whether another process started this one and ends it, see `StopRequest`.
+        argv: arguments of the command, None for the process's own.
+        tied: whether another process started this one and stops it, see `StopRequest`.
     """
-    parser = _make_parser(program_name("qmix_jax.train", argv))
+    parser = make_parser(program_name("train", argv))
     return end_joined(lambda: run_command(parser, argv, partial(_train, tied=tied)))
 
 
-def _make_parser(prog: str) -> FlagParser:
-    notes = "Names may be written with hyphens: --num-envs is --num_envs. Lists are written --hidden_sizes 64 64."
-    description = "Train QMIX; everything is written to a new folder run_<i> of --results_dir."
-    parser = FlagParser(description, [*preset_lines(), notes], prog)
-    parser.add_flag("resume", "FOLDER", "go on with the run in this folder, results/run_<i>")
-    parser.add_flag("run_directory", "FOLDER", "write into exactly this folder, new or empty, instead of run_<i>")
-    parser.add_flag("preset", "NAME", "where the flags' defaults come from, see below")
+def make_parser(prog: str) -> FlagParser:
+    """Declare the flags."""
+    description = "Train one run. Everything is written to a new folder run_<i> in --results_dir."
+    note = (
+        "Flags may be written with hyphens (--num-envs), lists as --hidden_sizes 64 64 or 64,64, whole numbers as "
+        "1000000 or 1e6."
+    )
+    parser = FlagParser(prog, description, [note], elsewhere=_ELSEWHERE)
+    group = "The run"
+    parser.add_preset(group)
+    parser.add_flag("resume", "FOLDER", "continue the run in this folder, such as results/run_1", group)
+    parser.add_flag(
+        "run_directory", "FOLDER", "write to exactly this folder, new or empty, instead of run_<i>", group, False
+    )
+    parser.add_settings(Config, common=_COMMON)
     for name, (metavar, help) in FLAGS.items():
-        parser.add_flag(name, metavar, help)
-    parser.add_settings(Config)
+        parser.add_flag(name, metavar, help, "Devices", False)
     return parser
 
 
@@ -88,7 +116,7 @@ def _resume(arguments: dict[str, Any], stop: StopRequest, machines: Machines | N
 
 
 def _wants_all_devices(arguments: dict[str, Any]) -> bool:
-    """Whether `--num_devices all` was given. It is taken out: only JAX, which is not imported yet, can count them."""
+    """Remove `--num_devices all`, and return whether it was given: JAX, which counts them, is not imported yet."""
     on_all = arguments.get("num_devices") == "all"
     if on_all:
         del arguments["num_devices"]
@@ -96,7 +124,7 @@ def _wants_all_devices(arguments: dict[str, Any]) -> bool:
 
 
 def _start_jax(config: Config, on_all: bool, machines: Machines | None) -> Config:
-    """Make the devices of all processes ready, and return `config` with their number."""
+    """Start the devices of all processes, and return `config` with their number."""
     cpu_devices = (os.cpu_count() or 1) if on_all else local_devices(machines, config.num_devices)
     import jax
 

@@ -1,1 +1,1 @@
-"""What every command shares: declared flags, and how a program begins and ends. Light of imports."""
+"""Shared by all commands: flags, help, suggestions, and how a command begins and ends. Light of imports."""

@@ -1,4 +1,4 @@
-"""How a program of this package begins and ends: flags are parsed, errors become one line and an exit status."""
+"""How every command begins and ends: flags are parsed, errors become one line on stderr and an exit status."""
 
 import shlex
 import shutil
@@ -14,44 +14,51 @@ from qmix_jax.errors import RunError, StoppedError
 from qmix_jax.settings import ConfigError
 
 
-def program_name(module: str, argv: Sequence[str] | None) -> str:
-    """What a program is called in messages: as it was started, such as 'train.py', or 'python -m <module>'.
+def program_name(command: str, argv: Sequence[str] | None) -> str:
+    """Return what the user typed to start a command: 'train.py', 'python -m qmix_jax.train', or 'qmix-jax train'.
 
     Args:
-        module: the program's.
-        argv: words that its caller gave, None for the process's own. With words of another program, such as
-            Jupyter's, it was not started from a shell.
+        command: such as 'train'.
+        argv: arguments that the caller gave, None for the process's own. A caller in Python, such as a notebook, is
+            told of 'qmix-jax <command>'.
     """
-    as_module = getattr(sys.modules["__main__"], "__spec__", None) is not None
-    return f"python -m {module}" if as_module or argv is not None else Path(sys.argv[0]).name
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    module = "" if spec is None else spec.name.removesuffix(".__main__")
+    if module == f"qmix_jax.{command}":
+        return f"python -m {module}"
+    if module == "qmix_jax":
+        return f"python -m {module} {command}"
+    return f"qmix-jax {command}" if module or argv is not None else Path(sys.argv[0]).name
 
 
-def _command(program: str) -> str:
-    """What starts a program of this name again from the same folder."""
-    if program.startswith("python -m ") or shutil.which(program) is not None:
+def _restart(program: str) -> str:
+    """Return the command line that starts the program again from the same folder."""
+    name, *command = program.split()
+    if Path(sys.argv[0]).name != name or shutil.which(name) is not None:
         return program
-    return f"{'python ' * program.endswith('.py')}{shlex.quote(sys.argv[0])}"
+    return " ".join(["python"] * name.endswith(".py") + [shlex.quote(sys.argv[0]), *command])
 
 
 def run_command(parser: FlagParser, argv: Sequence[str] | None, act: Callable[[dict[str, Any]], None]) -> int:
-    """Call `act` with the flags that were given, as text by name.
+    """Call `act` with the flags that were given, as text by name, or print the help that they ask for.
 
     Args:
-        parser: of the program's flags.
-        argv: words after the program's name, None for the process's own.
-        act: what the program does.
+        parser: the command's flags.
+        argv: arguments of the command, None for the process's own.
+        act: implementation of the command.
 
     Returns:
-        The exit status: 0, or after one line on stderr that says what was wrong: 2 for bad input, 3 when a run
-        diverged, 4 when it could not write, 1 for anything else; 130 after Ctrl-C and 143 after SIGTERM.
+        The exit status: 0, or after one line on stderr that names the problem: 2 for bad input, 3 when a run
+        diverged, 4 when a file could not be written, 1 for anything else; 130 after Ctrl-C and 143 after SIGTERM.
     """
-    for stream in (sys.stdout, sys.stderr):  # a folder's name may hold bytes that are no text
+    for stream in (sys.stdout, sys.stderr):  # a folder's name may hold bytes that are not valid text
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
         arguments = parser.parse_flags(sys.argv[1:] if argv is None else argv)
-        if arguments.pop("help"):
-            print(parser.format_help(), end="")
+        answer = parser.answer(arguments)
+        if answer is not None:
+            print(f"{answer}\n", end="")  # in one write, which `| head` may not wait for
             return 0
         act(arguments)
     except ConfigError as error:
@@ -59,13 +66,13 @@ def run_command(parser: FlagParser, argv: Sequence[str] | None, act: Callable[[d
         return 2
     except StoppedError as error:
         print(
-            f"{error}; to go on: {_command(parser.prog)} --resume {shlex.quote(str(error.directory))}", file=sys.stderr
+            f"{error}; to go on: {_restart(parser.prog)} --resume {shlex.quote(str(error.directory))}", file=sys.stderr
         )
         return error.exit_status
     except RunError as error:
         print(f"{parser.prog}: error: {' '.join(str(error).splitlines())}", file=sys.stderr)
         return error.exit_status
-    except KeyboardInterrupt:  # of a program that has nothing to save
+    except KeyboardInterrupt:  # of a command without anything to save
         print(f"{parser.prog}: stopped", file=sys.stderr)
         return 128 + signal.SIGINT
     return 0

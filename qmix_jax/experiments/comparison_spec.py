@@ -11,9 +11,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from qmix_jax.cli.parser import flag_words, make_config, read_settings, read_stored_flags
 from qmix_jax.config import Config
-from qmix_jax.settings import ConfigError, DamagedError, check_setting, setting
+from qmix_jax.experiments.flags import flag_words, read_stored_flags
+from qmix_jax.presets import make_config
+from qmix_jax.settings import ConfigError, DamagedError, check_setting, read_settings, setting
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.files import check_no_links, read_json, write_json
 
@@ -99,8 +100,8 @@ class Comparison(NamedTuple):
         return flag_words({**given, "run_directory": str(member.directory.path)})
 
 
-def read_flags(arguments: Mapping[str, Any]) -> Comparison:
-    """The comparison that flags, as text by name, stand for.
+def comparison_from_flags(arguments: Mapping[str, Any]) -> Comparison:
+    """Return the comparison that flags, as text by name, describe.
 
     Raises:
         ConfigError: a flag is not accepted.

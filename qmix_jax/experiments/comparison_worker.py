@@ -1,6 +1,6 @@
 """What one of a comparison's processes does: `train.py`, but it ends with the process that started it.
 
-`python -m qmix_jax.compare` starts it with a pipe as its standard input, see `signals.end_with_starter`.
+`qmix-jax compare` starts it with a pipe as its standard input, see `signals.end_with_starter`.
 """
 
 import sys

@@ -11,10 +11,10 @@ import numpy as np
 from qmix_jax.analysis.run_record import RunRecord, read_record, score_name, write_evaluations
 from qmix_jax.analysis.summary import Summary, summarise, write_summary
 from qmix_jax.analysis.tables import few_seeds, figures_table, questions_table, some_skipped
-from qmix_jax.cli.parser import flag_words
 from qmix_jax.config import Config
 from qmix_jax.errors import sparing
 from qmix_jax.experiments.comparison_spec import Comparison, Member
+from qmix_jax.experiments.flags import flag_words
 from qmix_jax.runs.baselines import play_random
 from qmix_jax.storage.files import replacing
 from qmix_jax.storage.hparams import machine_line

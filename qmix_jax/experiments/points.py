@@ -7,13 +7,12 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, fields
-from difflib import get_close_matches
 from itertools import product
 from typing import Any
 
-from qmix_jax.cli.parser import read_settings
+from qmix_jax.cli.synonyms import nearest_flag
 from qmix_jax.config import Config, ConfigError
-from qmix_jax.settings import is_tuple, scalar_type
+from qmix_jax.settings import is_tuple, read_settings, scalar_type
 
 Point = Mapping[str, Any]  # settings by name
 
@@ -86,9 +85,9 @@ def _split(flag: str, word: str, form: str, known: Mapping[str, Any]) -> tuple[s
     if not equals or not values:
         raise ConfigError(f"--{flag} {word}: must be {form}")
     if name not in _SETTINGS:
-        nearest = get_close_matches(name, _SETTINGS, 1, cutoff=0.5)
-        hint = f"did you mean {nearest[0]}?" if nearest else "see train.py --help"
-        raise ConfigError(f"--{flag} {word}: {name} is no setting to sweep; {hint}")
+        nearest = nearest_flag(name, _SETTINGS)
+        hint = f"did you mean {nearest}?" if nearest else "see `qmix-jax train --help-all`"
+        raise ConfigError(f"--{flag} {word}: {name} is not a setting that can be swept; {hint}")
     if name in known:
         raise ConfigError(f"--{flag} {word}: {name} must be named once")
     return name, values

@@ -9,13 +9,14 @@ import numpy as np
 from qmix_jax.analysis.run_record import RunRecord, read_record, score_name, write_evaluations
 from qmix_jax.analysis.summary import Summary, rank, summarise, write_summary
 from qmix_jax.analysis.tables import figures_table, seeds_table
-from qmix_jax.cli.parser import flag_words, shown
 from qmix_jax.errors import sparing
 from qmix_jax.experiments.findings import count_parameters, find_warnings
+from qmix_jax.experiments.flags import flag_words
 from qmix_jax.experiments.plan import Member
 from qmix_jax.experiments.points import Point
 from qmix_jax.experiments.sweep_spec import Sweep
 from qmix_jax.runs.baselines import play_random
+from qmix_jax.settings import as_text
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.files import replacing
 from qmix_jax.storage.hparams import machine_line
@@ -36,7 +37,7 @@ those of one run while its group was trained: at once on an accelerator, in turn
 
 def point_name(point: Point) -> str:
     """A point's settings as text, such as 'lr=0.001 gamma=0.95'."""
-    return " ".join(f"{name}={shown(value, 'x')}" for name, value in point.items()) or "all seeds"
+    return " ".join(f"{name}={as_text(value, 'x')}" for name, value in point.items()) or "all seeds"
 
 
 def write_findings(path: Path, sweep: Sweep, members: Sequence[Member]) -> list[str]:

@@ -13,11 +13,12 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from qmix_jax.cli.parser import make_config, read_settings, read_stored_flags
 from qmix_jax.config import Config
+from qmix_jax.experiments.flags import read_stored_flags
 from qmix_jax.experiments.plan import Group, Member, group_members, plan_members, share_groups
 from qmix_jax.experiments.points import Point, grid_points, random_points
-from qmix_jax.settings import ConfigError, DamagedError, check_setting, setting
+from qmix_jax.presets import make_config
+from qmix_jax.settings import ConfigError, DamagedError, check_setting, read_settings, setting
 from qmix_jax.storage.files import check_no_links, read_json, write_json
 
 _FORMAT = 3  # of sweep.json
@@ -133,8 +134,8 @@ class Sweep(NamedTuple):
         return share_groups(group_members(members), workers)
 
 
-def read_flags(arguments: Mapping[str, Any]) -> Sweep:
-    """The sweep that flags, as text by name, stand for.
+def sweep_from_flags(arguments: Mapping[str, Any]) -> Sweep:
+    """Return the sweep that flags, as text by name, describe.
 
     Raises:
         ConfigError: a flag is not accepted.

@@ -1,6 +1,6 @@
 """What one of a sweep's processes does: `python -m qmix_jax.experiments.worker --folder results/sweep_1 --share 0`.
 
-On one machine, `python -m qmix_jax.sweep` starts them with a pipe as their standard input, and asks them to stop. When
+On one machine, `qmix-jax sweep` starts them with a pipe as their standard input, and asks them to stop. When
 it ends, however that happens, the pipe closes and they end too: their files are whole at any moment. On several
 machines each process of the sweep becomes one of these, once it knows the folder (`--joined`): members exchange
 nothing, and if one process dies, the others go on. The one that ends last writes the findings.
@@ -21,12 +21,11 @@ from qmix_jax.runs.signals import StopRequest, end_with_starter
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Train one share of a sweep. Returns the exit status, see `command.run_command`."""
-    parser = FlagParser("Train one share of a sweep, for qmix_jax.sweep.", [], prog="python -m qmix_jax.sweep")
-    parser.add_flag("folder", "FOLDER", "results/sweep_<i>")
-    parser.add_flag("share", "N", "which share, from 0")
-    parser.add_flag(
-        "joined", "GPUS", "other machines train the other shares; which of this one's GPUs are for this one"
-    )
+    parser = FlagParser("qmix-jax sweep", "Train one share of a sweep, for `qmix-jax sweep`.")
+    group = "The share"
+    parser.add_flag("folder", "FOLDER", "results/sweep_<i>", group)
+    parser.add_flag("share", "N", "which share, from 0", group)
+    parser.add_flag("joined", "GPUS", "other machines train the other shares; this one uses these of its GPUs", group)
     return run_command(parser, argv, _train)
 
 

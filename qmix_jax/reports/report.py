@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from env_jax.types import Environment
-from qmix_jax.cli.parser import shown
 from qmix_jax.config import Config
 from qmix_jax.errors import RunError
 from qmix_jax.reports.evaluate import Played, heading, is_gridworld, play
@@ -18,7 +17,7 @@ from qmix_jax.reports.replay_data import page_data
 from qmix_jax.reports.replay_page import make_page
 from qmix_jax.reports.report_options import ReportOptions
 from qmix_jax.reports.scores import figure_rows
-from qmix_jax.settings import DamagedError
+from qmix_jax.settings import DamagedError, as_text
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.files import read_json, read_text
 from qmix_jax.storage.hparams import read_config
@@ -109,7 +108,7 @@ def _settings(config: Config) -> list[str]:
     values: list[tuple[str, str, bool]] = []
     for declared in reversed(fields(config)):
         value = getattr(config, declared.name)
-        values.insert(0, (declared.name, "not set" if value is None else shown(value), value != declared.default))
+        values.insert(0, (declared.name, "not set" if value is None else as_text(value), value != declared.default))
         if declared.metadata["group"]:
             html = [f"<h3>{declared.metadata['group']}</h3>{definitions(values)}", *html]
             values = []

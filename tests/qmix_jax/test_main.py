@@ -1,4 +1,4 @@
-"""All commands by one name: `qmix-jax COMMAND`."""
+"""All commands under one name: `qmix-jax COMMAND`."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from qmix_jax.__main__ import COMMANDS, main
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_has_its_own_flags(command, capsys):
     assert main([command, "--help"]) == 0
-    assert f"usage: python -m qmix_jax.{command} " in capsys.readouterr().out
+    assert f"usage: qmix-jax {command} " in capsys.readouterr().out
 
 
 def test_what_there_is(capsys):
@@ -19,7 +19,8 @@ def test_what_there_is(capsys):
 
 
 @pytest.mark.parametrize(
-    ("word", "hint"), [("evalute", "did you mean evaluate?"), ("1", "must be one of train, evaluate, report, export, ")]
+    ("word", "hint"),
+    [("Evalute", "did you mean evaluate? "), ("1", "must be one of train, evaluate, report, export, ")],
 )
 def test_another_word_is_one_line(word, hint, capsys):
     assert main([word]) == 2
@@ -31,4 +32,4 @@ def test_another_word_is_one_line(word, hint, capsys):
 
 def test_a_commands_status_is_its_own(capsys):
     assert main(["train", "--lr", "2"]) == 2
-    assert capsys.readouterr().err.startswith("python -m qmix_jax.train: error: --lr 2: must be ")
+    assert capsys.readouterr().err.startswith("qmix-jax train: error: --lr 2: must be ")

@@ -134,7 +134,7 @@ def test_kills_at_any_moment_change_nothing(folder, whole):
             process.terminate()
             _, err = process.communicate()
             assert process.returncode == 143
-            assert f"of 4 runs; to go on: python -m qmix_jax.sweep --resume {path}" in err
+            assert f"of 4 runs; to go on: qmix-jax sweep --resume {path}" in err
         else:
             process.kill()
             process.communicate()
@@ -229,14 +229,14 @@ def test_processes_that_cannot_be(tmp_path, monkeypatch, capsys, flags, line):
 def test_as_many_processes_as_memory_has_room_for(monkeypatch):
     monkeypatch.setattr(sweep_run, "available_cores", lambda: [*range(64)])
     monkeypatch.setattr(sweep_run, "device_memory", lambda: 8 * 2**30)
-    assert sweep_run.count_workers(sweep_settings.read_flags({"num_seeds": "4"})) == 4
-    assert sweep_run.count_workers(sweep_settings.read_flags({"num_seeds": "100"})) == 5
-    assert sweep_run.count_workers(sweep_settings.read_flags({"num_seeds": "100", "workers": "64"})) == 64
+    assert sweep_run.count_workers(sweep_settings.sweep_from_flags({"num_seeds": "4"})) == 4
+    assert sweep_run.count_workers(sweep_settings.sweep_from_flags({"num_seeds": "100"})) == 5
+    assert sweep_run.count_workers(sweep_settings.sweep_from_flags({"num_seeds": "100", "workers": "64"})) == 64
 
 
 def test_with_an_accelerator_there_is_one_process(monkeypatch):
     monkeypatch.setattr(sweep_run.jax, "default_backend", lambda: "gpu")
-    four = sweep_settings.read_flags({"num_seeds": "4"})
+    four = sweep_settings.sweep_from_flags({"num_seeds": "4"})
     assert sweep_run.count_workers(four) == 1
     with pytest.raises(ConfigError, match="--workers 2: must be 1 where JAX has an accelerator"):
         sweep_run.count_workers(four.shared_by(2))
@@ -251,7 +251,7 @@ def test_with_an_accelerator_there_is_one_process(monkeypatch):
     ],
 )
 def test_edited_settings_are_refused(tmp_path, capsys, change, line):
-    sweep_settings.write_sweep(tmp_path, sweep_settings.read_flags({"num_seeds": "4"}).shared_by(2))
+    sweep_settings.write_sweep(tmp_path, sweep_settings.sweep_from_flags({"num_seeds": "4"}).shared_by(2))
     path = sweep_settings.settings_path(tmp_path)
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     assert sweep_program.main(["--resume", str(tmp_path)]) == 2

@@ -79,7 +79,7 @@ def test_ctrl_c_is_one_line(capsys):
     def interrupted(arguments):
         raise KeyboardInterrupt
 
-    assert run_command(FlagParser("", [], prog="report"), [], interrupted) == 130
+    assert run_command(FlagParser("report", ""), [], interrupted) == 130
     assert capsys.readouterr().err == "report: stopped\n"
 
 

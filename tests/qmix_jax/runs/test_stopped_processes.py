@@ -69,11 +69,12 @@ def test_a_process_of_a_comparison_ends_with_the_one_that_started_it(share):
     ("main", "script", "found", "expected"),
     [
         ("qmix_jax.train", "/home/me/qmix_jax/train.py", None, "python -m qmix_jax.train"),
+        ("qmix_jax.__main__", "/home/me/qmix_jax/__main__.py", None, "python -m qmix_jax train"),
         (None, "train.py", None, "python train.py"),
         (None, "../my code/train.py", None, "python '../my code/train.py'"),
         (None, "/opt/bin/qmix-train", "/opt/bin/qmix-train", "qmix-train"),
         (None, "/opt/venv/bin/qmix-train", None, "/opt/venv/bin/qmix-train"),
-        ("ipykernel_launcher", "/opt/ipykernel_launcher.py", None, "python -m qmix_jax.train"),
+        ("ipykernel_launcher", "/opt/ipykernel_launcher.py", None, "qmix-jax train"),
     ],
 )
 def test_the_command_that_goes_on_is_one_that_the_user_has(monkeypatch, capsys, main, script, found, expected):
@@ -89,7 +90,7 @@ def test_the_command_that_goes_on_is_one_that_the_user_has(monkeypatch, capsys, 
 def test_a_caller_in_python_gets_a_command_of_the_shell(monkeypatch, capsys):
     monkeypatch.setattr(cli, "_train", stop)
     assert cli.main([]) == 130
-    assert capsys.readouterr().err == "stopped at 8; to go on: python -m qmix_jax.train --resume 'results/run 1'\n"
+    assert capsys.readouterr().err == "stopped at 8; to go on: qmix-jax train --resume 'results/run 1'\n"
 
 
 def stop(arguments, tied):

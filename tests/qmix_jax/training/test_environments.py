@@ -11,11 +11,11 @@ from env_jax import GridWorld25, LastAction
 from env_jax.foreign.jaxmarl import FromJaxMARL
 from qmix_jax import resume_run, run
 from qmix_jax import train as cli
-from qmix_jax.config import Config, ConfigError
+from qmix_jax.config import ENV_LIBRARIES, KNOWN_ENVS, Config, ConfigError
 from qmix_jax.errors import StoppedError
 from qmix_jax.presets import preset_config
 from qmix_jax.storage.hparams import describe_run, read_config
-from qmix_jax.training.environments import KNOWN, LIBRARIES, make_environment
+from qmix_jax.training.environments import make_environment
 
 TINY = {
     "algorithm": "vdn",
@@ -31,10 +31,12 @@ TINY = {
 }
 SPREAD, FORAGING = "jaxmarl:MPE_simple_spread_v3", "jumanji:LevelBasedForaging-v0"
 REFUSED = [
-    ("gridworld", "must be one of gridworld25, jaxmarl:"),
-    ("MPE_simple_spread_v3", f"must be one of {SPREAD}, "),
-    ("jaxmarl:simple_spread_v3", f"must be one of {SPREAD}, "),
-    ("jumanji:LevelBasedForagin", f"must be one of {FORAGING}, "),
+    ("gridworld", "did you mean gridworld25? must be one of gridworld25, jaxmarl:"),
+    ("GridWorld25", "did you mean gridworld25? "),
+    ("MPE_simple_spread_v3", f"did you mean {SPREAD}? "),
+    ("jaxmarl:simple_spread_v3", f"did you mean {SPREAD}? "),
+    ("jaxmarl:mpe_simple_spread_V3", f"did you mean {SPREAD}? "),
+    ("jumanji:LevelBasedForagin", f"did you mean {FORAGING}? "),
     ("jumanji:", "or another environment of these libraries"),
     ("pettingzoo:simple_spread_v3", "must be one of "),
     ("jaxmarl:MPE_simple_tag_v3", "its agents are of several kinds, adversary and agent; must be of one"),
@@ -67,10 +69,10 @@ def test_a_name_that_will_not_do(capsys, tmp_path, name, expected):
     message = refusal(capsys, tmp_path, "--env", name)
     assert message.startswith(f"--env {name}: ")
     assert expected in message
-    assert expected.startswith("its ") or all(known in message for known in KNOWN)
+    assert expected.startswith("its ") or all(known in message for known in KNOWN_ENVS)
 
 
-@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("library", ENV_LIBRARIES)
 def test_a_library_that_is_not_installed(capsys, tmp_path, monkeypatch, library):
     adapter = f"env_jax.foreign.{library}"
     for name in [name for name in sys.modules if name.split(".")[0] == library or name == adapter]:
