@@ -1,7 +1,7 @@
 """What each trick is worth: `python benchmarks/ablation.py fixed|random [--num_seeds 5] [--names NAME ...]`.
 
 From the recipe of a mode, one trick at a time is switched off, or one that the recipe does without is switched on, and
-each is trained with the same seeds by `python -m qmix_jax.sweep`. Prints a Markdown table of all that is in
+each is trained with the same seeds by `qmix-jax sweep`. Prints a Markdown table of all that is in
 `results/ablation/<mode>`, and draws it as `docs/ablation_<mode>.png`; what is already there is not trained again.
 """
 
@@ -157,7 +157,7 @@ def main() -> None:
         recipe = recipe or records
         outcomes.append(compare(name, records, recipe))
         print(f"{name}: {_shown(outcomes[-1].optimality)}", file=sys.stderr, flush=True)
-    print(f"`python -m qmix_jax.sweep --num_seeds {arguments.num_seeds} {base}`, final greedy policy\n")
+    print(f"`qmix-jax sweep --num_seeds {arguments.num_seeds} {base}`, final greedy policy\n")
     rows = [
         (f"`{variants[one.name]}`" if one.name in variants else "", one)
         for one in sorted(outcomes, key=lambda outcome: -np.nan_to_num(outcome.final_return.value, nan=-np.inf))

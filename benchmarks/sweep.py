@@ -1,7 +1,7 @@
 """What training many runs in one sweep brings: `python benchmarks/sweep.py`.
 
 Grids of learning rates and seeds of the default run at 512 environments, of 1 to 64 members, shared by a process on
-each core as `python -m qmix_jax.sweep` does it, against one seed in `train.py`'s own program on one core. Every size is
+each core as `qmix-jax sweep` does it, against one seed in `train.py`'s own program on one core. Every size is
 measured in processes of its own, and the single seed after each; ratios are to its median.
 """
 

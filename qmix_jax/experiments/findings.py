@@ -108,7 +108,7 @@ def _page(
     return "\n\n".join(
         [
             f"# {', '.join(settings.algorithms)} at {config.env_steps:,} environment steps",
-            f"`python -m qmix_jax.compare {command}` on {make_environment(config).spec.name} ({config.env_mode}); "
+            f"`qmix-jax compare {command}` on {make_environment(config).spec.name} ({config.env_mode}); "
             f"{machine_line(members[0].directory.hparams, config.num_devices)}.",
             *([f"**{missing} runs are missing**: they have not ended."] if missing else []),
             *(f"**Warning**: {warning}." for warning in warnings),

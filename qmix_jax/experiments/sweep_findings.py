@@ -116,7 +116,7 @@ def _page(
     return "\n\n".join(
         [
             f"# {len(members)} runs of {members[0].config.env_steps:,} environment steps",
-            f"`python -m qmix_jax.sweep {command}` on {spec.name}; {workers} x {machine_line(hparams)}.",
+            f"`qmix-jax sweep {command}` on {spec.name}; {workers} x {machine_line(hparams)}.",
             *(f"**Warning**: {warning}." for warning in warnings),
             figures_table(_COLUMN, ranked),
             _EXPLANATION.format(score={"optimality": "optimality", "mean_return": "return"}[score]),

@@ -1,4 +1,4 @@
-"""What `python -m qmix_jax.export` does once it knows what is wanted."""
+"""What `qmix-jax export` does once it knows what is wanted."""
 
 import json
 from collections.abc import Callable

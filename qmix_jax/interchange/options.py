@@ -1,4 +1,4 @@
-"""What `python -m qmix_jax.export` can be told, in the order `--help` shows it."""
+"""What `qmix-jax export` can be told, in the order `--help` shows it."""
 
 from dataclasses import dataclass, fields
 

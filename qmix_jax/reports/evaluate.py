@@ -1,4 +1,4 @@
-"""What `python -m qmix_jax.evaluate` does once it knows what is wanted."""
+"""What `qmix-jax evaluate` does once it knows what is wanted."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What `python -m qmix_jax.evaluate` can be told, in the order `--help` shows it."""
+"""What `qmix-jax evaluate` can be told, in the order `--help` shows it."""
 
 import os
 from dataclasses import dataclass, fields

@@ -1,4 +1,4 @@
-"""What `python -m qmix_jax.report` does once it knows what is wanted."""
+"""What `qmix-jax report` does once it knows what is wanted."""
 
 import math
 from dataclasses import fields

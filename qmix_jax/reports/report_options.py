@@ -1,4 +1,4 @@
-"""What `python -m qmix_jax.report` can be told, in the order `--help` shows it."""
+"""What `qmix-jax report` can be told, in the order `--help` shows it."""
 
 from dataclasses import dataclass, fields
 

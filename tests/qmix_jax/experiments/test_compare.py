@@ -235,7 +235,7 @@ def test_all_runs_end_well(outcome, folder):
     found = {path.name for path in (folder / "results" / "compare_1").iterdir()}
     assert found == {"configs", "vdn", "iql", "evaluations.csv", "summary.csv", "comparison.md", "curves.png"}
     page = (folder / "results" / "compare_1" / "comparison.md").read_text()
-    assert "`python -m qmix_jax.compare --algorithms vdn iql --num_seeds 2` on GridWorld25v0 (fixed)" in page
+    assert "`qmix-jax compare --algorithms vdn iql --num_seeds 2` on GridWorld25v0 (fixed)" in page
     assert f"**Warning**: {lines[-2].removeprefix('warning: ')}." in page
     random_return = np.mean([play_random(Config(seed=seed)) for seed in range(2)])
     assert f"| vdn | 2 | 1.800 [1.800, 1.800] | {random_return:.3f} | 0.900 [0.900, 0.900] |" in page

@@ -189,7 +189,7 @@ def test_bad_input_is_one_line(saved_model, capsys, flags, message):
     assert export.main([flag.format(run=run) for flag in flags]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith("python -m qmix_jax.export: error: ")
+    assert err.startswith("qmix-jax export: error: ")
     assert message in err
     assert err.count("\n") == 1
     assert listing(run) == before

@@ -135,7 +135,7 @@ def test_bad_input_is_one_line(run, capsys, monkeypatch, flags, message):
     assert evaluate.main([flag.format(run=run) for flag in flags]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith("python -m qmix_jax.evaluate: error: ")
+    assert err.startswith("qmix-jax evaluate: error: ")
     assert message in err
     assert err.count("\n") == 1
     assert listing(run) == before

@@ -23,7 +23,7 @@ from qmix_jax.storage.logs import DIAGNOSTIC_COLUMNS
 MARKDOWN = """\
 # 2 runs of 160 environment steps
 
-`python -m qmix_jax.sweep --grid lr=*,<1>` on **GridWorld25v0**; *fast*.
+`qmix-jax sweep --grid lr=*,<1>` on **GridWorld25v0**; *fast*.
 
 | settings | final return |
 | --- | --- |
@@ -84,7 +84,7 @@ def test_findings_keep_their_marks_tables_and_pictures(tmp_path):
     assert report.main([str(tmp_path), "--output", str(tmp_path / "out.html")]) == 0
     page = (tmp_path / "out.html").read_text()
     assert "<title>2 runs of 160 environment steps</title>" in page
-    assert "<code>python -m qmix_jax.sweep --grid lr=*,&lt;1&gt;</code> on <b>GridWorld25v0</b>; <em>fast</em>." in page
+    assert "<code>qmix-jax sweep --grid lr=*,&lt;1&gt;</code> on <b>GridWorld25v0</b>; <em>fast</em>." in page
     assert '<th scope="row">lr=0.1</th><td>-5.0 [-5.1, -4.9]</td>' in page
     assert png in page
 
