@@ -404,7 +404,7 @@ def _check_combinations(config: Config) -> None:
         raise ConfigError(
             f"--total_steps {config.total_steps} and --total_episodes {config.total_episodes}: give only one of them"
         )
-    if config.env != Config.env and not config.env.startswith((GIVEN, *(f"{name}:" for name in ENV_LIBRARIES))):
+    if config.env not in KNOWN_ENVS and not config.env.startswith((GIVEN, *(f"{name}:" for name in ENV_LIBRARIES))):
         raise unknown_environment(config.env, KNOWN_ENVS)
     for name in ("env_mode", "layout_seed"):
         default = getattr(Config, name)

@@ -7,7 +7,7 @@ from dataclasses import Field
 from typing import Any, NamedTuple
 
 from qmix_jax.presets import PRESETS
-from qmix_jax.settings import accepted, as_text
+from qmix_jax.settings import as_text
 
 _NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
 
@@ -26,6 +26,11 @@ class Flag(NamedTuple):
     def default(self) -> str | None:
         """Its default as it would be typed."""
         return None if self.declared is None or self.declared.default is None else as_text(self.declared.default)
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The values it accepts, where they are named."""
+        return () if self.declared is None else self.declared.metadata["choices"] or ()
 
 
 def command_help(usage: str, description: str, flags: Sequence[Flag], notes: Iterable[str], everything: bool) -> str:
@@ -72,9 +77,7 @@ def _row(name: str, text: str, width: int) -> list[str]:
 
 
 def _flag_lines(flag: Flag) -> list[str]:
-    details = []
-    if flag.declared is not None and flag.declared.metadata["choices"]:
-        details.append(accepted(flag.declared))
+    details = [f"one of {', '.join(flag.choices)}"] if flag.choices else []
     if flag.default is not None:
         details.append(f"default: {flag.default}")
     text = f"{flag.help} ({'; '.join(details)})" if details else flag.help

@@ -85,14 +85,20 @@ def test_help_lists_the_common_flags(shown):
     )
 
 
-def test_help_all_explains_every_flag(shown):
-    explained = entries(shown("train", "--help-all"))
-    for declared in fields(Config):
-        text = explained[declared.name]
-        assert declared.metadata["help"] in text
-        assert declared.default is None or f"default: {as_text(declared.default)})" in text
-        assert all(choice in text for choice in declared.metadata["choices"] or ())
-    assert {"resume", "run_directory", "coordinator", "num_processes", "process_id"} < set(explained)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_all_explains_every_flag(shown, command):
+    explained = entries(shown(command, "--help-all"))
+    for flag in import_module(f"qmix_jax.{command}").make_parser("").flags:
+        assert flag.help in explained[flag.name]
+        assert flag.default is None or f"default: {flag.default})" in explained[flag.name]
+        assert all(choice in explained[flag.name] for choice in flag.choices)
+
+
+def test_every_setting_is_a_flag(shown):
+    names = {declared.name for declared in fields(Config)}
+    assert names | {"resume", "run_directory", "coordinator", "num_processes"} < set(
+        entries(shown("train", "--help-all"))
+    )
 
 
 @pytest.mark.parametrize(("name", "default"), DEFAULTS.items())

@@ -134,7 +134,7 @@ def test_kills_at_any_moment_change_nothing(folder, whole):
             process.terminate()
             _, err = process.communicate()
             assert process.returncode == 143
-            assert f"of 4 runs; to go on: qmix-jax sweep --resume {path}" in err
+            assert f"of 4 runs; to go on: python -m qmix_jax.sweep --resume {path}" in err
         else:
             process.kill()
             process.communicate()

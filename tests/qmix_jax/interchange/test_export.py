@@ -174,7 +174,7 @@ def test_the_command_writes_every_format(saved_model, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ([], "a run is missing"),
+        ([], "results/run_<i>: must be given"),
         (["{run}/none"], "/none: must be the folder of a run, with configs/hparams.json"),
         (["{run}", "--format", "pickle"], "--format pickle: must be one of safetensors, npz, onnx"),
         (["{run}", "--output", "{run}"], ": must be a file, but is a folder"),

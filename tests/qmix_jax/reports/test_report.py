@@ -98,7 +98,7 @@ def test_pictures_outside_the_folder_are_not_read():
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ([], "a folder is missing"),
+        ([], "results/run_<i>: must be given"),
         (["{run}/none"], "/none: must be the folder of a run, with configs/hparams.json"),
         (["{run}/sweep"], "/sweep: must hold sweep.md, which a sweep writes at its end"),
         (["{run}", "--episodes", "0"], "--episodes 0: must be a whole number, at least 1"),
