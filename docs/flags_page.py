@@ -15,12 +15,12 @@ _PAGE, _MARK = "reference/flags.md", "<!-- flags -->"
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Put the tables in place of the page's mark. Called by MkDocs for every page."""
+    """Put the flags in place of the page's mark. Called by MkDocs for every page."""
     return markdown.replace(_MARK, flags_markdown()) if page.file.src_uri == _PAGE else markdown
 
 
 def flags_markdown() -> str:
-    """Return a section for each command, with a table for each group of its flags."""
+    """Return a section for each command, with a list for each group of its flags."""
     return "\n".join(line for command in COMMANDS for line in _section(command))
 
 
@@ -32,19 +32,19 @@ def _section(command: str) -> Iterator[str]:
     for note in parser.notes:
         yield from (_escaped(note), "")
     for group in dict.fromkeys(flag.group for flag in flags):
-        yield from (f"**{group}**", "", "| flag | accepted | default | meaning |", "| --- | --- | --- | --- |")
-        yield from (_row(flag) for flag in flags if flag.group == group)
-        yield ""
+        yield from (f"**{group}**", "", *(_item(flag) for flag in flags if flag.group == group), "")
 
 
-def _row(flag: Flag) -> str:
-    values = flag.metavar if flag.declared is None else accepted(flag.declared)
-    if flag.declared is not None and is_tuple(flag.declared):
-        values = f"one or more, each {values}"
-    default = "" if flag.default is None else f"`{flag.default}`"
-    return f"| `--{flag.name}` | {_escaped(values)} | {default} | {_escaped(flag.help)} |"
+def _item(flag: Flag) -> str:
+    details = []
+    if flag.declared is not None:
+        details.append(f"{'one or more, each ' * is_tuple(flag.declared)}{accepted(flag.declared)}")
+    if flag.default is not None:
+        details.append(f"default `{flag.default}`")
+    text = f"{flag.help} ({'; '.join(details)})" if details else flag.help
+    return f"- `--{flag.name} {flag.metavar}`: {_escaped(text)}"
 
 
 def _escaped(text: str) -> str:
-    """Keep Markdown from taking `run_<i>` for HTML, and `true|false` for two cells."""
-    return text.replace("<", "&lt;").replace("|", "&#124;")
+    """Keep Markdown from taking `run_<i>` for HTML."""
+    return text.replace("<", "&lt;")

@@ -9,6 +9,7 @@ import pytest
 
 from qmix_jax.__main__ import COMMANDS
 from qmix_jax.config import Config
+from qmix_jax.settings import accepted
 
 DOCS = Path(__file__).parents[3] / "docs"
 PAGE = "reference/flags.md"
@@ -32,9 +33,9 @@ def test_every_command_and_setting_is_listed(hook):
     for command in COMMANDS:
         assert f"\n## qmix-jax {command}\n" in text
     for declared in fields(Config):
-        assert f"\n| `--{declared.name}` | " in text
-    assert "\n| `--lr` | a number, above 0 and at most 1 | `0.001` | " in text
-    assert all(row.count("|") == 5 for row in text.splitlines() if row.startswith("|"))
+        assert f"\n- `--{declared.name} " in text
+        assert accepted(declared) in text
+    assert "\n- `--lr X`: initial learning rate (a number, above 0 and at most 1; default `0.001`)\n" in text
     assert "<i>" not in text
 
 
