@@ -1,6 +1,6 @@
 """`qmix-jax COMMAND ...`, also `python -m qmix_jax COMMAND ...`: all commands under one name.
 
-Light of imports, see `train`.
+Imports at the top stay light, see `train`.
 """
 
 import sys

@@ -1,6 +1,6 @@
 """`qmix-jax compare`: train algorithms with the same flags, environment steps and seeds, and compare them.
 
-Light of imports, see `train`.
+Imports at the top stay light, see `train`.
 """
 
 import sys

@@ -1,6 +1,6 @@
 """`qmix-jax evaluate results/run_1`: how good a trained policy is, with intervals, pictures and replays.
 
-Light of imports, see `train`.
+Imports at the top stay light, see `train`.
 """
 
 import sys

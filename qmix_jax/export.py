@@ -1,4 +1,4 @@
-"""`qmix-jax export results/run_1`: a trained model for programs without JAX. Light of imports, see `train`."""
+"""`qmix-jax export results/run_1`: a trained model for programs without JAX. Imports stay light, see `train`."""
 
 import sys
 from collections.abc import Sequence

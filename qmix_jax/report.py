@@ -1,6 +1,6 @@
 """`qmix-jax report results/run_1`: one HTML page about a run, a sweep or a comparison.
 
-Light of imports, see `train`.
+Imports at the top stay light, see `train`.
 """
 
 import sys

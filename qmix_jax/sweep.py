@@ -1,6 +1,6 @@
 """`qmix-jax sweep`: many seeds and settings, in one compiled program where they can share it.
 
-Light of imports, see `train`.
+Imports at the top stay light, see `train`.
 """
 
 import sys

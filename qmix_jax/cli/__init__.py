@@ -1,1 +1,1 @@
-"""Shared by all commands: flags, help, suggestions, and how a command begins and ends. Light of imports."""
+"""Shared by all commands: flags, help, suggestions, and how a command begins and ends. Imports stay light."""

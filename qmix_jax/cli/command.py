@@ -66,7 +66,8 @@ def run_command(parser: FlagParser, argv: Sequence[str] | None, act: Callable[[d
         return 2
     except StoppedError as error:
         print(
-            f"{error}; to go on: {_restart(parser.prog)} --resume {shlex.quote(str(error.directory))}", file=sys.stderr
+            f"{error}; to continue: {_restart(parser.prog)} --resume {shlex.quote(str(error.directory))}",
+            file=sys.stderr,
         )
         return error.exit_status
     except RunError as error:

@@ -1,4 +1,4 @@
-"""Flags made of dataclass fields (see `settings`) and read as text. Light of imports, see `train`."""
+"""Flags made of dataclass fields (see `settings`) and read as text. Imports stay light, see `train`."""
 
 import argparse
 from collections.abc import Collection, Iterable, Mapping, Sequence

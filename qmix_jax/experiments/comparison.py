@@ -55,7 +55,7 @@ def run_comparison(path: Path, comparison: Comparison) -> None:
     diverged = [member.name for member in members if has_diverged(member.directory)]
     if failures:
         told = "; ".join(f"{name} {reason}" for name, reason in failures.items())
-        raise RunError(f"{len(failures)} of {len(members)} runs failed: {told}; to go on: --resume {path}")
+        raise RunError(f"{len(failures)} of {len(members)} runs failed: {told}; to continue: --resume {path}")
     if diverged:
         raise DivergedError(f"{len(diverged)} of {len(members)} runs diverged: {', '.join(diverged)}")
 

@@ -1,4 +1,4 @@
-"""Flags of `train` that a sweep or a comparison stores and passes on to its runs. Light of imports, see `train`."""
+"""Flags of `train` that a sweep or a comparison stores and passes on to its runs. Imports stay light, see `train`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields

@@ -1,6 +1,6 @@
 """Which settings a sweep tries: every combination of listed values, or random draws from ranges.
 
-Light of imports, see `train`.
+Imports at the top stay light, see `train`.
 """
 
 import math

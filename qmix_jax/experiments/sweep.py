@@ -223,7 +223,7 @@ def _train(path: Path, shares: list[list[Group]], show: Callable[[], None]) -> i
         failures = follow(outcomes, processes, stop, lambda _: None)
     if stop.signal_number is None and failures:
         told = "; ".join(f"{name} {why}" for name, why in failures.items())
-        raise RunError(f"{len(failures)} of {len(jobs)} processes failed: {told}; to go on: --resume {path}")
+        raise RunError(f"{len(failures)} of {len(jobs)} processes failed: {told}; to continue: --resume {path}")
     return stop.signal_number
 
 

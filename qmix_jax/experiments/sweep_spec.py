@@ -5,7 +5,7 @@ results/sweep_<i>/
   seed_<k>/  or  point_<j>/seed_<k>/ a run directory each
   evaluations.csv  summary.csv  sweep.md  curves.png  settings.png
 
-Light of imports, see `train`.
+Imports at the top stay light, see `train`.
 """
 
 from collections.abc import Mapping

@@ -111,7 +111,7 @@ def test_lists_have_spaces_or_commas(trained, words):
         (
             StoppedError(Path("results/run 1"), 2, "8 of 10 environment steps"),
             130,
-            "stopped at 8 of 10 environment steps; to go on: ",
+            "stopped at 8 of 10 environment steps; to continue: ",
         ),
         (StoppedError(Path("results/run 1"), 15, "9"), 143, " --resume 'results/run 1'\n"),
         (DivergedError("the loss was not finite"), 3, ": error: the loss was not finite\n"),

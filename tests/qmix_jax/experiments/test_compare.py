@@ -271,7 +271,7 @@ def test_failed_runs_are_left_out_and_resumed(outcome, folder):
     assert status == 1
     assert len(trained) == 4
     assert "iql/seed_0: failed, ended by SIGKILL" in out
-    assert "2 of 4 runs failed: iql/seed_0 ended by SIGKILL; vdn/seed_1 reason 1; to go on: --resume" in err
+    assert "2 of 4 runs failed: iql/seed_0 ended by SIGKILL; vdn/seed_1 reason 1; to continue: --resume" in err
     page = folder / "results" / "compare_1" / "comparison.md"
     assert "**2 runs are missing**" in page.read_text()
     shutil.rmtree(folder / "results" / "compare_1" / "vdn" / "seed_0")
@@ -312,7 +312,7 @@ def test_ctrl_c_says_how_to_go_on(outcome, monkeypatch):
     monkeypatch.setattr(Processes, "train", interrupted)
     status, _, err, _ = outcome({})
     assert status == 130
-    assert err.endswith("stopped at 0 of 4 runs; to go on: qmix-jax compare --resume results/compare_1\n")
+    assert err.endswith("stopped at 0 of 4 runs; to continue: qmix-jax compare --resume results/compare_1\n")
 
 
 def test_runs_of_other_settings_are_refused(outcome, folder):

@@ -134,7 +134,7 @@ def test_kills_at_any_moment_change_nothing(folder, whole):
             process.terminate()
             _, err = process.communicate()
             assert process.returncode == 143
-            assert f"of 4 runs; to go on: python -m qmix_jax.sweep --resume {path}" in err
+            assert f"of 4 runs; to continue: python -m qmix_jax.sweep --resume {path}" in err
         else:
             process.kill()
             process.communicate()
@@ -203,7 +203,7 @@ def test_a_process_that_dies_is_named_and_the_sweep_goes_on(folder, whole, monke
     program = members.program_words
     monkeypatch.setattr(members, "program_words", lambda module: ("-c", "import os; os.kill(os.getpid(), 9)"))
     assert sweep_program.main(["--resume", str(path)]) == 1
-    assert "1 of 1 processes failed: process 1 ended by SIGKILL; to go on: --resume" in capsys.readouterr().err
+    assert "1 of 1 processes failed: process 1 ended by SIGKILL; to continue: --resume" in capsys.readouterr().err
     monkeypatch.setattr(members, "program_words", program)
     assert sweep_program.main(["--resume", str(path)]) == 0
     for member in MEMBERS:

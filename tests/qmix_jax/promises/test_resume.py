@@ -105,7 +105,7 @@ def test_a_signal_ends_a_run_well(folder, whole, number):
     assert process.returncode == 128 + number
     assert f"{number.name}: saving after the running chunk; again to leave at once" in err
     assert err.splitlines()[-1] == (
-        f"stopped at 80 of 1280 environment steps; to go on: python {ROOT / 'train.py'} --resume {number.name}/run_1"
+        f"stopped at 80 of 1280 environment steps; to continue: python {ROOT / 'train.py'} --resume {number.name}/run_1"
     )
     assert not (run / "lock").exists()
     assert (run / "training_plots.png").exists()

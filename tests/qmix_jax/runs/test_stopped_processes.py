@@ -84,13 +84,13 @@ def test_the_command_that_goes_on_is_one_that_the_user_has(monkeypatch, capsys, 
     monkeypatch.setattr(command.shutil, "which", lambda name: found)
     monkeypatch.setattr(cli, "_train", stop)
     assert cli.main() == 130
-    assert capsys.readouterr().err == f"stopped at 8; to go on: {expected} --resume 'results/run 1'\n"
+    assert capsys.readouterr().err == f"stopped at 8; to continue: {expected} --resume 'results/run 1'\n"
 
 
 def test_a_caller_in_python_gets_a_command_of_the_shell(monkeypatch, capsys):
     monkeypatch.setattr(cli, "_train", stop)
     assert cli.main([]) == 130
-    assert capsys.readouterr().err == "stopped at 8; to go on: qmix-jax train --resume 'results/run 1'\n"
+    assert capsys.readouterr().err == "stopped at 8; to continue: qmix-jax train --resume 'results/run 1'\n"
 
 
 def stop(arguments, tied):
