@@ -31,7 +31,7 @@ def make_parser(prog: str) -> FlagParser:
         "Train several algorithms for equal environment steps and compare them. Everything is written to a new folder "
         "compare_<i> in --results_dir."
     )
-    note = "All settings of `qmix-jax train` are flags too, with the same value for every run."
+    note = "Settings of `qmix-jax train` are flags too, the same for every run; only --algorithm and --seed are not."
     parser = FlagParser(prog, description, [note])
     group = "The comparison"
     parser.add_preset(group)
