@@ -1,4 +1,4 @@
-"""What can end a run before its time, each with an exit status of its own. Bad input is `settings.ConfigError`, 2."""
+"""Errors that end a run early, each with its own exit status. Invalid input is `settings.ConfigError`, status 2."""
 
 import sys
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from qmix_jax.settings import ConfigError, DamagedError
 
 
 class RunError(Exception):
-    """A run that had to end; what was saved is whole, and the message is one line."""
+    """A run that had to end. Its saved files are intact, and the message is one line."""
 
     exit_status = 1
 
@@ -19,7 +19,7 @@ class DivergedError(RunError):
 
     Args:
         message: what happened, in one line.
-        finished: the folder of a run that trained to its end all the same, whose files are complete; else None.
+        finished: the folder, if the run trained to its end and its files are complete; else None.
     """
 
     exit_status = 3
@@ -36,7 +36,7 @@ class CannotWriteError(RunError):
 
 
 class StoppedError(RunError):
-    """A signal asked the run to end; it can be resumed."""
+    """A signal stopped the run; it can be resumed."""
 
     def __init__(self, directory: Path, signal_number: int, done: str) -> None:
         super().__init__(f"stopped at {done}")
@@ -44,12 +44,12 @@ class StoppedError(RunError):
         self.exit_status = 128 + signal_number
 
 
-_BY_CALLER = "raised by the function that was given to the run, which can be resumed"
+_BY_CALLER = "raised by a callback given to the run, which can be resumed"
 
 
 @contextmanager
-def calling_back() -> Iterator[None]:
-    """Mark what a caller's own function raises, so that nothing takes it for an error of the run."""
+def marking_callback_errors() -> Iterator[None]:
+    """Mark exceptions of a caller's callback, so that they are not mistaken for errors of the run."""
     try:
         yield
     except Exception as error:
@@ -57,18 +57,18 @@ def calling_back() -> Iterator[None]:
         raise
 
 
-def is_callers(error: Exception) -> bool:
-    """Whether it was raised under `calling_back`."""
+def is_callback_error(error: Exception) -> bool:
+    """Whether `error` was raised under `marking_callback_errors`."""
     return _BY_CALLER in getattr(error, "__notes__", ())
 
 
 @contextmanager
-def sparing(what: object) -> Iterator[None]:
-    """Warn in one line of stderr where `what` fails, and go on: no result depends on it, such as a plot's file."""
+def warn_on_failure(what: object) -> Iterator[None]:
+    """Warn in one line on stderr if `what` fails, and continue: for plots and other outputs no result depends on."""
     try:
         yield
-    except Exception as error:  # whatever a library of plots or dashboards raises
-        begin = "\n" if sys.stderr is not None and sys.stderr.isatty() else ""  # there may be a progress bar
+    except Exception as error:  # plotting and dashboard libraries raise all kinds
+        begin = "\n" if sys.stderr is not None and sys.stderr.isatty() else ""  # a progress bar may be open
         print(f"{begin}warning: {what}: {_reason(error)}", file=sys.stderr)
 
 
@@ -81,15 +81,15 @@ def _reason(error: Exception) -> str:
 
 @contextmanager
 def reporting(directory: Path, kind: str) -> Iterator[None]:
-    """Name the directory in the last line, however a run ends; what the disk refuses ends it in one line."""
+    """Print the directory as the last line, however a run ends; turn disk errors into one-line `RunError`s."""
     refused = False
     try:
         yield
     except (ConfigError, DamagedError, FloatingPointError, OSError) as error:
-        if is_callers(error):
+        if is_callback_error(error):
             raise
         if isinstance(error, ConfigError):
-            refused = True  # nothing was done
+            refused = True  # nothing was written
             raise
         if isinstance(error, DamagedError):
             raise RunError(str(error)) from error

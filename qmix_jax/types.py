@@ -1,4 +1,4 @@
-"""The pytrees of the trainer. Imports nothing of ours.
+"""The trainer's pytrees. This module imports nothing else of the package.
 
 Shapes: E environments, N agents, A actions, O numbers per observation, S numbers of global state,
 B sequences in a batch, T steps in a sequence, C vector steps in a chunk.
@@ -15,94 +15,94 @@ Params = dict[str, Any]
 
 @struct.dataclass
 class Transition:
-    """One environment step as replay stores it: what was seen, what was done, what came of it.
+    """One environment step as replay stores it.
 
-    The next observation is not stored: it is the next step's `observations`. No target reads it after an end that is
-    terminal; what truncated episodes ended with is in `FinalSteps` where targets bootstrap there.
+    The next observation is not stored: it is the next step's `observations`. No target reads it after a terminal step;
+    the final steps of truncated episodes are in `FinalSteps` if targets bootstrap from them.
     """
 
     observations: Array  # spec.observation_dtype[N, O]
     actions: Array  # int8[N] (int32 where there are more than 127 actions)
     rewards: Array  # float32[N], each agent's own reward
-    done: Array  # bool[], terminated or truncated: what follows belongs to another episode
-    elapsed: Array  # uint16[], steps of the episode before this one
-    state: Array | None  # float32[S], or None where the observations hold it
-    action_mask: Array | None  # bool[N, A], or None where every action is always allowed
-    final_step: Array | None = None  # int32[], number of its `FinalSteps` entry, -1 without; None: limits are terminal
+    done: Array  # bool[], terminated or truncated: the next step belongs to another episode
+    elapsed: Array  # uint16[], earlier steps of the episode
+    state: Array | None  # float32[S], or None if it is computed from the observations
+    action_mask: Array | None  # bool[N, A], or None if every action is always allowed
+    final_step: Array | None = None  # int32[], number of its `FinalSteps` entry or -1; None if limits are terminal
 
 
 @struct.dataclass
 class FinalSteps:
-    """The last M final steps of every environment that were truncated: what a bootstrap at the time limit reads."""
+    """The last M truncated final steps of every environment, for bootstrapping at the time limit."""
 
     observations: Array  # spec.observation_dtype[E, M, N, O]
-    state: Array | None  # float32[E, M, S], or None where the observations hold it
-    action_mask: Array | None  # bool[E, M, N, A], or None where every action is always allowed
+    state: Array | None  # float32[E, M, S], or None if it is computed from the observations
+    action_mask: Array | None  # bool[E, M, N, A], or None if every action is always allowed
     count: Array  # int32[E], truncated episodes so far; number c is in slot c % M
 
 
 class CutReplay(NamedTuple):
-    """A replay buffer, and the final steps that its targets may bootstrap from."""
+    """A replay buffer and the truncated final steps that targets may bootstrap from."""
 
     buffer: Any  # flashbax buffer state
     final_steps: FinalSteps
 
 
 class Cuts(NamedTuple):
-    """Where truncations cut the windows of a batch's targets, and what those episodes ended with.
+    """Truncations inside a batch's target windows, and the final steps of those episodes.
 
-    For each of B sequences' K learned steps. Entries where `here` is False are of no meaning.
+    One entry per learned step: B sequences of K steps. Entries where `here` is False are meaningless.
     """
 
     here: Array  # bool[B, K], the first end in the step's window is a truncation
-    known: Array  # bool[B, K], all final steps that the learned step's target rests on are still stored
+    known: Array  # bool[B, K], all final steps that the learned step's target needs are still stored
     steps: Array  # int32[B, K], from the learned step to the truncated one, 0..n-1
-    observations: Array  # [B, K, N, O] of the final step, and so are the next two
+    observations: Array  # [B, K, N, O] of the final step, like the next two
     state: Array | None  # float32[B, K, S]
     action_mask: Array | None  # bool[B, K, N, A]
-    elapsed: Array  # uint16[B, K], steps of the episode before the final one
+    elapsed: Array  # uint16[B, K], steps of the episode before its final step
 
 
 class Sample(NamedTuple):
-    """What replay gives to one update."""
+    """What replay draws for one update."""
 
     sequences: Transition  # [B, T, ...]
-    indices: Array | None  # int32[B], where they are stored; None of a uniform replay
-    probabilities: Array | None  # float32[B], of each to be drawn; None of a uniform replay
-    cuts: Cuts | None = None  # None where time limits are terminal
+    indices: Array | None  # int32[B], their slots in the buffer; None for uniform replay
+    probabilities: Array | None  # float32[B], sampling probabilities; None for uniform replay
+    cuts: Cuts | None = None  # None if time limits are terminal
 
 
 @struct.dataclass
 class Schedule:
-    """Where the learning rate's decay stands and ends; a run that is resumed with another budget moves its end."""
+    """Progress of the learning rate decay; resuming a run with another budget moves its end."""
 
-    start: Array  # int32[], update from which `left` is counted down
-    left: Array  # float32[], share of the decay still to come at `start`
-    end: Array  # int32[], update at which nothing is left
+    start: Array  # int32[], update at which `left` starts to decrease
+    left: Array  # float32[], fraction of the decay remaining at `start`
+    end: Array  # int32[], update at which nothing remains
 
 
 @struct.dataclass
 class Faults:
-    """Updates that were skipped because they were not finite."""
+    """Counters of updates that were skipped because they were not finite."""
 
-    skipped: Array  # int32[], in all
-    streak: Array  # int32[], in a row until now
-    since: Array  # int32[], update at which the latest streak began
-    quantity: Array  # int32[], what was bad there: index of faults.QUANTITIES
+    skipped: Array  # int32[], total
+    streak: Array  # int32[], current number in a row
+    since: Array  # int32[], first update of the latest streak
+    quantity: Array  # int32[], what was not finite there: index into faults.QUANTITIES
 
 
 @struct.dataclass
 class RewardStatistics:
-    """What is known of the V rewards that are learnt, see `rewards.add_batch`."""
+    """Running statistics of the V rewards that are trained on, see `rewards.add_batch`."""
 
-    batches: Array  # int32[], how many of replay's batches were counted
-    mean: Array  # float32[V], reward per step
-    variance: Array  # float32[V], of one reward, not of the mean
+    batches: Array  # int32[], number of batches seen
+    mean: Array  # float32[V], mean reward per step
+    variance: Array  # float32[V], of a single reward, not of the mean
 
 
 @struct.dataclass
 class CentralValue:
-    """The value network of all observations, which nothing but its own update reads."""
+    """The central value network. Only its own update reads it."""
 
     params: Params
     target_params: Params
@@ -111,12 +111,12 @@ class CentralValue:
 
 @struct.dataclass
 class LearnerState:
-    """What gradient updates change. `params` is {'agents': ..., 'mixer': ...}."""
+    """State that gradient updates change. `params` is {'agents': ..., 'mixer': ...}."""
 
     params: Params
     target_params: Params
     optimizer_state: Any
-    updates: Array  # int32[], gradient updates, skipped ones too: the clock of schedules, shared by vmapped seeds
+    updates: Array  # int32[], gradient updates including skipped ones; drives schedules, shared by vmapped seeds
     schedule: Schedule
     faults: Faults
     rewards: RewardStatistics | None = None  # with --standardise_rewards
@@ -124,30 +124,30 @@ class LearnerState:
 
 
 @struct.dataclass
-class Episodes:
+class EpisodeTotals:
     """Running totals of the E episodes in progress."""
 
     length: Array  # int32[E], steps so far
     discounted_return: Array  # float32[E], sum of gamma^t times the team reward
     update_sums: Array  # float32[E, 3], sums of `EpisodeMetrics` over the updates made while the episode ran
-    updates: Array  # int32[E], how many updates those were
+    updates: Array  # int32[E], number of those updates
 
 
 class UpdateMetrics(NamedTuple):
-    """What one gradient update reports, or the mean over several. `learner.unmeasured` names what is not measured."""
+    """Metrics of one gradient update, or means over several. `learner.unmeasured` lists those not measured."""
 
     loss: Array  # float32[], mean squared TD error of the batch
     td_error: Array  # float32[], mean absolute TD error
     q_value: Array  # float32[], mean q_tot of the batch
     td_error_std: Array  # float32[], standard deviation of the TD errors over the batch
-    target_lag: Array  # float32[], what the target agents' lag changes in the bootstrap's q_tot; 0 if unmeasured
+    target_lag: Array  # float32[], effect of the target agents' lag on the bootstrap q_tot; 0 if unmeasured
     grad_norm: Array  # float32[], global norm of the gradient before clipping
-    clipped: Array  # float32[], 1 where that norm was above `max_grad_norm`, else 0; its mean is a share
+    clipped: Array  # float32[], 1 if that norm exceeded `max_grad_norm`, else 0; its mean is a fraction
     central_loss: Array  # float32[], mean squared TD error of the central value network; 0 if unmeasured
 
 
 class EpisodeMetrics(NamedTuple):
-    """The part of `UpdateMetrics` that every episode reports: means over the updates made while it ran."""
+    """The `UpdateMetrics` logged per episode: means over the updates made while it ran."""
 
     loss: Array  # float32[E]
     td_error: Array  # float32[E]
@@ -159,43 +159,43 @@ class Exploration:
     """The random action that each agent is repeating, if any."""
 
     action: Array  # int32[E, N]
-    remaining: Array  # int32[E, N], steps it will still be repeated; 0: the agent is free to choose
+    remaining: Array  # int32[E, N], steps left to repeat it; 0: the agent chooses freely
 
 
 @struct.dataclass
 class TrainState:
-    """Everything a run is: with it, and nothing else, training continues."""
+    """The complete state of a run: all that is needed to continue training."""
 
     key: Array  # typed PRNG key[]
-    vector_step: Array  # int32[], steps made by every environment; shared by vmapped seeds
+    vector_step: Array  # int32[], steps taken by every environment; shared by vmapped seeds
     env_state: Any  # the environment's state, batched over E
-    time_step: Any  # TimeStep batched over E: what the agents see now
-    replay: Any  # flashbax buffer state, or `CutReplay` where targets bootstrap at time limits
-    replay_start: Array  # int32[], vector step at which replay began to fill: 0, or that of a resume without replay
+    time_step: Any  # TimeStep batched over E: the current observations
+    replay: Any  # flashbax buffer state, or `CutReplay` if targets bootstrap at time limits
+    replay_start: Array  # int32[], vector step at which replay started to fill; above 0 after a resume without replay
     exploration: Exploration
-    memory: Array  # float32[E, N, H], what the agents remember of their episodes; H is 0 for agents without a memory
+    memory: Array  # float32[E, N, H], the agents' recurrent state; H is 0 for feedforward agents
     learner: LearnerState
-    episodes: Episodes
+    episodes: EpisodeTotals
 
 
 class EpisodeLog(NamedTuple):
-    """One vector step's finished episodes: row e counts only where `finished[e]`.
+    """Episodes that finished in one vector step: row e is valid only where `finished[e]`.
 
-    A chunk stacks C of them; in the run's last chunk, steps beyond the run's end are rows without episodes or updates.
+    A chunk stacks C of them. In the last chunk, steps beyond the run's end are rows without episodes or updates.
     """
 
     finished: Array  # bool[E]
     episode_return: Array  # float32[E], discounted team return
     episode_length: Array  # int32[E], steps
     epsilon: Array  # float32[], exploration rate of the vector step, mean over environments
-    updates: EpisodeMetrics  # 0 where an episode saw no update
-    num_updates: Array  # int32[E], updates that it saw
-    step_updates: UpdateMetrics  # float32[] each, mean over the vector step's own updates, 0 without any
-    num_step_updates: Array  # int32[], those updates
+    updates: EpisodeMetrics  # 0 if no update was made during the episode
+    num_updates: Array  # int32[E], updates made during the episode
+    step_updates: UpdateMetrics  # float32[] each, mean over the vector step's updates, 0 without any
+    num_step_updates: Array  # int32[], number of those updates
 
 
 class Progression(NamedTuple):
-    """What the host sees of a learner after a chunk: copies that outlive the donated state."""
+    """Learner state that the host reads after a chunk: copies that outlive the donated state."""
 
     params: Params
     updates: Array  # int32[]
@@ -203,12 +203,12 @@ class Progression(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """Greedy policy over K episodes: means over the episodes. What is unknown is None, and on the host NaN."""
+    """Means over K episodes of the greedy policy. Unknown values are None, and NaN on the host."""
 
     mean_return: Array  # float32[], discounted team return at evaluation.SCORE_DISCOUNT
-    best_return: Any  # float32[], mean best possible return of the same starts
-    q_bound: Any  # float32[], as best_return, but at q_tot's own discount; unknown where that has none
-    optimality: Any  # float32[], mean_return over best_return, NaN where that is not above 0
-    solved: Array  # float32[], share of episodes that terminated before the time limit
+    best_return: Any  # float32[], mean best possible return from the same starts
+    q_bound: Any  # float32[], best_return at the discount and scale of q_tot, if known
+    optimality: Any  # float32[], mean_return / best_return, NaN unless best_return is above 0
+    solved: Array  # float32[], success rate: fraction of episodes that terminated before the time limit
     mean_length: Array  # float32[], steps
     extra: dict[str, Array]  # the environment's own means, by name (GridWorld25: foods_collected)

@@ -1,1 +1,1 @@
-"""Networks as pure functions: layers, agents, mixers, and what they read of an environment."""
+"""Networks as pure functions: layers, agents, mixers and their inputs."""

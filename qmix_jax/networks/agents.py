@@ -1,6 +1,6 @@
-"""All agents' Q-networks: one per agent or one shared by all, with or without a memory.
+"""Agent Q-networks: one per agent or one shared by all, feedforward or recurrent.
 
-Batches are agent-major, `[N, B, F]`: XLA's batched products over agents then run as fast as flat ones.
+Batches are agent-major, `[N, B, F]`: XLA's batched products over agents are then as fast as flat ones.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from qmix_jax.types import Array, Params
 
 
 class QNetwork(nn.Module):
-    """MLP with LayerNorm, then ReLU, after each layer, and dueling heads."""
+    """MLP with LayerNorm and ReLU after each layer, and dueling heads."""
 
     hidden_sizes: tuple[int, ...]
     num_actions: int
@@ -24,12 +24,12 @@ class QNetwork(nn.Module):
 
     @nn.compact
     def __call__(self, features: Array) -> Array:
-        """Values of all actions: float32[..., F] -> float32[..., A]."""
+        """Return the values of all actions: float32[..., F] -> float32[..., A]."""
         return dueling_heads(hidden_layers(features, self.hidden_sizes), self.num_actions, self.head_init_scale)
 
 
 class RecurrentQNetwork(nn.Module):
-    """The same with a GRU (Cho et al. 2014) in place of the last hidden layer: it remembers what it saw."""
+    """`QNetwork` with a GRU (Cho et al. 2014) in place of the last hidden layer."""
 
     hidden_sizes: tuple[int, ...]
     num_actions: int
@@ -37,7 +37,7 @@ class RecurrentQNetwork(nn.Module):
 
     @nn.compact
     def __call__(self, features: Array, memory: Array) -> tuple[Array, Array]:
-        """Values of all actions and the new memory: float32[..., F], float32[..., H] -> float32[..., A], [..., H]."""
+        """Return action values and the new hidden state: float32[..., F], [..., H] -> float32[..., A], [..., H]."""
         *sizes, memory_size = self.hidden_sizes
         cell = nn.GRUCell(memory_size, recurrent_kernel_init=orthogonal(1.0))
         memory, _ = cell(memory, hidden_layers(features, tuple(sizes)))
@@ -45,14 +45,14 @@ class RecurrentQNetwork(nn.Module):
 
 
 class Agents(NamedTuple):
-    """All agents' Q-networks as pure functions. Agents without a memory have one of width H = 0."""
+    """All agents' Q-networks as pure functions. Feedforward agents have a hidden state of width H = 0."""
 
     init: Callable[[Array], Params]  # key -> params
     memory_size: int  # H
-    # (params, features float32[N, B, F], memory float32[B, N, H]) -> values float32[N, B, A], new memory
+    # (params, features float32[N, B, F], hidden state float32[B, N, H]) -> values float32[N, B, A], new hidden state
     step: Callable[[Params, Array, Array], tuple[Array, Array]]
     # (params, features float32[N, B, T, F], begins bool[B, T], burn_in)
-    # -> values float32[N, B, T - burn_in, A], hidden states after these steps float32[N, B, T - burn_in, H]
+    # -> values float32[N, B, T - burn_in, A], hidden states after those steps float32[N, B, T - burn_in, H]
     unroll: Callable[[Params, Array, Array, int], tuple[Array, Array]]
 
 
@@ -65,7 +65,7 @@ def make_agents(
     head_init_scale: float,
     recurrent: bool = False,
 ) -> Agents:
-    """One network per agent, or one for all that also reads a one-hot agent id."""
+    """Build one network per agent, or one shared network that also reads a one-hot agent id."""
     kind = RecurrentQNetwork if recurrent else QNetwork
     network: Any = kind(hidden_sizes, num_actions, head_init_scale)
     memory_size = hidden_sizes[-1] if recurrent else 0
@@ -105,19 +105,19 @@ def unroll_recurrent(
     burn_in: int,
     memory_size: int,
 ) -> tuple[Array, Array]:
-    """Run a network with a memory through sequences, from an empty memory that every new episode empties again.
+    """Unroll a recurrent network over sequences from a zero hidden state, reset at every episode start.
 
-    The first `burn_in` steps only fill the memory, without a gradient (Kapturowski et al. 2019, section 3).
+    The first `burn_in` steps only warm up the hidden state, without a gradient (Kapturowski et al. 2019, section 3).
 
     Args:
-        apply: (features float32[N, B, F], memory float32[N, B, H]) -> values float32[N, B, A], new memory.
+        apply: (features float32[N, B, F], hidden state float32[N, B, H]) -> values float32[N, B, A], new hidden state.
         features: float32[N, B, T, F].
-        begins: bool[B, T], whether the step is an episode's first.
-        burn_in: steps whose values are not wanted.
+        begins: bool[B, T], whether the step is the first of an episode.
+        burn_in: steps whose values are not returned.
         memory_size: H.
 
     Returns:
-        Values float32[N, B, T - burn_in, A], and the hidden states after these steps, float32[N, B, T - burn_in, H].
+        Values float32[N, B, T - burn_in, A], and the hidden states after those steps, float32[N, B, T - burn_in, H].
     """
     num_agents, num_sequences, _, _ = features.shape
 
@@ -131,12 +131,12 @@ def unroll_recurrent(
     if burn_in:
         memory, _ = jax.lax.scan(step, memory, jax.tree.map(lambda x: x[:burn_in], by_time))
         memory = jax.lax.stop_gradient(memory)
-    _, (q_values, memories) = jax.lax.scan(step, memory, jax.tree.map(lambda x: x[burn_in:], by_time))
-    return jnp.moveaxis(q_values, 0, 2), jnp.moveaxis(memories, 0, 2)
+    _, (q_values, hidden_states) = jax.lax.scan(step, memory, jax.tree.map(lambda x: x[burn_in:], by_time))
+    return jnp.moveaxis(q_values, 0, 2), jnp.moveaxis(hidden_states, 0, 2)
 
 
 def append_agent_ids(features: Array) -> Array:
-    """float32[N, B, F] -> float32[N, B, F + N]: a one-hot id tells a shared network who it is."""
+    """Append one-hot agent ids, for a shared network: float32[N, B, F] -> float32[N, B, F + N]."""
     chex.assert_rank(features, 3)
     num_agents, batch, _ = features.shape
     ids = jnp.broadcast_to(jnp.eye(num_agents)[:, None, :], (num_agents, batch, num_agents))

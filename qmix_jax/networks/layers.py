@@ -1,4 +1,4 @@
-"""Layers of all networks: orthogonal initialisation, LayerNorm with ReLU, dueling heads, plain layers."""
+"""Layers shared by all networks: orthogonal initialisation, LayerNorm with ReLU, dueling heads, plain MLP."""
 
 import chex
 import jax
@@ -9,22 +9,21 @@ from flax.linen.initializers import Initializer
 from qmix_jax.types import Array
 
 LAYER_NORM_EPSILON = 1e-6
-_ITERATIONS = 40  # the smallest singular value grows 1.5-fold a turn, then converges quadratically
+_ITERATIONS = 40  # the smallest singular value grows 1.5-fold per iteration, then converges quadratically
 
 
 def orthogonal(gain: float) -> Initializer:
-    """Initialiser of float32[rows, columns] matrices with orthonormal rows or columns, times `gain`.
+    """Return an initialiser of float32[rows, columns] matrices with orthonormal rows or columns, times `gain`.
 
-    The polar factor of a Gaussian matrix is uniform over orthogonal matrices (Haar), as the usual QR factor is
-    after its sign correction. It is found by Newton-Schulz iterations, X <- X (3 I - X'X) / 2 (Higham 2008,
-    eq. 8.20), because jaxlib's batched QR, which initialising several agents or seeds at once would call, can
-    deadlock on a CPU of two cores: its kernels wait for each other's share of one small thread pool.
+    The polar factor of a Gaussian matrix is uniform over orthogonal matrices (Haar), like the usual sign-corrected QR
+    factor. Newton-Schulz iterations, X <- X (3 I - X'X) / 2 (Higham 2008, eq. 8.20), compute it. jaxlib's batched QR
+    is not used: when several agents or seeds are initialised at once, it can deadlock on a two-core CPU.
     """
 
     def init(key: Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> Array:
         rows, columns = shape
         gaussian = jax.random.normal(key, (max(shape), min(shape)), dtype)
-        # Frobenius norm bounds the largest singular value, so the iteration starts inside its basin.
+        # The Frobenius norm bounds the largest singular value, so the iteration starts where it converges.
         start = gaussian / jnp.linalg.norm(gaussian)
         identity = jnp.eye(min(shape), dtype=dtype)
 
@@ -38,7 +37,7 @@ def orthogonal(gain: float) -> Initializer:
 
 
 def hidden_layers(features: Array, sizes: tuple[int, ...]) -> Array:
-    """Linear, LayerNorm and ReLU for each size, inside a module: float32[..., F] -> float32[..., H]."""
+    """Apply linear, LayerNorm and ReLU layers inside a module: float32[..., F] -> float32[..., H]."""
     hidden = features
     for size in sizes:
         hidden = nn.Dense(size, kernel_init=orthogonal(2**0.5))(hidden)
@@ -47,7 +46,7 @@ def hidden_layers(features: Array, sizes: tuple[int, ...]) -> Array:
 
 
 def plain_layers(inputs: Array, sizes: tuple[int, ...]) -> Array:
-    """Linear and ReLU for each size, then one output that starts near 0, in a module: float32[R, F] -> float32[R]."""
+    """Apply linear and ReLU layers, then one output that starts near 0, in a module: float32[R, F] -> float32[R]."""
     hidden = inputs
     for size in sizes:
         hidden = nn.relu(nn.Dense(size, kernel_init=orthogonal(2**0.5))(hidden))
@@ -55,36 +54,36 @@ def plain_layers(inputs: Array, sizes: tuple[int, ...]) -> Array:
 
 
 def dueling_heads(hidden: Array, num_actions: int, init_scale: float) -> Array:
-    """Dueling heads (Wang et al. 2016, eq. 9), inside a module: float32[..., H] -> float32[..., A]."""
+    """Apply dueling heads (Wang et al. 2016, eq. 9) inside a module: float32[..., H] -> float32[..., A]."""
     inputs, head_init = hidden.shape[-1], orthogonal(init_scale)
     advantage = LinearWeights(num_actions, head_init, name="advantage")(inputs)
     value = LinearWeights(1, head_init, name="value")(inputs)
-    # Both heads and their sum are linear: summing their weights takes one product where summing values takes two.
+    # Both heads are linear: summing their weights takes one matrix product, summing their values takes two.
     kernel, bias = (v + a - jnp.mean(a, axis=-1, keepdims=True) for v, a in zip(value, advantage, strict=True))
-    # Transposed, because then the gradient's product is wide: XLA's CPU kernels are slow at few columns.
+    # Transposed, so that the gradient's product is wide: XLA's CPU kernels are slow with few columns.
     q_values = jnp.einsum("...h,ah->...a", hidden, kernel.T)
     return q_values + bias.reshape((1,) * (q_values.ndim - 1) + (-1,))
 
 
 class LinearWeights(nn.Module):
-    """Parameters of a linear layer, named as `nn.Dense` names them, for a layer that is not applied by itself."""
+    """Parameters of a linear layer, named as in `nn.Dense`, for use without applying the layer."""
 
     num_outputs: int
     kernel_init: Initializer
 
     @nn.compact
     def __call__(self, num_inputs: int) -> tuple[Array, Array]:
-        """Kernel float32[inputs, outputs] and bias float32[outputs]."""
+        """Return kernel float32[inputs, outputs] and bias float32[outputs]."""
         kernel = self.param("kernel", self.kernel_init, (num_inputs, self.num_outputs))
         return kernel, self.param("bias", nn.initializers.zeros, (self.num_outputs,))
 
 
 class LayerNorm(nn.Module):
-    """LayerNorm (Ba et al. 2016, eq. 4) and ReLU as one step; parameters as `nn.LayerNorm` names them."""
+    """Fused LayerNorm (Ba et al. 2016, eq. 4) and ReLU, with parameters named as in `nn.LayerNorm`."""
 
     @nn.compact
     def __call__(self, inputs: Array) -> Array:
-        """float32[..., H] -> float32[..., H]."""
+        """Normalise and rectify: float32[..., H] -> float32[..., H]."""
         size = inputs.shape[-1]
         scale = self.param("scale", nn.initializers.ones, (size,))
         bias = self.param("bias", nn.initializers.zeros, (size,))
@@ -93,10 +92,10 @@ class LayerNorm(nn.Module):
 
 @jax.custom_vjp
 def normalized_relu(inputs: Array, scale: Array, bias: Array) -> Array:
-    """max(0, scale * (x - mean) / deviation + bias) by row: float32[R, H], float32[H], float32[H] -> float32[R, H].
+    """Return max(0, scale * (x - mean) / std + bias) by row: float32[R, H], [H], [H] -> float32[R, H].
 
-    Its gradient is written out so that all of its sums, over rows and over columns, are matrix products: the sums
-    that differentiation makes take longer on a CPU than the arithmetic around them.
+    The gradient is written by hand so that its sums over rows and columns are matrix products: on a CPU, the reductions
+    that autodiff generates take longer than the arithmetic around them.
     """
     return _normalized_relu_forward(inputs, scale, bias)[0]
 
@@ -114,9 +113,9 @@ def _normalized_relu_backward(residuals: tuple[Array, ...], gradient: Array) -> 
     inputs, mean, inverse, scale, outputs = residuals
     rows, size = inputs.shape
     normalized = (inputs - mean) * inverse
-    of_bias = jnp.where(outputs > 0, gradient, 0.0)  # by row; the parameters' gradients are sums over rows
+    of_bias = jnp.where(outputs > 0, gradient, 0.0)  # by row; parameter gradients are sums over rows
     of_scale = of_bias * normalized
-    # Moving a row by its mean, or stretching it, changes nothing: the gradient has no such parts.
+    # Shifting or scaling a row leaves the output unchanged, so the gradient has no such components.
     moved, stretched = ((g @ (scale / size))[:, None] for g in (of_bias, of_scale))
     of_inputs = (of_bias * scale[None] - moved - normalized * stretched) * inverse
     ones = jnp.ones(rows)

@@ -1,7 +1,7 @@
-"""Mixers: from what each agent thinks of the actions taken to what is learnt of them together.
+"""Mixers: from the agents' values of the actions taken to the values that are trained.
 
-A mixer is a pair of functions. It gives V values per state: one for the team (`QMixer`, the sum of VDN), or one for
-every agent by itself (`independent_mixer`).
+A mixer is a pair of functions. It returns V values per state: one for the team (QMIX, VDN), or one for each agent
+(`independent_mixer`).
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from qmix_jax.types import Array, Params
 
 
 class ActionValues(NamedTuple):
-    """Joint actions of N agents in R states, and what each agent thinks of its part."""
+    """Joint actions of N agents in R states, and the agents' own values of them."""
 
     actions: Array  # int[N, R]
     chosen: Array  # float32[R, N], values of those actions
@@ -29,12 +29,12 @@ class Mixer(NamedTuple):
     init: Callable[[Array], Params]  # key -> params
     # (params, joint actions, states float32[R, G]) -> float32[R, V]
     apply: Callable[[Params, ActionValues, Array], Array]
-    # (params, states float32[R, G]) -> float32[R], V(s) of a mixer that adds one
+    # (params, states float32[R, G]) -> float32[R], V(s), for mixers that add a state value
     state_value: Callable[[Params, Array], Array] | None = None
 
 
 def mix_values(module: nn.Module, num_agents: int, state_size: int) -> Mixer:
-    """One value for the team, by a module that reads the values of the actions taken and the state."""
+    """Wrap a module (chosen values, state) -> q_tot as a mixer with one team value."""
 
     def init(key: Array) -> Params:
         return dict(module.init(key, jnp.zeros((1, num_agents)), jnp.zeros((1, state_size))))
@@ -47,11 +47,11 @@ def mix_values(module: nn.Module, num_agents: int, state_size: int) -> Mixer:
 
 
 def mix_advantages(module: nn.Module, num_agents: int, state_size: int) -> Mixer:
-    """One value for the team, by a module that also reads the joint action and the agents' best values."""
+    """Wrap a module that also reads the joint action and the agents' best values as a mixer with one team value."""
 
     def init(key: Array) -> Params:
-        nothing = ActionValues(jnp.zeros((num_agents, 1), jnp.int8), *(jnp.zeros((1, num_agents)) for _ in range(2)))
-        return dict(module.init(key, nothing, jnp.zeros((1, state_size))))
+        empty = ActionValues(jnp.zeros((num_agents, 1), jnp.int8), *(jnp.zeros((1, num_agents)) for _ in range(2)))
+        return dict(module.init(key, empty, jnp.zeros((1, state_size))))
 
     def apply(params: Params, values: ActionValues, states: Array) -> Array:
         q_tot: Any = module.apply(params, values, states)
@@ -61,21 +61,21 @@ def mix_advantages(module: nn.Module, num_agents: int, state_size: int) -> Mixer
 
 
 def vdn_mixer() -> Mixer:
-    """VDN (Sunehag et al. 2018, eq. 3): q_tot is the sum of the agents' values."""
+    """Return VDN's mixer (Sunehag et al. 2018, eq. 3): q_tot is the sum of the agents' values."""
     return Mixer(
         init=lambda key: {}, apply=lambda params, values, states: jnp.sum(values.chosen, axis=1, keepdims=True)
     )
 
 
 def independent_mixer() -> Mixer:
-    """Independent Q-learning (Tan 1993): every agent's own value, V = N."""
+    """Return the mixer of independent Q-learning (Tan 1993): each agent's own value, V = N."""
     return Mixer(init=lambda key: {}, apply=lambda params, values, states: values.chosen)
 
 
 def value_actions(q_values: Array, actions: Array, action_mask: Array | None) -> ActionValues:
-    """Value joint actions int[N, R] by the agents' values float32[N, R, A] and masks bool[R, N, A].
+    """Return the agents' values of joint actions int[N, R], from values float32[N, R, A] and masks bool[R, N, A].
 
-    An agent without any allowed action, as a dead one, counts with 0 and gets no gradient.
+    An agent without allowed actions, such as a dead one, has value 0 and gets no gradient.
     """
     chosen = select_actions(q_values, actions).T
     best = jnp.max(allowed_values(q_values, action_mask), axis=-1).T
@@ -86,9 +86,9 @@ def value_actions(q_values: Array, actions: Array, action_mask: Array | None) ->
 
 
 def select_actions(q_values: Array, actions: Array) -> Array:
-    """Values of the chosen actions: float32[N, R, A], int[N, R] -> float32[N, R].
+    """Return the values of the chosen actions: float32[N, R, A], int[N, R] -> float32[N, R].
 
-    A masked sum, not a gather: its gradient is a product, where a gather's is a slow scatter.
+    A masked sum instead of a gather, whose gradient would be a slow scatter.
     """
     chex.assert_rank([q_values, actions], [3, 2])
     chosen = actions[:, :, None] == jnp.arange(q_values.shape[-1], dtype=actions.dtype)[None, None, :]
@@ -96,27 +96,27 @@ def select_actions(q_values: Array, actions: Array) -> Array:
 
 
 def allowed_values(q_values: Array, action_mask: Array | None) -> Array:
-    """Values float32[N, R, A] with -inf for what the masks bool[R, N, A] forbid; no masks forbid nothing."""
+    """Return values float32[N, R, A] with -inf where masks bool[R, N, A] forbid an action; None allows all."""
     if action_mask is None:
         return q_values
     return jnp.where(jnp.swapaxes(action_mask, 0, 1), q_values, -jnp.inf)
 
 
 class QMixer(nn.Module):
-    """Mix the agents' chosen values into `q_tot`, monotonically: d q_tot / d q_i >= 0 (Rashid et al. 2018, eq. 5).
+    """QMIX's monotonic mixing network: d q_tot / d q_i >= 0 (Rashid et al. 2018, eq. 5).
 
     Hypernetworks map the global state to the weights of a two-layer ELU network over the agents' values (section 4,
-    figure 2); absolute values keep those weights non-negative. Biases are free: the first is linear in the state, the
-    last is a small network, V(s).
+    figure 2); absolute values keep the weights non-negative. Biases are unconstrained: the first is linear in the
+    state, the last is a small network, V(s).
     """
 
     mixing_size: int
     hypernet_size: int
-    init_scale: float  # orthogonal gain of the hypernetworks' output layers; small starts q_tot near 0
+    init_scale: float  # orthogonal gain of the hypernetworks' output layers; if small, q_tot starts near 0
 
     @nn.compact
     def __call__(self, agent_qs: Array, states: Array) -> Array:
-        """Mix float32[R, N] chosen values by float32[R, G] states into float32[R] q_tot."""
+        """Mix chosen values float32[R, N] and states float32[R, G] into q_tot float32[R]."""
         chex.assert_rank([agent_qs, states], 2)
         rows, num_agents = agent_qs.shape
 
@@ -138,7 +138,7 @@ class QMixer(nn.Module):
 
 
 def qmix_mixer(module: QMixer, num_agents: int, state_size: int) -> Mixer:
-    """QMIX's value for the team, and V(s), its part that no agent's value changes."""
+    """Return QMIX's mixer, with `state_value` for V(s), the term independent of the agents' values."""
 
     def state_value(params: Params, states: Array) -> Array:
         _, outputs = module.apply(
@@ -154,12 +154,12 @@ def qmix_mixer(module: QMixer, num_agents: int, state_size: int) -> Mixer:
 
 
 class CentralMixer(nn.Module):
-    """Q*'s mixer: an ordinary network of the agents' values and the state, without monotonicity."""
+    """Unrestricted mixer of Q*: an MLP over the agents' values and the state."""
 
     hidden_sizes: tuple[int, ...]
 
     @nn.compact
     def __call__(self, agent_qs: Array, states: Array) -> Array:
-        """Mix float32[R, N] chosen values by float32[R, G] states into float32[R]."""
+        """Mix chosen values float32[R, N] and states float32[R, G] into float32[R]."""
         chex.assert_rank([agent_qs, states], 2)
         return plain_layers(jnp.concatenate([agent_qs, states], axis=-1), self.hidden_sizes)

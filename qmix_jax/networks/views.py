@@ -1,4 +1,4 @@
-"""What networks read of an environment: encoded observations for agents, encoded state and clock for the mixer."""
+"""Network inputs: encoded observations for the agents, encoded state and clock for the mixer."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -20,14 +20,14 @@ class Views(NamedTuple):
 
 
 def make_views(spec: EnvSpec, encoding: str, state_clock: bool, squash_state: bool = False) -> Views:
-    """`encoding` 'env' applies the environment's feature maps, 'raw' feeds raw numbers.
+    """Build the networks' inputs. `encoding` 'env' applies the environment's feature maps, 'raw' none.
 
-    `state_clock` appends the elapsed fraction of the episode to the mixer's state: a penalty at the time limit
-    cannot be predicted from observations that hold no clock, and Q then diverges.
+    `state_clock` appends the elapsed fraction of the episode to the mixer's state: without a clock, a penalty at the
+    time limit cannot be predicted, and Q diverges.
 
-    `squash_state` takes the mixer's state to sign(x) log(1 + |x|) (symlog, Hafner et al. 2023, eq. 10). Hypernetworks
-    extrapolate linearly, and where no value is grounded by an end, those of far states grow faster than the discount
-    shrinks them, without limit. (Agents normalise their hidden layers, which bounds what they extrapolate.)
+    `squash_state` maps the mixer's state to sign(x) log(1 + |x|) (symlog, Hafner et al. 2023, eq. 10). Hypernetworks
+    extrapolate linearly: without terminal states to ground them, values of distant states grow faster than the discount
+    shrinks them. (LayerNorm bounds how far agents extrapolate.)
     """
     encoded = encoding == "env"
     encode_observations = (encoded and spec.encode_observations) or _identity
@@ -39,7 +39,7 @@ def make_views(spec: EnvSpec, encoding: str, state_clock: bool, squash_state: bo
 
     def one_mixer_state(observations: Array, state: Array | None, elapsed: Array) -> Array:
         if state is None:
-            assert spec.state_from_observations is not None  # replay keeps the state of every other environment
+            assert spec.state_from_observations is not None  # otherwise replay stores the state
             state = spec.state_from_observations(observations.astype(jnp.float32))
         features = encode_state(state)
         if squash_state:
