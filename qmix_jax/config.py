@@ -303,7 +303,7 @@ class Config:
         return self.burn_in + self.sequence_length + self.bootstrap_distance
 
     @property
-    def learnt_steps(self) -> slice:
+    def learned_steps(self) -> slice:
         """Positions in a sequence of the steps that are trained on."""
         return slice(self.burn_in, self.burn_in + self.sequence_length)
 

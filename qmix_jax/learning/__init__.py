@@ -1,1 +1,1 @@
-"""The learning side as pure functions of arrays: algorithms, targets, losses, optimisers and updates."""
+"""The learner as pure functions of arrays: algorithms, targets, losses, optimisers and updates."""

@@ -1,8 +1,8 @@
-"""The family of algorithms: each has its mixer, the reward of each mixed value, and its weighting if it has one.
+"""The supported algorithms: each has a mixer, a reward for each mixed value, and optionally a loss weighting.
 
-Weighted QMIX (Rashid et al. 2020, section 4): QMIX's network cannot fit every payoff, and with equal weights it gives
-up the best joint action for many bad ones. An unrestricted Q*, trained beside it, gives both their targets, and joint
-actions that seem to be no better than the greedy one weigh less.
+Weighted QMIX (Rashid et al. 2020, section 4): a monotonic mixer cannot fit every payoff, and with equal weights it may
+sacrifice the best joint action to fit many poor ones. An unrestricted Q*, trained alongside, provides the targets of
+both, and joint actions that appear no better than the greedy one get a smaller weight.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,14 +26,14 @@ from qmix_jax.networks.mixers import (
 from qmix_jax.networks.qplex import QPlexMixer
 from qmix_jax.types import Array
 
-RewardView = Callable[[Array], Array]  # agents' own rewards float32[..., N] -> float32[..., V], of each mixed value
-# (q_tot, target, Q* of the greedy joint action, whether that was the one taken, alpha), [B, K, 1] each -> weights
+RewardView = Callable[[Array], Array]  # agents' rewards float32[..., N] -> float32[..., V], one per mixed value
+# (q_tot, target, Q* of the greedy joint action, whether it was taken, alpha), [B, K, 1] each -> weights
 Weighting = Callable[[Array, Array, Array, Array, float], Array]
 MakeMixer = Callable[[Config, EnvSpec, int], Mixer]  # (config, spec, state_size) -> mixer
 
 
 class Algorithm(NamedTuple):
-    """One member of the family."""
+    """One algorithm."""
 
     make_mixer: MakeMixer
     rewards: RewardView
@@ -41,33 +41,33 @@ class Algorithm(NamedTuple):
 
 
 def team_reward(rewards: Array) -> Array:
-    """The sum over agents, for one value of the whole team: float32[..., N] -> float32[..., 1]."""
+    """Sum over agents, for one team value: float32[..., N] -> float32[..., 1]."""
     return jnp.sum(rewards, axis=-1, keepdims=True)
 
 
 def team_reward_of_each(rewards: Array) -> Array:
-    """The sum over agents, for each agent: float32[..., N] -> float32[..., N]."""
+    """Give every agent the sum over agents: float32[..., N] -> float32[..., N]."""
     return jnp.broadcast_to(team_reward(rewards), rewards.shape)
 
 
 def own_reward(rewards: Array) -> Array:
-    """Each agent's own: float32[..., N] -> float32[..., N]."""
+    """Give every agent its own reward: float32[..., N] -> float32[..., N]."""
     return rewards
 
 
 def optimistic_weights(q_tot: Array, target: Array, best: Array, is_best: Array, alpha: float) -> Array:
-    """OW-QMIX: 1 where q_tot is below its target, alpha elsewhere."""
+    """Return OW-QMIX's weights: 1 where q_tot is below its target, alpha elsewhere."""
     del best, is_best
     return jnp.where(q_tot < target, 1.0, alpha)
 
 
 def central_weights(q_tot: Array, target: Array, best: Array, is_best: Array, alpha: float) -> Array:
-    """CW-QMIX: 1 where the target is above Q* of the greedy joint action, and for that action; alpha elsewhere."""
+    """Return CW-QMIX's weights: 1 for the greedy joint action and targets above its Q*, alpha elsewhere."""
     del q_tot
     return jnp.where((target > best) | is_best, 1.0, alpha)
 
 
-def _qmixer(config: Config, spec: EnvSpec, state_size: int) -> Mixer:
+def _qmix(config: Config, spec: EnvSpec, state_size: int) -> Mixer:
     module = QMixer(config.mixing_size, config.hypernet_size, config.hypernet_init_scale)
     return qmix_mixer(module, spec.num_agents, state_size)
 
@@ -77,27 +77,27 @@ def _qplex(config: Config, spec: EnvSpec, state_size: int) -> Mixer:
     return mix_advantages(module, spec.num_agents, state_size)
 
 
-def _sum(config: Config, spec: EnvSpec, state_size: int) -> Mixer:
+def _vdn(config: Config, spec: EnvSpec, state_size: int) -> Mixer:
     return vdn_mixer()
 
 
-def _apart(config: Config, spec: EnvSpec, state_size: int) -> Mixer:
+def _independent(config: Config, spec: EnvSpec, state_size: int) -> Mixer:
     return independent_mixer()
 
 
 ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
     {
-        "qmix": Algorithm(_qmixer, team_reward),
-        "vdn": Algorithm(_sum, team_reward),
-        "iql": Algorithm(_apart, team_reward_of_each),
-        "madqn": Algorithm(_apart, own_reward),
-        "cw_qmix": Algorithm(_qmixer, team_reward, central_weights),
-        "ow_qmix": Algorithm(_qmixer, team_reward, optimistic_weights),
+        "qmix": Algorithm(_qmix, team_reward),
+        "vdn": Algorithm(_vdn, team_reward),
+        "iql": Algorithm(_independent, team_reward_of_each),
+        "madqn": Algorithm(_independent, own_reward),
+        "cw_qmix": Algorithm(_qmix, team_reward, central_weights),
+        "ow_qmix": Algorithm(_qmix, team_reward, optimistic_weights),
         "qplex": Algorithm(_qplex, team_reward),
     }
 )
 
 
 def make_central_mixer(config: Config, spec: EnvSpec, state_size: int) -> Mixer:
-    """The mixer of Q*, which weighted algorithms train beside their own."""
+    """Build the mixer of Q*, which weighted algorithms train alongside their own."""
     return mix_values(CentralMixer(config.central_sizes), spec.num_agents, state_size)

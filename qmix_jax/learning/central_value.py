@@ -1,8 +1,8 @@
-"""A value network of all observations, trained beside the agents: a diagnostic that they never read.
+"""Central value network: a diagnostic trained alongside the agents and not visible to them.
 
-Its TD error says how well one who sees what all agents see predicts the team's reward under the behaviour in replay.
-The agents' updates are the same, bit for bit, with it and without it: it has parameters, optimiser, clipping and
-target copy of its own, and a bad update of its own is skipped without a word to them.
+Its TD error measures how well an observer of all agents' observations predicts the team reward of the behaviour in
+replay. The agents' updates are bitwise the same with and without it: it has its own parameters, optimiser, clipping and
+target network, and skips its own non-finite updates without affecting them.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from qmix_jax.learning.algorithms import team_reward
 from qmix_jax.learning.devices import mean_over_devices
 from qmix_jax.learning.model import flat, take_steps
 from qmix_jax.learning.optimizer import copy_targets, make_optimizer, step_parameters
-from qmix_jax.learning.rewards import learnt_rewards
+from qmix_jax.learning.rewards import scaled_rewards
 from qmix_jax.learning.targets import batch_targets
 from qmix_jax.learning.time_limit import bootstrap_from_cuts
 from qmix_jax.networks.layers import plain_layers
@@ -27,36 +27,36 @@ from qmix_jax.types import Array, CentralValue, Cuts, Params, Schedule, Transiti
 
 
 class ValueNetwork(nn.Module):
-    """An ordinary network of all agents' features."""
+    """MLP over all agents' features."""
 
     hidden_sizes: tuple[int, ...]
 
     @nn.compact
     def __call__(self, features: Array) -> Array:
-        """float32[R, N * F] -> float32[R]."""
+        """Return state values: float32[R, N * F] -> float32[R]."""
         return plain_layers(features, self.hidden_sizes)
 
 
 class CentralLearner(NamedTuple):
-    """The value network's learning side as pure functions."""
+    """The value network's learner as pure functions."""
 
     init: Callable[[Array], CentralValue]  # key -> state
-    # (state, schedule, updates before this one int32[], whether the agents' may be made bool[], sequences,
-    # weights float32[B] or None, cuts or None) -> state, mean squared TD error float32[], NaN where it was not finite
+    # (state, schedule, updates before this one int32[], whether the agents' update is applied bool[], sequences,
+    # weights float32[B] or None, cuts or None) -> state, mean squared TD error float32[], NaN if it was not finite
     update: Callable[
         [CentralValue, Schedule, Array, Array, Transition, Array | None, Cuts | None], tuple[CentralValue, Array]
     ]
 
 
 def make_central_learner(config: Config, views: Views, num_agents: int) -> CentralLearner:
-    """The value network of `config` for agents that read `views`."""
+    """Build the learner of `config`'s value network over the agents' `views`."""
     network = ValueNetwork(config.central_sizes)
 
     def init(key: Array) -> CentralValue:
         params = dict(network.init(key, jnp.zeros((1, num_agents * views.num_features))))
         return CentralValue(
             params=params,
-            target_params=jax.tree.map(jnp.copy, params),  # no buffer can be donated twice
+            target_params=jax.tree.map(jnp.copy, params),  # a buffer cannot be donated twice
             optimizer_state=make_optimizer(config).init(ravel_pytree(params)[0]),
         )
 
@@ -97,21 +97,21 @@ def central_loss(
     weights: Array | None = None,
     cuts: Cuts | None = None,
 ) -> tuple[Array, Array]:
-    """Mean squared TD error of V(observations) on the team's reward, weighted by sequence, and without weights.
+    """Return the mean squared TD error of V(observations) on the team reward, weighted by sequence and unweighted.
 
-    With one step: (V(o_t) - (r_t + gamma (1 - done_t) V'(o_t+1)))^2, the value of the behaviour in replay (Sutton &
-    Barto 2018, section 6.1); V' is the target copy. Other targets have V' where the agents' have mixed values. Rewards
-    are scaled but not standardised: one can read V in their units.
+    For 1-step targets: (V(o_t) - (r_t + gamma (1 - done_t) V'(o_t+1)))^2, the value of the behaviour in replay (Sutton
+    & Barto 2018, section 6.1), with the target network V'. In other targets V' replaces the mixed values. Rewards are
+    scaled but not standardised, so V is in reward units.
 
     Args:
-        config: names the target.
+        config: selects the target.
         network: V.
-        views: what agents read of their observations.
-        params: V's.
-        target_params: V's.
+        views: the agents' inputs.
+        params: parameters of V.
+        target_params: parameters of V'.
         batch: sequences [B, T, ...].
-        weights: float32[B], undoing what prioritised replay prefers, or None.
-        cuts: where truncations cut targets that bootstrap there, or None.
+        weights: float32[B], importance weights of prioritised replay, or None.
+        cuts: truncations that targets bootstrap from, or None.
 
     Returns:
         float32[], float32[].
@@ -124,9 +124,9 @@ def central_loss(
         return value.reshape(rows, length, 1)
 
     later = bootstrap_from_cuts(take_steps(batch, config.bootstrap_steps), cuts)
-    rewards = learnt_rewards(config, batch, team_reward)
+    rewards = scaled_rewards(config, batch, team_reward)
     target = batch_targets(config, rewards, batch, values(target_params, later.observations))
-    errors = values(params, batch.observations[:, config.learnt_steps]) - jax.lax.stop_gradient(target)
+    errors = values(params, batch.observations[:, config.learned_steps]) - jax.lax.stop_gradient(target)
     if cuts is not None:
         errors = jnp.where(cuts.known[..., None], errors, 0.0)
     squares = jnp.square(errors)

@@ -1,4 +1,4 @@
-"""What one device of several does with its own share: rows, random numbers, and the mean with the others."""
+"""Per-device helpers for runs over several devices: local rows, local random numbers, means over devices."""
 
 import jax
 
@@ -8,7 +8,7 @@ AXIS = "devices"
 
 
 def own_share(rows: Array, num_devices: int) -> Array:
-    """The device's part of [K, ...], K / `num_devices` rows. Inside `over_devices` or `evaluated_by_devices`."""
+    """Return this device's K / `num_devices` rows of [K, ...]. Inside `over_devices` or `evaluated_by_devices`."""
     if num_devices == 1:
         return rows
     size = rows.shape[0] // num_devices
@@ -16,15 +16,15 @@ def own_share(rows: Array, num_devices: int) -> Array:
 
 
 def first_environment(num_envs: int, num_devices: int) -> Array | int:
-    """Number of a device's first environment, of which it has `num_envs`. Inside `over_devices`."""
+    """Return the index of this device's first of `num_envs` environments. Inside `over_devices`."""
     return 0 if num_devices == 1 else jax.lax.axis_index(AXIS) * num_envs
 
 
 def own_key(key: Array, num_devices: int) -> Array:
-    """A key of the device's own, from one that all have. Inside `over_devices`."""
+    """Derive this device's key from the shared one. Inside `over_devices`."""
     return key if num_devices == 1 else jax.random.fold_in(key, jax.lax.axis_index(AXIS))
 
 
 def mean_over_devices(vector: Array, num_devices: int) -> Array:
-    """Average of the devices' vectors. Inside `over_devices` or `evaluated_by_devices`."""
+    """Average a vector over the devices. Inside `over_devices` or `evaluated_by_devices`."""
     return vector if num_devices == 1 else jax.lax.pmean(vector, AXIS)

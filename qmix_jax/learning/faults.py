@@ -1,40 +1,40 @@
-"""Updates that must not be made: a loss or gradient that is not finite never reaches the parameters."""
+"""Skipping of non-finite updates: a loss or gradient that is not finite never reaches the parameters."""
 
 import jax.numpy as jnp
 
 from qmix_jax.types import Array, Faults
 
-QUANTITIES = ("none", "loss", "gradient")  # what `Faults.quantity` counts
-MOST_SKIPPED = 0.1  # share of a run's updates; a run that skipped more counts as diverged
+QUANTITIES = ("none", "loss", "gradient")  # what `Faults.quantity` indexes
+MOST_SKIPPED = 0.1  # fraction of a run's updates; a run that skipped more counts as diverged
 
 
-def no_faults() -> Faults:
-    """The count of a new run."""
+def init_faults() -> Faults:
+    """Return the counters of a new run."""
     return Faults(skipped=jnp.int32(0), streak=jnp.int32(0), since=jnp.int32(0), quantity=jnp.int32(0))
 
 
 def skips_too_many(skipped: int, updates: int) -> bool:
-    """Whether a run that has ended counts as diverged, though bad updates never came in a row for long enough."""
+    """Whether a finished run counts as diverged for its total of skipped updates."""
     return skipped > MOST_SKIPPED * updates
 
 
 def judge_update(
     faults: Faults, update: Array, loss: Array, grad_norm: Array, max_bad_updates: int
 ) -> tuple[Array, Faults]:
-    """Whether an update may be made, and the count after it.
+    """Decide whether to apply an update, and count it if not.
 
-    After `max_bad_updates` bad ones in a row nothing is updated any more, so that the host, which looks after every
-    chunk, finds the learner as it was.
+    After `max_bad_updates` bad updates in a row nothing is updated any more, so that the host, which checks after each
+    chunk, finds the learner unchanged.
 
     Args:
-        faults: the count before the update.
-        update: int32[], number of the update, from 0.
+        faults: the counters before the update.
+        update: int32[], index of the update, from 0.
         loss: float32[].
-        grad_norm: float32[], not finite where any element of the gradient is not.
-        max_bad_updates: how many in a row end the run.
+        grad_norm: float32[], not finite if any element of the gradient is not.
+        max_bad_updates: number in a row that ends the run.
 
     Returns:
-        bool[], and the new count.
+        Whether to apply the update, bool[], and the new counters.
     """
     loss_is_bad, gradient_is_bad = ~jnp.isfinite(loss), ~jnp.isfinite(grad_norm)
     usable = ~(loss_is_bad | gradient_is_bad | (faults.streak >= max_bad_updates))

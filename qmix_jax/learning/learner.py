@@ -1,4 +1,4 @@
-"""One gradient update of QMIX: loss, clipping, Adam, target copy; or none where it would not be finite."""
+"""The gradient update: loss, clipping, optimiser step and target network, skipped if not finite."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,12 +12,12 @@ from qmix_jax.config import Config
 from qmix_jax.learning.algorithms import ALGORITHMS
 from qmix_jax.learning.central_value import make_central_learner
 from qmix_jax.learning.devices import mean_over_devices
-from qmix_jax.learning.faults import judge_update, no_faults
+from qmix_jax.learning.faults import init_faults, judge_update
 from qmix_jax.learning.loss import BatchValues, make_loss
 from qmix_jax.learning.model import init_params, make_networks
 from qmix_jax.learning.optimizer import copy_targets, initial_schedule, make_optimizer, share_left, step_parameters
 from qmix_jax.learning.priorities import importance_weights, updated_priorities
-from qmix_jax.learning.rewards import add_batch, learnt_rewards, no_statistics
+from qmix_jax.learning.rewards import add_batch, init_statistics, scaled_rewards
 from qmix_jax.learning.selection import select
 from qmix_jax.types import Array, LearnerState, Params, Sample, UpdateMetrics
 
@@ -26,18 +26,18 @@ _CENTRAL_STREAM = 0x63656E74
 
 
 class Learner(NamedTuple):
-    """QMIX's learning side as pure functions."""
+    """The learner as pure functions."""
 
     init: Callable[[Array], LearnerState]  # key -> state
-    init_memory: Callable[[int], Array]  # number of environments B -> float32[B, N, H], as every episode begins
-    # (params, observations [B, N, O], memory) -> float32[N, B, A], new memory
+    init_memory: Callable[[int], Array]  # number of environments B -> initial hidden state float32[B, N, H]
+    # (params, observations [B, N, O], hidden state) -> float32[N, B, A], new hidden state
     q_values: Callable[[Params, Array, Array], tuple[Array, Array]]
-    # (state, what replay drew) -> state, metrics, the sequences' new priorities float32[B]
+    # (state, sample) -> state, metrics, the sequences' new priorities float32[B]
     update: Callable[[LearnerState, Sample], tuple[LearnerState, UpdateMetrics, Array]]
 
 
 def make_learner(config: Config, spec: EnvSpec) -> Learner:
-    """Agents, mixer and optimiser of `config` for an environment of `spec`."""
+    """Build the learner of `config` for an environment with `spec`."""
     networks = make_networks(config, spec)
     views, agents = networks.views, networks.agents
     loss = make_loss(config, networks)
@@ -46,18 +46,18 @@ def make_learner(config: Config, spec: EnvSpec) -> Learner:
 
     def init(key: Array) -> LearnerState:
         params = init_params(networks, key)
-        # A stream of its own: the agents begin alike with a central value network and without one.
+        # A separate stream: the agents' initial parameters do not depend on the central value network.
         central_key = jax.random.fold_in(jax.random.clone(key), _CENTRAL_STREAM)
         num_values = reward_view(jnp.zeros(spec.num_agents)).shape[-1]
         return LearnerState(
             params=params,
-            # A copy, not an alias: the whole state is donated, and no buffer can be donated twice.
+            # A copy, not an alias: the state is donated, and a buffer cannot be donated twice.
             target_params=jax.tree.map(jnp.copy, params),
             optimizer_state=make_optimizer(config).init(ravel_pytree(params)[0]),
             updates=jnp.zeros((), jnp.int32),
             schedule=initial_schedule(config),
-            faults=no_faults(),
-            rewards=no_statistics(num_values) if config.standardise_rewards else None,
+            faults=init_faults(),
+            rewards=init_statistics(num_values) if config.standardise_rewards else None,
             central=central.init(central_key) if central is not None else None,
         )
 
@@ -69,7 +69,7 @@ def make_learner(config: Config, spec: EnvSpec) -> Learner:
             weights = importance_weights(probabilities, exponent)
         statistics = state.rewards
         if statistics is not None:
-            statistics = add_batch(statistics, learnt_rewards(config, sequences, reward_view), config.num_devices)
+            statistics = add_batch(statistics, scaled_rewards(config, sequences, reward_view), config.num_devices)
         gradient, values = jax.grad(loss, has_aux=True)(
             state.params, state.target_params, sequences, weights, statistics, cuts
         )
@@ -107,7 +107,7 @@ def make_learner(config: Config, spec: EnvSpec) -> Learner:
 
 
 class BatchMoments(NamedTuple):
-    """Means over the batch, from which `UpdateMetrics` follow."""
+    """Means over the batch that determine the `UpdateMetrics`."""
 
     squared_td_error: Array  # float32[]
     absolute_td_error: Array  # float32[]
@@ -117,7 +117,7 @@ class BatchMoments(NamedTuple):
 
 
 def batch_moments(values: BatchValues) -> BatchMoments:
-    """Means over one batch, or one device's share of it."""
+    """Average over a batch, or over one device's share of it."""
     return BatchMoments(
         squared_td_error=jnp.mean(jnp.square(values.td_error)),
         absolute_td_error=jnp.mean(jnp.abs(values.td_error)),
@@ -128,15 +128,15 @@ def batch_moments(values: BatchValues) -> BatchMoments:
 
 
 def average_over_devices(gradient: Array, moments: BatchMoments, num_devices: int) -> tuple[Array, BatchMoments]:
-    """Gradient and moments of the whole batch from those of the devices' shares, in one exchange."""
+    """Average the devices' gradients and moments in one collective."""
     size = gradient.shape[0]
     whole = mean_over_devices(jnp.concatenate([gradient, jnp.stack(moments)]), num_devices)
     return whole[:size], BatchMoments(*whole[size:])
 
 
 def update_metrics(moments: BatchMoments, gradient: Array, max_grad_norm: float) -> UpdateMetrics:
-    """What an update reports, from the batch's moments and the flat gradient before clipping."""
-    grad_norm = jnp.linalg.norm(gradient)  # clipping computes the same; XLA then does it once
+    """Compute an update's metrics from the batch moments and the flat gradient before clipping."""
+    grad_norm = jnp.linalg.norm(gradient)  # clipping computes it too; XLA merges the two
     variance = moments.squared_td_error - jnp.square(moments.td_error)
     return UpdateMetrics(
         loss=moments.squared_td_error,
@@ -151,7 +151,7 @@ def update_metrics(moments: BatchMoments, gradient: Array, max_grad_norm: float)
 
 
 def unmeasured(config: Config) -> tuple[str, ...]:
-    """Names of the `UpdateMetrics` that no update of `config` measures: they are 0, and mean nothing."""
+    """Return the names of `UpdateMetrics` that `config` does not measure; they are 0 and meaningless."""
     measured = {
         "target_lag": config.online_chooses and ALGORITHMS[config.algorithm].weighting is None,
         "central_loss": config.central_value,

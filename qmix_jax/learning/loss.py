@@ -1,4 +1,4 @@
-"""The loss of a batch of sequences: every learnt step's TD error, for any mixer and target."""
+"""The loss of a batch of sequences, for any mixer and target."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -19,14 +19,14 @@ from qmix_jax.learning.model import (
     take_steps,
     unroll_sequences,
 )
-from qmix_jax.learning.rewards import learnt_rewards, standardise
+from qmix_jax.learning.rewards import scaled_rewards, standardise
 from qmix_jax.learning.targets import batch_targets
 from qmix_jax.learning.time_limit import bootstrap_from_cuts
 from qmix_jax.types import Array, Cuts, Params, RewardStatistics, Transition
 
 
 class BatchValues(NamedTuple):
-    """What the loss computes for each of the B sequences' K learnt steps, and each of the V mixed values."""
+    """Values at the K learned steps of B sequences, for each of V mixed values."""
 
     q_tot: Array  # float32[B, K, V], value of the actions taken
     td_error: Array  # float32[B, K, V], q_tot minus its target
@@ -40,21 +40,21 @@ Loss = Callable[
 
 
 def make_loss(config: Config, networks: Networks) -> Loss:
-    """Mean squared TD error of q_tot (Rashid et al. 2018, eq. 6), summed over mixed values, weighted by sequence.
+    """Build the loss: mean squared TD error of q_tot (Rashid et al. 2018, eq. 6), summed over mixed values.
 
-    With statistics of the rewards they are standardised before targets are made of them.
+    With reward statistics, rewards are standardised before targets are computed. Weights apply per sequence.
 
-    The target lag is |q_tot(online agents) - q_tot(target agents)| of the bootstrap's actions, both by the target
-    mixer: how much of each target is due to the copy's age, in units of return. Double Q-learning has both agents'
-    values anyway, and the mixer's weights serve twice. The mixer's own lag would need another pass, and so would
-    the agents' where the online agents choose nothing, or another network gives the targets: it is 0 there.
+    The target lag is |q_tot(online agents) - q_tot(target agents)| at the bootstrap actions, both with the target
+    mixer: the effect of the target network's age on each target, in units of return. Double Q-learning computes both
+    agents' values anyway. Without it, or if Q* provides the targets, the lag would need another pass and is 0; the
+    mixer's own lag is not measured.
 
-    With cuts, targets bootstrap where a truncation cut an episode; TD(lambda) from the greedy actions of the final
-    step, at which none was taken. Learned steps whose final step is no longer stored are left out.
+    With cuts, targets bootstrap at truncations; TD(lambda) uses the greedy actions of the final step, where no action
+    was taken. Learned steps whose final step is no longer stored are excluded.
     """
-    learnt, following = config.learnt_steps, config.bootstrap_steps
+    learned, following = config.learned_steps, config.bootstrap_steps
     algorithm, central = ALGORITHMS[config.algorithm], central_networks(networks)
-    critic = networks if central is None else central  # whose target network gives the targets
+    critic = networks if central is None else central  # its target network provides the targets
 
     def loss(
         params: Params,
@@ -65,7 +65,7 @@ def make_loss(config: Config, networks: Networks) -> Loss:
         cuts: Cuts | None = None,
     ) -> tuple[Array, BatchValues]:
         chex.assert_shape(batch.done, (None, config.sample_length))
-        first, later = take_steps(batch, learnt), bootstrap_from_cuts(take_steps(batch, following), cuts)
+        first, later = take_steps(batch, learned), bootstrap_from_cuts(take_steps(batch, following), cuts)
         online, selector = online_values(config, networks, params, batch, later, cuts)
         q_tot = mix_steps(networks, params, online, first, first.actions)
 
@@ -87,7 +87,7 @@ def make_loss(config: Config, networks: Networks) -> Loss:
         if selector is not None and central is None:
             target_lag = jnp.abs(mix_steps(networks, target_params, selector, later, actions) - bootstrap_values)
 
-        rewards = learnt_rewards(config, batch, algorithm.rewards)
+        rewards = scaled_rewards(config, batch, algorithm.rewards)
         if statistics is not None:
             rewards = standardise(rewards, statistics)
         target = batch_targets(config, rewards, batch, bootstrap_values)
@@ -96,7 +96,7 @@ def make_loss(config: Config, networks: Networks) -> Loss:
             td_error = jnp.where(cuts.known[..., None], td_error, 0.0)
         squares = jnp.square(td_error)
         if central is not None and algorithm.weighting is not None:
-            q_star = sequence_values(central, params["central"], batch, learnt)
+            q_star = sequence_values(central, params["central"], batch, learned)
             greedy = greedy_actions(online, first)
             best = mix_steps(central, params["central"], q_star, first, greedy)
             is_best = jnp.all(greedy == first.actions, axis=-1, keepdims=True)
@@ -113,34 +113,33 @@ def make_loss(config: Config, networks: Networks) -> Loss:
 def online_values(
     config: Config, networks: Networks, params: Params, batch: Transition, later: Transition, cuts: Cuts | None
 ) -> tuple[Array, Array | None]:
-    """The online agents' values at the learnt steps, and without a gradient at the steps that targets bootstrap from.
+    """Return the online agents' values at the learned steps, and without a gradient at the bootstrap steps.
 
-    Both are float32[N, B * K, A]. The second is None where nothing reads it. One pass serves both where it saves work:
-    where the two kinds of steps overlap, and where agents with a hidden state come by the first on their way to the
-    second.
+    Both are float32[N, B * K, A]; the second is None if unused. A single pass computes both if it saves work: if the
+    steps overlap, or if recurrent agents are unrolled through the learned steps anyway.
     """
-    learnt, following = config.learnt_steps, config.bootstrap_steps
+    learned, following = config.learned_steps, config.bootstrap_steps
     if not config.online_chooses:
-        return sequence_values(networks, params, batch, learnt), None
-    apart = following.start >= learnt.stop or cuts is not None  # a cut's final step is none of the sequence's
-    if apart and not networks.agents.memory_size:
+        return sequence_values(networks, params, batch, learned), None
+    separate = following.start >= learned.stop or cuts is not None  # a cut's final step is not in the sequence
+    if separate and not networks.agents.memory_size:
         values = bootstrap_step_values(config, networks, params, batch, later, cuts)
-        return sequence_values(networks, params, batch, learnt), jax.lax.stop_gradient(values)
-    values, memories = unroll_sequences(networks, params, batch, slice(learnt.start, following.stop))
+        return sequence_values(networks, params, batch, learned), jax.lax.stop_gradient(values)
+    values, hidden_states = unroll_sequences(networks, params, batch, slice(learned.start, following.stop))
     first = values[:, :, : config.sequence_length]
-    second = bootstrap_values_of(config, networks, params, values, memories, later, cuts)
+    second = bootstrap_values_of(config, networks, params, values, hidden_states, later, cuts)
     return first.reshape(first.shape[0], -1, first.shape[-1]), jax.lax.stop_gradient(second)
 
 
 def bootstrap_step_values(
     config: Config, networks: Networks, params: Params, batch: Transition, later: Transition, cuts: Cuts | None
 ) -> Array:
-    """The agents' values at the steps that targets bootstrap from, `later`. float32[N, B * K, A]."""
+    """Return the agents' values at the steps that targets bootstrap from, `later`. float32[N, B * K, A]."""
     if not networks.agents.memory_size:
         return sequence_values(networks, params, later, slice(0, None))
     start = config.bootstrap_steps.start if cuts is None else config.burn_in
-    values, memories = unroll_sequences(networks, params, batch, slice(start, config.bootstrap_steps.stop))
-    return bootstrap_values_of(config, networks, params, values, memories, later, cuts)
+    values, hidden_states = unroll_sequences(networks, params, batch, slice(start, config.bootstrap_steps.stop))
+    return bootstrap_values_of(config, networks, params, values, hidden_states, later, cuts)
 
 
 def bootstrap_values_of(
@@ -148,21 +147,21 @@ def bootstrap_values_of(
     networks: Networks,
     params: Params,
     values: Array,
-    memories: Array,
+    hidden_states: Array,
     later: Transition,
     cuts: Cuts | None,
 ) -> Array:
-    """Of values float32[N, B, T, A] that end with the batch's last step, those to bootstrap from. float32[N, B * K, A].
+    """Select the bootstrap values from float32[N, B, T, A], which end at the batch's last step. float32[N, B * K, A].
 
-    Where a truncation cut the window, agents with a hidden state go on from that of the truncated step; with cuts
-    `memories`, float32[N, B, T, H], begin with the first learnt step.
+    At truncations, recurrent agents continue from the truncated step's hidden state; with cuts, the hidden states
+    `hidden_states`, float32[N, B, T, H], start at the first learned step.
     """
     values = values[:, :, -config.sequence_length :]
     values = values.reshape(values.shape[0], -1, values.shape[-1])
     if cuts is None:
         return values
     indices = jnp.arange(config.sequence_length)[None, :] + cuts.steps
-    memory = jnp.take_along_axis(memories, indices[None, :, :, None], axis=2)
+    memory = jnp.take_along_axis(hidden_states, indices[None, :, :, None], axis=2)
     memory = jnp.moveaxis(memory.reshape(memory.shape[0], -1, memory.shape[-1]), 0, 1)
     final, _ = networks.agents.step(params["agents"], networks.views.agents(flat(later.observations)), memory)
     return jnp.where(cuts.here.reshape(1, -1, 1), final, values)

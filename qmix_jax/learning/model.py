@@ -1,4 +1,4 @@
-"""The networks of a run, and their values over a batch of sequences."""
+"""The networks of a run and their values over a batch of sequences."""
 
 from typing import NamedTuple
 
@@ -16,16 +16,16 @@ from qmix_jax.types import Array, Params, Transition
 
 
 class Networks(NamedTuple):
-    """Agents and mixer, and what they read."""
+    """Agents, mixer and their inputs."""
 
     views: Views
     agents: Agents
     mixer: Mixer
-    central_mixer: Mixer | None  # of Q*, which has agents of the same kind; None where nothing is weighted
+    central_mixer: Mixer | None  # of Q*, which has agents of the same kind; None for unweighted algorithms
 
 
 def make_networks(config: Config, spec: EnvSpec) -> Networks:
-    """Networks of `config` for an environment of `spec`."""
+    """Build the networks of `config` for an environment with `spec`."""
     algorithm = ALGORITHMS[config.algorithm]
     squash = bootstraps_at_limit(config, spec)
     views = make_views(spec, config.encoding, mixer_sees_clock(config, spec), squash_state=squash)
@@ -44,7 +44,7 @@ def make_networks(config: Config, spec: EnvSpec) -> Networks:
 
 
 def init_params(networks: Networks, key: Array) -> Params:
-    """{'agents': ..., 'mixer': ...}, and where there is a Q* the same of it as 'central'."""
+    """Initialise {'agents': ..., 'mixer': ...}, and for Q* the same under 'central'."""
     agents_key, mixer_key, central_key = jax.random.split(key, 3)
     params = {"agents": networks.agents.init(agents_key), "mixer": networks.mixer.init(mixer_key)}
     central = central_networks(networks)
@@ -54,20 +54,20 @@ def init_params(networks: Networks, key: Array) -> Params:
 
 
 def central_networks(networks: Networks) -> Networks | None:
-    """The networks of Q*, or None where there is none."""
+    """Return the networks of Q*, or None without one."""
     if networks.central_mixer is None:
         return None
     return networks._replace(mixer=networks.central_mixer, central_mixer=None)
 
 
 def sequence_values(networks: Networks, params: Params, batch: Transition, steps: slice) -> Array:
-    """The agents' values at some steps of all sequences, by hidden states of all before them. float32[N, B * K, A]."""
+    """Unroll the agents and return their values at `steps` of all sequences. float32[N, B * K, A]."""
     values, _ = unroll_sequences(networks, params, batch, steps)
     return values.reshape(values.shape[0], -1, values.shape[-1])
 
 
 def unroll_sequences(networks: Networks, params: Params, batch: Transition, steps: slice) -> tuple[Array, Array]:
-    """The agents' values at some steps of all sequences, float32[N, B, K, A], and hidden states after them."""
+    """Unroll the agents; return their values at `steps` of all sequences, float32[N, B, K, A], and hidden states."""
     views, agents = networks.views, networks.agents
     start = 0 if agents.memory_size else steps.start
     observations, done = batch.observations[:, start : steps.stop], batch.done[:, start : steps.stop]
@@ -78,7 +78,7 @@ def unroll_sequences(networks: Networks, params: Params, batch: Transition, step
 
 
 def mix_steps(networks: Networks, params: Params, q_values: Array, steps: Transition, actions: Array) -> Array:
-    """Mixed values of actions int[B, K, N] by agents' values float32[N, B * K, A] of `steps`. float32[B, K, V]."""
+    """Mix the agents' values float32[N, B * K, A] of actions int[B, K, N] at `steps`. float32[B, K, V]."""
     num_sequences, length, _ = actions.shape
     rows: Transition = jax.tree.map(flat, steps)
     values = value_actions(q_values, flat(actions).T, rows.action_mask)
@@ -87,17 +87,17 @@ def mix_steps(networks: Networks, params: Params, q_values: Array, steps: Transi
 
 
 def greedy_actions(q_values: Array, steps: Transition) -> Array:
-    """Each agent's best allowed action by its values float32[N, B * K, A] of `steps`. int[B, K, N], as replay's."""
+    """Return the agents' greedy allowed actions at `steps`, from values float32[N, B * K, A]. int[B, K, N]."""
     action_mask = None if steps.action_mask is None else flat(steps.action_mask)
     actions = jnp.argmax(allowed_values(q_values, action_mask), axis=-1)
     return actions.T.reshape(steps.actions.shape).astype(steps.actions.dtype)
 
 
 def take_steps(batch: Transition, steps: slice) -> Transition:
-    """Some steps of all sequences: [B, T, ...] -> [B, K, ...]."""
+    """Slice the time axis of all sequences: [B, T, ...] -> [B, K, ...]."""
     return jax.tree.map(lambda x: x[:, steps], batch)
 
 
 def flat(x: Array) -> Array:
-    """A row for each sequence and step: [B, K, ...] -> [B * K, ...]."""
+    """Merge the sequence and time axes: [B, K, ...] -> [B * K, ...]."""
     return x.reshape(-1, *x.shape[2:])

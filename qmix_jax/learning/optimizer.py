@@ -1,4 +1,4 @@
-"""One step of an optimiser on one flat vector of parameters, its learning rate, and the target network's copies."""
+"""The optimiser step on a flat parameter vector, the learning rate decay, and target network updates."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -13,7 +13,7 @@ from qmix_jax.config import Config
 from qmix_jax.learning.selection import select
 from qmix_jax.types import Array, Params, Schedule
 
-# Height of the decay over its end, from what is left of it.
+# Learning rate above its final value, from the remaining fraction of the decay.
 _SHAPES: Mapping[str, Callable[[Array], Array]] = MappingProxyType(
     {
         "constant": jnp.ones_like,
@@ -25,19 +25,19 @@ _SHAPES: Mapping[str, Callable[[Array], Array]] = MappingProxyType(
 
 
 def initial_schedule(config: Config) -> Schedule:
-    """The decay of a new run: over all its updates."""
+    """Return the schedule of a new run: decay over all its updates."""
     return Schedule(start=jnp.int32(0), left=jnp.float32(1.0), end=jnp.int32(config.total_updates))
 
 
 def share_left(schedule: Schedule, updates: Array) -> Array:
-    """What is left of the decay after int32[] `updates`, from 1 at a run's start to 0 at its end. float32[]."""
+    """Return the remaining fraction of the decay after int32[] `updates`: 1 at the start, 0 at the end. float32[]."""
     length = jnp.maximum(schedule.end - schedule.start, 1).astype(jnp.float32)
     made = (updates - schedule.start).astype(jnp.float32)
     return schedule.left * (1.0 - jnp.clip(made / length, 0.0, 1.0))
 
 
 def learning_rate(config: Config, schedule: Schedule, updates: Array) -> Array:
-    """Step size of the update that follows int32[] `updates` others. float32[]."""
+    """Return the learning rate after int32[] `updates`. float32[]."""
     left = share_left(schedule, updates)
     end = config.lr_end_fraction
     if config.lr_schedule == "exponential":
@@ -47,15 +47,15 @@ def learning_rate(config: Config, schedule: Schedule, updates: Array) -> Array:
 
 
 def extend_schedule(schedule: Schedule, updates: Array, end: int) -> Schedule:
-    """Go on from where the decay stands after int32[] `updates`, towards another last update."""
+    """Continue the decay from its value after int32[] `updates` to a new last update `end`."""
     return Schedule(start=updates, left=share_left(schedule, updates), end=jnp.int32(end))
 
 
 def make_optimizer(config: Config) -> optax.GradientTransformation:
-    """Global-norm clipping, weight decay and the optimiser's direction; not the learning rate.
+    """Build the gradient transformation: global-norm clipping, weight decay and direction, without learning rate.
 
-    Weight decay is L2 in the gradient, as PyTorch's optimisers have it, but for AdamW (Loshchilov & Hutter 2019,
-    algorithm 2). Elementwise all of it, so it works on one flat vector of all parameters: a few large operations.
+    Weight decay is L2 regularisation in the gradient, as in PyTorch's optimisers, except for AdamW (Loshchilov & Hutter
+    2019, algorithm 2). All of it is elementwise, so it works on one flat vector of all parameters.
     """
     directions = {
         "adam": optax.scale_by_adam(eps=config.optimizer_epsilon),
@@ -72,29 +72,29 @@ def make_optimizer(config: Config) -> optax.GradientTransformation:
 def step_parameters(
     config: Config, schedule: Schedule, updates: Array, usable: Array, gradient: Array, state: Any, params: Params
 ) -> tuple[Params, Any]:
-    """Parameters and optimiser's state after one step along a flat gradient; as they were where it is not usable.
+    """Take one optimiser step along a flat gradient; return parameters and state, unchanged if not usable.
 
     Args:
-        config: names the optimiser and its learning rate.
-        schedule: where the learning rate's decay stands.
+        config: selects the optimiser and learning rate.
+        schedule: progress of the learning rate decay.
         updates: int32[], updates before this one.
-        usable: bool[], whether the step may be made.
-        gradient: float32[P], over all parameters as `ravel_pytree` lays them out.
-        state: the optimiser's, for float32[P].
-        params: of P numbers in all.
+        usable: bool[], whether to apply the step.
+        gradient: float32[P], in the order of `ravel_pytree`.
+        state: optimiser state for float32[P].
+        params: P numbers in total.
     """
     flat, unravel = ravel_pytree(params)
     with jax.numpy_dtype_promotion("standard"):  # optax raises floats to its int32 step count
         direction, new_state = make_optimizer(config).update(gradient, state, flat)
     stepped = flat - learning_rate(config, schedule, updates) * direction
-    # One flat vector, read and written in any case: to choose costs nothing.
+    # The flat vector is read and written anyway, so selecting is free.
     flat, state = select(usable, (stepped, new_state), (flat, state))
     return unravel(flat), state
 
 
 def copy_targets(config: Config, updates: Array, usable: Array, params: Params, target_params: Params) -> Params:
-    """Target parameters after int32[] `updates`: a copy, whole or in part, is due at every interval."""
-    # A loop of one turn, or none: a select would read and write all parameters in every update.
+    """Update the target parameters after int32[] `updates`: a hard or soft copy every interval."""
+    # A loop of zero or one iterations: a select would read and write all parameters in every update.
     copies = (updates % config.target_update_interval == 0).astype(jnp.int32)
     return jax.lax.fori_loop(
         0, copies, lambda _, old: select(usable, _move_towards(params, old, config.target_tau), old), target_params
@@ -102,7 +102,7 @@ def copy_targets(config: Config, updates: Array, usable: Array, params: Params, 
 
 
 def _move_towards(params: Params, target_params: Params, tau: float | Array) -> Params:
-    """The target parameters, moved by the share `tau` of their distance to `params`; at 1 a copy."""
+    """Move the target parameters towards `params` by the fraction `tau`; 1 is a copy."""
     if isinstance(tau, float) and tau == 1.0:
         return params
     return optax.incremental_update(params, target_params, tau)

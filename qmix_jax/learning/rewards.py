@@ -1,4 +1,4 @@
-"""Rewards as they are learnt: seen as the algorithm sees them, scaled, and if wished standardised."""
+"""Rewards that are trained on: the algorithm's view of them, scaled and optionally standardised."""
 
 import jax.numpy as jnp
 
@@ -7,38 +7,38 @@ from qmix_jax.learning.algorithms import RewardView
 from qmix_jax.learning.devices import mean_over_devices
 from qmix_jax.types import Array, RewardStatistics, Transition
 
-STANDARD_OFFSET = 1e-4  # added to the deviation: rewards that never differ are 0, and not 0 / 0
+STANDARD_OFFSET = 1e-4  # added to the standard deviation: constant rewards become 0 instead of 0 / 0
 
 
-def learnt_rewards(config: Config, batch: Transition, view: RewardView) -> Array:
-    """What each value is paid in the steps that targets read: agents' rewards by a view of them, scaled.
+def scaled_rewards(config: Config, batch: Transition, view: RewardView) -> Array:
+    """Return the scaled reward of each mixed value at the steps that targets read.
 
     Sequences [B, T, ...] -> float32[B, S, V].
     """
-    return config.reward_scale * view(batch.rewards[:, config.learnt_steps.start : -1])
+    return config.reward_scale * view(batch.rewards[:, config.learned_steps.start : -1])
 
 
-def no_statistics(num_values: int) -> RewardStatistics:
-    """What a new run knows of its rewards: nothing."""
+def init_statistics(num_values: int) -> RewardStatistics:
+    """Return the statistics of a new run."""
     return RewardStatistics(
         batches=jnp.zeros((), jnp.int32), mean=jnp.zeros(num_values), variance=jnp.zeros(num_values)
     )
 
 
 def add_batch(statistics: RewardStatistics, rewards: Array, num_devices: int) -> RewardStatistics:
-    """Mean and variance of all rewards of the first k batches, from those of the first k - 1 and the k-th.
+    """Update the running mean and variance with the k-th batch.
 
     With d = x - m over the k-th batch's rewards x, and m and v the mean and variance before it (Chan et al. 1983,
     eq. 2.1, for batches of one size):
         m' = m + mean(d) / k,    v' = v + (mean(d^2) - v) / k - (mean(d) / k)^2.
 
-    Every reward in the windows that a batch's targets read counts once for each time that replay drew it:
-    prioritised replay counts surprising ones more often. Devices count their shares together.
+    A reward counts each time it is drawn, so prioritised replay counts surprising rewards more often. Devices average
+    their shares.
 
     Args:
-        statistics: of the batches before.
-        rewards: float32[B, S, V], see `learnt_rewards`; of one device its share.
-        num_devices: how many devices share the batch.
+        statistics: of the previous batches.
+        rewards: float32[B, S, V], see `scaled_rewards`; the local share on each device.
+        num_devices: number of devices that share the batch.
     """
     deviation = rewards - statistics.mean[None, None]
     moments = jnp.stack([jnp.mean(deviation, axis=(0, 1)), jnp.mean(jnp.square(deviation), axis=(0, 1))])
@@ -54,6 +54,6 @@ def add_batch(statistics: RewardStatistics, rewards: Array, num_devices: int) ->
 
 
 def standardise(rewards: Array, statistics: RewardStatistics) -> Array:
-    """(r - mean) / (deviation + offset), each mixed value by its own. float32[B, S, V]."""
+    """Return (r - mean) / (standard deviation + offset), per mixed value. float32[B, S, V]."""
     deviation = jnp.sqrt(statistics.variance) + STANDARD_OFFSET
     return (rewards - statistics.mean[None, None]) / deviation[None, None]

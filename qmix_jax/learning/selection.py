@@ -1,4 +1,4 @@
-"""Choice between two pytrees, as a whole or environment by environment."""
+"""Selection between two pytrees, whole or row by row."""
 
 from typing import TypeVar
 
@@ -12,9 +12,9 @@ Tree = TypeVar("Tree")
 
 
 def select(flags: Array, on_true: Tree, on_false: Tree) -> Tree:
-    """Leaf by leaf, row e of `on_true` where `flags[e]`, else of `on_false`: bool[E], leaves [E, ...].
+    """Select row e of every leaf from `on_true` where `flags[e]`, else from `on_false`: bool[E], leaves [E, ...].
 
-    A single flag, bool[], chooses all of one or of the other.
+    A scalar flag, bool[], selects whole trees.
     """
     chex.assert_type(flags, jnp.bool_)
 

@@ -1,4 +1,4 @@
-"""Temporal-difference targets of one sequence, which callers vmap, and of a batch."""
+"""Temporal-difference targets: of one sequence, for callers to vmap, and of a batch."""
 
 import chex
 import jax
@@ -9,19 +9,18 @@ from qmix_jax.types import Array, Transition
 
 
 def n_step_return(r_t: Array, done_t: Array, gamma: float, cut_t: Array | None = None) -> tuple[Array, Array]:
-    """Discounted rewards of the next n steps, and the discount of the value that follows them.
+    """Return the discounted rewards of the next n steps and the discount of the bootstrap value.
 
     With c_k = prod_{j<k} (1 - done_j):
     return = sum_{k<n} gamma^k c_k r_k, bootstrap discount = gamma^n c_n (Sutton & Barto 2018, eq. 7.1).
-    An end inside the window cuts off the rewards after it and the bootstrap: they belong to another episode. Where that
-    end, of step k, is a truncation to be bootstrapped from, the discount is gamma^(k+1), and the value is to be that of
-    the episode's final step.
+    If the episode ends inside the window, later rewards and the bootstrap are masked. If it ends at step k with a
+    truncation to bootstrap from, the discount is gamma^(k+1), for the value of the episode's final step.
 
     Args:
         r_t: float32[n], rewards of steps 0..n-1.
         done_t: bool[n], whether the episode ended (terminated or truncated) with that step.
         gamma: discount per step.
-        cut_t: bool[n], which of these ends are truncations to be bootstrapped from; None for none.
+        cut_t: bool[n], which of these are truncations to bootstrap from; None for none.
 
     Returns:
         float32[] return, float32[] bootstrap discount.
@@ -33,20 +32,20 @@ def n_step_return(r_t: Array, done_t: Array, gamma: float, cut_t: Array | None =
     discount_before = jnp.concatenate([jnp.ones(1), discount_after[:-1]])
     discount = discount_after[-1]
     if cut_t is not None:
-        discount = discount + jnp.sum(jnp.where(cut_t, gamma * discount_before, 0.0))  # of the first end; others add 0
+        discount = discount + jnp.sum(jnp.where(cut_t, gamma * discount_before, 0.0))  # only the first end contributes
     return jnp.sum(discount_before * r_t), discount
 
 
 def n_step_targets(r_t: Array, done_t: Array, v_t: Array, n: int, gamma: float, cut_t: Array | None = None) -> Array:
-    """n-step targets of K successive steps: rewards of each step's window plus the value of the state that follows it.
+    """Return the n-step targets of K successive steps.
 
     y_t = R_t:t+n + gamma^n c_n v_t (Rashid et al. 2018, eq. 6, for n = 1).
 
     Args:
-        r_t: float32[K + n - 1], rewards of all windows' steps.
+        r_t: float32[K + n - 1], rewards of all windows.
         done_t: bool[K + n - 1].
-        v_t: float32[K], value of the state n steps after each step, or of the final step where a truncation came first.
-        n: steps of reward in a window.
+        v_t: float32[K], value of the state n steps after each step, or of the final step if a truncation comes first.
+        n: reward steps per window.
         gamma: discount per step.
         cut_t: bool[K + n - 1], as for `n_step_return`.
 
@@ -64,20 +63,20 @@ def n_step_targets(r_t: Array, done_t: Array, v_t: Array, n: int, gamma: float, 
 def lambda_returns(
     r_t: Array, done_t: Array, v_t: Array, gamma: float, lambda_: float, cut_t: Array | None = None
 ) -> Array:
-    """Mixtures of the 1-step to (K - t)-step targets of K successive steps, with weights that fall by `lambda_`.
+    """Return the truncated lambda returns of K successive steps.
 
     G_t = r_t + gamma (1 - done_t) ((1 - lambda) v_t + lambda G_t+1), and G_K = v_K-1, the window's last value
-    (Sutton & Barto 2018, eq. 12.18 and 12.23, truncated). With greedy values v_t it is Peng's Q(lambda) (Peng &
-    Williams 1996), with values of the actions that were taken it is TD(lambda) of the behaviour's own values. At a
-    truncation to be bootstrapped from G_t = r_t + gamma v_t, where v_t is the value of the episode's final step.
+    (Sutton & Barto 2018, eq. 12.18 and 12.23, truncated). With greedy values v_t this is Peng's Q(lambda) (Peng &
+    Williams 1996), with values of the actions taken it is TD(lambda). At a truncation to bootstrap from,
+    G_t = r_t + gamma v_t, where v_t is the value of the episode's final step.
 
     Args:
         r_t: float32[K], rewards.
-        done_t: bool[K], whether the episode ended with that step: nothing after it counts.
-        v_t: float32[K], value of the state that follows each step.
+        done_t: bool[K], whether the episode ended with that step; later steps are masked.
+        v_t: float32[K], value of the state after each step.
         gamma: discount per step.
         lambda_: 0 gives 1-step targets, 1 the longest ones.
-        cut_t: bool[K], which of the ends are truncations to be bootstrapped from; None for none.
+        cut_t: bool[K], which of these are truncations to bootstrap from; None for none.
 
     Returns:
         float32[K].
@@ -91,22 +90,22 @@ def lambda_returns(
         return target, target
 
     discounts = gamma * (1.0 - done_t.astype(jnp.float32))
-    if cut_t is not None:  # there `discounts` are 0: the final step's value is all that follows
+    if cut_t is not None:  # `discounts` are 0 there, so only the final step's value is added
         r_t = r_t + jnp.where(cut_t, gamma * v_t, 0.0)
     _, targets = jax.lax.scan(back, v_t[-1], (r_t, discounts, v_t), reverse=True)
     return targets
 
 
 def batch_targets(config: Config, rewards: Array, batch: Transition, bootstrap_values: Array) -> Array:
-    """Targets float32[B, K, V] of a batch's learnt steps.
+    """Return the targets float32[B, K, V] of a batch's learned steps.
 
     Args:
-        config: names the target.
-        rewards: float32[B, S, V], of the steps that targets read.
+        config: selects the target.
+        rewards: float32[B, S, V], at the steps that targets read.
         batch: sequences [B, T, ...].
-        bootstrap_values: float32[B, K, V], where a truncation cut the window those of its final step.
+        bootstrap_values: float32[B, K, V], at the final step if a truncation cut the window.
     """
-    steps = slice(config.learnt_steps.start, -1)
+    steps = slice(config.learned_steps.start, -1)
     done = batch.done[:, steps]
     cuts = None if batch.final_step is None else batch.final_step[:, steps] >= 0
     if config.target == "n_step":

@@ -1,8 +1,7 @@
-"""What targets bootstrap from where a time limit cuts an episode (Pardo et al. 2018, "Time Limits in RL", section 3).
+"""Bootstrapping at time limits (Pardo et al. 2018, "Time Limits in RL", section 3).
 
-A limit that is no part of the task ends an episode but not the returns that values stand for: their targets read the
-value of the final step, which replay's rows do not hold, since the next row begins another episode. Replay holds it
-here, once for every truncated episode and not for every transition.
+If the time limit is not part of the task, targets bootstrap from the final step of a truncated episode. The buffer's
+next row belongs to another episode, so final steps are stored separately, once per truncated episode.
 """
 
 from dataclasses import replace
@@ -18,23 +17,23 @@ from qmix_jax.types import Array, Cuts, FinalSteps, Transition
 
 
 def bootstraps_at_limit(config: Config, spec: EnvSpec) -> bool:
-    """Whether targets read a value beyond the time limit: `--time_limit`, or what the environment says."""
+    """Whether targets bootstrap at the time limit: `--time_limit`, or the environment's default."""
     if config.time_limit == "auto":
         return not spec.time_limit_is_terminal
     return config.time_limit == "bootstrap"
 
 
 def mixer_sees_clock(config: Config, spec: EnvSpec) -> bool:
-    """Whether the mixer's state has the elapsed share of the episode.
+    """Whether the mixer's state contains the elapsed fraction of the episode.
 
-    Not where targets bootstrap at the limit: no learned step is that late, so that the value of a final step would be
-    an extrapolation, on which the next targets rest, and these grow without end.
+    Not if targets bootstrap at the limit: no learned step is that late, so the value of a final step would be an
+    extrapolation in the clock, and targets built on it diverge.
     """
     return config.state_clock and not bootstraps_at_limit(config, spec)
 
 
 def empty_final_steps(config: Config, spec: EnvSpec, num_envs: int) -> FinalSteps:
-    """Room for the final steps of all episodes of `spec.max_steps` steps that replay holds."""
+    """Allocate the final steps of as many episodes of `spec.max_steps` steps as fit in replay."""
     slots = -(-config.replay_capacity // config.num_envs // spec.max_steps)
 
     def empty(shape: tuple[int, ...], dtype: Any) -> Array:
@@ -49,23 +48,23 @@ def empty_final_steps(config: Config, spec: EnvSpec, num_envs: int) -> FinalStep
 
 
 def add_final_steps(config: Config, final_steps: FinalSteps, stepped: TimeStep) -> tuple[FinalSteps, Array]:
-    """Keep what episodes showed that were truncated in a vector step.
+    """Store the final steps of episodes that were truncated in a vector step.
 
-    Of an environment that cuts episodes before `spec.max_steps`, entries may be overwritten whose transitions replay
-    still holds; such targets are left out (`Cuts.known`).
+    If the environment truncates episodes before `spec.max_steps`, an entry may be overwritten while replay still holds
+    its transitions; those targets are excluded (`Cuts.known`).
 
     Args:
         config: of the run.
         final_steps: of E environments.
-        stepped: what their actions led to, [E, ...].
+        stepped: the time steps after the actions, [E, ...].
 
     Returns:
-        The final steps, and each environment's number for `Transition.final_step`, int32[E]: -1 where nothing was cut.
+        The final steps, and `Transition.final_step` of each environment, int32[E]: -1 without a truncation.
     """
     num_envs, slots = final_steps.observations.shape[:2]
     truncated = stepped.truncated & ~stepped.terminated
     environments = jnp.arange(num_envs)
-    slot = jnp.where(truncated, final_steps.count % slots, slots)  # beyond the last one: dropped
+    slot = jnp.where(truncated, final_steps.count % slots, slots)  # out of range: dropped
 
     def keep(kept: Any, shown: Array) -> Any:
         return None if kept is None else kept.at[environments, slot].set(shown.astype(kept.dtype), mode="drop")
@@ -81,13 +80,13 @@ def add_final_steps(config: Config, final_steps: FinalSteps, stepped: TimeStep) 
 
 
 def find_cuts(config: Config, final_steps: FinalSteps, sequences: Transition) -> Cuts:
-    """Where the windows of sequences [B, T, ...] are cut by a truncation, with the final steps read back."""
+    """Find truncations in the target windows of sequences [B, T, ...], and read their final steps."""
     assert sequences.final_step is not None
     num_envs, slots = final_steps.observations.shape[:2]
-    learned, window = config.learnt_steps, config.bootstrap_distance
+    learned, window = config.learned_steps, config.bootstrap_distance
     starts = jnp.arange(learned.start, learned.stop)[:, None] + jnp.arange(window)[None, :]
     done = sequences.done[:, starts]  # [B, K, n]
-    steps = jnp.argmax(done, axis=-1).astype(jnp.int32)  # to the first end; 0 where there is none
+    steps = jnp.argmax(done, axis=-1).astype(jnp.int32)  # to the first end; 0 without one
 
     def at_end(rows: Array) -> Array:
         return jnp.take_along_axis(rows[:, starts], steps[..., None], axis=-1)[..., 0]
@@ -98,14 +97,14 @@ def find_cuts(config: Config, final_steps: FinalSteps, sequences: Transition) ->
     count = numbers // config.num_envs
     environments, slot = (jnp.where(here, index, 0) for index in (environments, count % slots))
 
-    oldest = final_steps.count[environments] - slots  # that is still stored
+    oldest = final_steps.count[environments] - slots  # oldest stored count
 
     def read(kept: Any) -> Any:
         return None if kept is None else kept[environments, slot]
 
     return Cuts(
         here=here,
-        known=_rest_on_known(config, sequences.done[:, learned], ~here | (count >= oldest)),
+        known=_depend_on_known(config, sequences.done[:, learned], ~here | (count >= oldest)),
         steps=steps,
         observations=read(final_steps.observations),
         state=read(final_steps.state),
@@ -114,25 +113,25 @@ def find_cuts(config: Config, final_steps: FinalSteps, sequences: Transition) ->
     )
 
 
-def _rest_on_known(config: Config, done: Array, known: Array) -> Array:
-    """Whether targets rest on known values alone, from whether their own windows do: bool[B, K], by learned step.
+def _depend_on_known(config: Config, done: Array, known: Array) -> Array:
+    """Whether each target depends on known values only, from whether its own window does: bool[B, K].
 
-    A lambda return rests on all steps after its own until the episode's end.
+    A lambda return depends on all later steps of its episode.
     """
     if config.target == "n_step":
         return known
 
     def back(following: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
         done_t, known_t = step
-        rests = known_t & (done_t | following)
-        return rests, rests
+        depends = known_t & (done_t | following)
+        return depends, depends
 
-    _, rests = jax.lax.scan(back, jnp.ones_like(known[:, 0]), (done.T, known.T), reverse=True)
-    return rests.T
+    _, depends = jax.lax.scan(back, jnp.ones_like(known[:, 0]), (done.T, known.T), reverse=True)
+    return depends.T
 
 
 def bootstrap_from_cuts(later: Transition, cuts: Cuts | None) -> Transition:
-    """The steps that targets bootstrap from, [B, K, ...]: n steps on, or where a truncation came first, its final."""
+    """Return the steps to bootstrap from, [B, K, ...]: n steps later, or the final step of an earlier truncation."""
     if cuts is None:
         return later
 

@@ -74,9 +74,9 @@ def test_updates_wait_for_one_whole_sequence():
 
 def test_sequences_hold_what_is_learnt_and_what_its_targets_read():
     config = Config(n_step=3, sequence_length=5)
-    assert (config.sample_length, config.learnt_steps, config.bootstrap_steps) == (8, slice(0, 5), slice(3, 8))
+    assert (config.sample_length, config.learned_steps, config.bootstrap_steps) == (8, slice(0, 5), slice(3, 8))
     config = Config(n_step=3, sequence_length=5, target="q_lambda")  # reads one state after each step
-    assert (config.sample_length, config.learnt_steps, config.bootstrap_steps) == (6, slice(0, 5), slice(1, 6))
+    assert (config.sample_length, config.learned_steps, config.bootstrap_steps) == (6, slice(0, 5), slice(1, 6))
 
 
 def test_epsilon_falls_over_the_run_unless_told():

@@ -52,7 +52,7 @@ def _batch(length, seed=0):
 
 
 def _mixed(config, params, batch, row, t, values, actions):
-    """What is learnt of the agents' values of one joint action: a list of V numbers."""
+    """Mix the agents' values of one joint action into a list of V numbers."""
     chosen = [q[a] for q, a in zip(values, actions, strict=True)]
     if config.algorithm == "vdn":
         return [sum(chosen)]
@@ -70,7 +70,7 @@ def _mixed(config, params, batch, row, t, values, actions):
 
 
 def _agent_values(config, params, batch, row, t):
-    """The agents' values at step t of a sequence; those with a memory come from its first step."""
+    """The agents' values at step t of a sequence; recurrent ones are unrolled from its first step."""
     networks = [jax.tree.map(lambda x, i=i: x[i], params["agents"]) for i in range(SPEC.num_agents)]
     if config.agent == "mlp":
         return [numpy_q_values(net, seen) for net, seen in zip(networks, batch.observations[row, t], strict=True)]
@@ -85,7 +85,7 @@ def _agent_values(config, params, batch, row, t):
 
 
 def numpy_predictions(config, params, batch):
-    """Values of the actions taken at the learnt steps, [B, K, V]."""
+    """Values of the actions taken at the learned steps, [B, K, V]."""
     params, batch = jax.device_get((params, batch))  # thousands of single numbers are read
     return np.array(
         [
@@ -93,7 +93,7 @@ def numpy_predictions(config, params, batch):
                 _mixed(
                     config, params, batch, row, t, _agent_values(config, params, batch, row, t), batch.actions[row, t]
                 )
-                for t in range(config.learnt_steps.start, config.learnt_steps.stop)
+                for t in range(config.learned_steps.start, config.learned_steps.stop)
             ]
             for row in range(len(batch.done))
         ]
@@ -101,7 +101,7 @@ def numpy_predictions(config, params, batch):
 
 
 def numpy_targets(config, params, target_params, batch, final_steps=None):
-    """Targets of the learnt steps, [B, K, V]; NaN where they need a final step that was overwritten."""
+    """Targets of the learned steps, [B, K, V]; NaN where they need a final step that was overwritten."""
     params, target_params, batch, final_steps = jax.device_get((params, target_params, batch, final_steps))
     chooser = params if config.double_q else target_params
 
@@ -139,11 +139,11 @@ def numpy_targets(config, params, target_params, batch, final_steps=None):
         if config.target == "n_step":
             return n_step(row, t, config.n_step)
         # The definition: a mixture of the targets of 1 to `longest` steps.
-        lambda_, longest = config.td_lambda, config.learnt_steps.stop - t
+        lambda_, longest = config.td_lambda, config.learned_steps.stop - t
         weights = [(1 - lambda_) * lambda_ ** (n - 1) for n in range(1, longest)] + [lambda_ ** (longest - 1)]
         return sum(weight * n_step(row, t, n) for n, weight in enumerate(weights, start=1))
 
-    steps = range(config.learnt_steps.start, config.learnt_steps.stop)
+    steps = range(config.learned_steps.start, config.learned_steps.stop)
     return np.array([[target(row, t) for t in steps] for row in range(len(batch.done))])
 
 
@@ -217,7 +217,7 @@ def test_the_loss_with_truncations_to_bootstrap_from_is_the_slow_one(settings):
     targets = numpy_targets(config, params, target_params, batch, final_steps)
     errors = numpy_predictions(config, params, batch) - targets
     assert np.isnan(errors).any()
-    errors = np.nan_to_num(errors)  # left out
+    errors = np.nan_to_num(errors)  # excluded
 
     def whole_loss(params, target_params, batch):
         cuts = find_cuts(config, final_steps, batch)

@@ -1,4 +1,4 @@
-"""Rewards as they are learnt: running statistics against NumPy's of all batches, and the loss that uses them."""
+"""Rewards as they are trained on: running statistics against NumPy's of all batches, and the loss that uses them."""
 
 import jax
 import jax.numpy as jnp
@@ -10,13 +10,13 @@ from qmix_jax.learning.devices import AXIS
 from qmix_jax.learning.learner import make_learner
 from qmix_jax.learning.loss import make_loss
 from qmix_jax.learning.model import make_networks
-from qmix_jax.learning.rewards import STANDARD_OFFSET, add_batch, no_statistics, standardise
+from qmix_jax.learning.rewards import STANDARD_OFFSET, add_batch, init_statistics, standardise
 
 BATCHES = np.random.default_rng(0).normal([100.0, -2.0], [3.0, 0.1], (5, 6, 4, 2)).astype(np.float32)  # [k, B, S, V]
 
 
 def _statistics(batches):
-    statistics = no_statistics(2)
+    statistics = init_statistics(2)
     for batch in batches:
         statistics = add_batch(statistics, jnp.asarray(batch), num_devices=1)
     return statistics
@@ -48,7 +48,7 @@ def test_devices_agree_on_the_statistics_of_the_whole_batch():
 
 
 def test_vmapped_seeds_have_statistics_of_their_own():
-    apart = jax.vmap(lambda batch: add_batch(no_statistics(2), batch, num_devices=1))(jnp.asarray(BATCHES[:2]))
+    apart = jax.vmap(lambda batch: add_batch(init_statistics(2), batch, num_devices=1))(jnp.asarray(BATCHES[:2]))
     for seed in range(2):
         own = _statistics(BATCHES[seed : seed + 1])
         jax.tree.map(lambda x, y, i=seed: np.testing.assert_allclose(x[i], y, rtol=1e-5), apart, own)
@@ -63,7 +63,7 @@ def test_vmapped_seeds_have_statistics_of_their_own():
     ids=str,
 )
 def test_the_loss_is_that_of_rewards_standardised_by_all_drawn_so_far(settings):
-    """With NumPy's statistics; the loss itself has its own test. A batch that cannot be learnt from is not counted."""
+    """With NumPy's statistics; the loss itself has its own test. A batch that cannot be trained on is not counted."""
     config = small_config(encoding="raw", hidden_sizes=(4,), standardise_rewards=True, **settings)
     learner, plain = make_learner(config, SPEC), quick_jit(make_loss(config, make_networks(config, SPEC)))
     update, shapes = quick_jit(learner.update), jax.eval_shape(learner.init, jax.random.key(0))
@@ -78,9 +78,9 @@ def test_the_loss_is_that_of_rewards_standardised_by_all_drawn_so_far(settings):
             view = np.stack([view.sum(axis=-1), np.zeros(view.shape[:-1])], axis=-1)
         seen.append(config.reward_scale * view.reshape(-1, 2))
         together = np.concatenate(seen)
-        learnt = (config.reward_scale * view - together.mean(axis=0)) / (together.std(axis=0) + STANDARD_OFFSET)
-        learnt = np.append(learnt, np.zeros((8, 1, 2)), axis=1) / config.reward_scale  # the last step's is not read
-        expected, _ = plain(state.params, state.target_params, batch.replace(rewards=jnp.asarray(learnt, jnp.float32)))
+        scaled = (config.reward_scale * view - together.mean(axis=0)) / (together.std(axis=0) + STANDARD_OFFSET)
+        scaled = np.append(scaled, np.zeros((8, 1, 2)), axis=1) / config.reward_scale  # the last step's is not read
+        expected, _ = plain(state.params, state.target_params, batch.replace(rewards=jnp.asarray(scaled, jnp.float32)))
 
         poisoned = batch.replace(rewards=batch.rewards.at[0, 0].set(jnp.nan))
         skipped, *_ = update(state, uniform(poisoned))

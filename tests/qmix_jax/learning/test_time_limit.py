@@ -14,7 +14,7 @@ from env_jax import GridWorld25, LastAction, TimeStep
 from qmix_jax.config import Config, ConfigError
 from qmix_jax.learning.time_limit import bootstraps_at_limit, mixer_sees_clock
 from qmix_jax.storage.hparams import describe_run, read_config
-from qmix_jax.training.population import make_members
+from qmix_jax.training.population import make_population
 from qmix_jax.training.replay import make_replay
 from qmix_jax.types import Transition
 
@@ -216,7 +216,7 @@ def test_two_devices_keep_the_final_steps_of_their_own_environments():
 
 
 def test_vmapped_runs_share_where_their_replay_is_written():
-    members = make_members(_config(), Endless(), ())
+    members = make_population(_config(), Endless(), ())
     state = jax.eval_shape(members.init, {}, jax.random.split(jax.random.key(0), 3))
     assert state.replay.buffer.current_index.shape == ()
     assert state.replay.final_steps.count.shape == (3, 8)
