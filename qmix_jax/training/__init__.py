@@ -1,1 +1,1 @@
-"""The trainer as pure functions: rollout, replay, updates and evaluation fused in one program."""
+"""The trainer as pure functions: rollout, replay, updates and evaluation fused into one program."""

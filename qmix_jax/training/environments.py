@@ -1,4 +1,4 @@
-"""The environment of a run: what its settings name, which is made only here, or an object that the caller gives."""
+"""The environment of a run: created here from its settings, or an object passed by the caller."""
 
 from dataclasses import replace
 from importlib import import_module
@@ -14,51 +14,51 @@ from qmix_jax.config import GIVEN, KNOWN_ENVS, Config, ConfigError, unknown_envi
 
 
 def make_environment(config: Config) -> Environment:
-    """The environment of `config`, with its own time limit.
+    """Create the environment that `config` names.
 
     Raises:
-        ConfigError: there is none of that name, its library is not installed, or it does not fit the contract.
+        ConfigError: the name is unknown, its library is not installed, or it does not fit the contract.
     """
     library, _, name = config.env.partition(":")
     if config.env.startswith(GIVEN):
         raise ConfigError(
-            f"--env {config.env[:100]}: was given as an object, so that only Python can give it again: "
+            f"--env {config.env[:100]}: was given as an object and can only be given from Python: "
             "environment= of qmix_jax.run, resume_run or load_policy"
         )
     if config.env == Config.env:
-        world: Environment = GridWorld25(config.env_mode, config.layout_seed, config.max_steps_per_ep)
+        environment: Environment = GridWorld25(config.env_mode, config.layout_seed, config.max_steps_per_ep)
     else:
-        world = _from_library(library, name, config.max_steps_per_ep)
-    return _with_last_action(config, world)
+        environment = _from_library(library, name, config.max_steps_per_ep)
+    return _with_last_action(config, environment)
 
 
 def choose_environment(config: Config, environment: Environment | None, check: bool = False) -> Environment:
-    """`environment`, with every agent's last action where `config` says so; without one, what `config` names.
+    """Return `environment`, or the one that `config` names, with last actions observed if `config` says so.
 
-    Its time limit is its own, whatever `config.max_steps_per_ep` is. Where `check`, its values are checked too, for
-    about 2 s, see `env_jax.checking.check_briefly`.
+    A given environment keeps its own time limit, whatever `config.max_steps_per_ep` is. `check` also plays it for about
+    2 s to check its values, see `env_jax.checking.check_briefly`.
 
     Raises:
-        ConfigError: it breaks the contract, settings choose another environment, or what `make_environment` raises.
+        ConfigError: it breaks the contract, settings select another environment, or as in `make_environment`.
     """
     if environment is None:
         return make_environment(config)
-    fitted(environment)  # first what takes no time
+    conforming(environment)  # the cheap checks first
     name = environment.spec.name
     if config.env not in (Config.env, f"{GIVEN}{name}"):
-        raise ConfigError(f"--env {config.env[:100]}: must be left out beside environment={name}")
+        raise ConfigError(f"--env {config.env[:100]}: must not be given with environment={name}")
     for setting in ("env_mode", "layout_seed"):
         value, default = getattr(config, setting), getattr(Config, setting)
         if value != default:
-            raise ConfigError(f"--{setting} {value}: must be {default} beside environment={name}, which has its own")
-    return _with_last_action(config, fitted(environment, check))
+            raise ConfigError(f"--{setting} {value}: must be {default} with environment={name}, which has its own")
+    return _with_last_action(config, conforming(environment, check))
 
 
-def fitted(environment: Environment, check: bool = False) -> Environment:
-    """`environment`, or what converts its numbers and flags to the contract's dtypes; see `choose_environment`.
+def conforming(environment: Environment, check: bool = False) -> Environment:
+    """Return `environment`, wrapped if its outputs need converting to the contract's dtypes.
 
     Raises:
-        ConfigError: it breaks the contract; its cause is what the environment raised, if it did.
+        ConfigError: it breaks the contract; the cause is the environment's own exception, if any.
     """
     try:
         if check:
@@ -69,20 +69,20 @@ def fitted(environment: Environment, check: bool = False) -> Environment:
 
 
 def same_environment(config: Config, environment: Environment | None) -> Environment:
-    """The environment of a run that there is: it must be given exactly if the run was trained on a given one.
+    """Return the environment of an existing run. It must be passed if and only if it was passed to that run.
 
     Raises:
-        ConfigError: it is missing, of another name, or not needed.
+        ConfigError: it is missing, has another name, or is not needed.
     """
     if environment is not None and config.env != f"{GIVEN}{environment.spec.name}":
         given = config.env.startswith(GIVEN)
-        wanted = f"be {config.env.removeprefix(GIVEN)}" if given else f"be left out, as the run has --env {config.env}"
+        wanted = f"be {config.env.removeprefix(GIVEN)}" if given else f"not be given: the run has --env {config.env}"
         raise ConfigError(f"environment={environment.spec.name}: must {wanted}")
     return choose_environment(config, environment)
 
 
-def naming_given(config: Config, environment: Environment | None) -> Config:
-    """`config` as hparams.json holds it: a given environment by its name, so that nothing takes another for it."""
+def with_environment_name(config: Config, environment: Environment | None) -> Config:
+    """Return `config` as stored in hparams.json: `env` names a given environment, so that no other is used instead."""
     return config if environment is None else replace(config, env=f"{GIVEN}{environment.spec.name}")
 
 
@@ -99,7 +99,7 @@ def _with_last_action(config: Config, environment: Environment) -> Environment:
 
 def _from_library(library: str, name: str, max_steps: int) -> Environment:
     try:
-        adapter = import_module(f"env_jax.foreign.{library}")  # seconds: only when it is asked for
+        adapter = import_module(f"env_jax.foreign.{library}")  # takes seconds: only on demand
     except ModuleNotFoundError as error:
         raise ConfigError(f"--env {library}:{name[:100]}: needs {error.name}: pip install -e '.[{library}]'") from None
     if name not in adapter.names():

@@ -1,4 +1,4 @@
-"""Episodes played on environments of their own, and what they say of a policy: each by itself, or their means."""
+"""Evaluation of a policy on separate episodes: results per episode, or their means."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,36 +14,36 @@ from qmix_jax.training.exploration import greedy_action, random_action
 from qmix_jax.training.pinning import pinned, seed_key
 from qmix_jax.types import Array, Evaluation, Params
 
-SCORE_DISCOUNT = 0.95  # whatever gamma trains, so that runs compare
+SCORE_DISCOUNT = 0.95  # whatever gamma is used for training, so that runs are comparable
 
 # Folded into a run's key; far from the small numbers that `split` uses.
 _EVALUATION_STREAM = 0x6576616C
 
-# (key, TimeStep batched over K, memory) -> int32[K, N], new memory
+# (key, TimeStep batched over K, recurrent state) -> actions int32[K, N], new recurrent state
 Policy = Callable[[Array, TimeStep, Any], tuple[Array, Any]]
 
 
-class Episodes(NamedTuple):
-    """K whole episodes."""
+class PlayedEpisodes(NamedTuple):
+    """Results of K complete episodes."""
 
-    starts: Any  # the environment's states after the resets, batched over K
-    first: TimeStep  # what the agents saw there, batched over K
-    memory: Any  # the policy's, after the last step of the longest episode
+    starts: Any  # environment states after reset, batched over K
+    first: TimeStep  # first time steps, batched over K
+    memory: Any  # the policy's recurrent state after the last step of the longest episode
     returns: Array  # float32[K], discounted team return at SCORE_DISCOUNT
     lengths: Array  # float32[K], steps
-    solved: Array  # float32[K], 1 where the episode terminated before the time limit, else 0
-    extra: dict[str, Array]  # float32[K] each, the environment's own figures by name
+    solved: Array  # float32[K], 1 if the episode terminated before the time limit, else 0
+    extra: dict[str, Array]  # float32[K] each, the environment's own metrics by name
 
 
 class BaselineReturns(NamedTuple):
-    """Mean returns of policies that learn nothing, over the same starts."""
+    """Mean returns of untrained policies from the same starts."""
 
     own: Array | float  # float32[], of `baseline_policy`
     random: Array | float  # float32[], of `random_policy`
 
 
 def evaluation_key(run_key: Array) -> Array:
-    """The key of every evaluation of a run: the same starts each time."""
+    """Return the key of every evaluation of a run, so that all have the same starts."""
     return jax.random.fold_in(run_key, _EVALUATION_STREAM)
 
 
@@ -57,9 +57,9 @@ def evaluate(
     memory: Any = (),
     num_devices: int = 1,
 ) -> Evaluation:
-    """Means over `num_episodes` episodes, as `play_episodes` plays them.
+    """Play `num_episodes` episodes with `play_episodes` and return means over them.
 
-    `gamma` is the discount that trained the policy; only `q_bound` reads it.
+    `gamma` is the training discount; only `q_bound` depends on it.
     """
     played = play_episodes(environment, policy, key, num_episodes, memory, num_devices)
 
@@ -68,7 +68,7 @@ def evaluate(
 
     mean_return, best_return, q_bound = mean(played.returns), None, None
 
-    # Both discounts by one vmap: the planner is a large program.
+    # One vmap over both discounts: the planner is a large program.
     discounts = jnp.array([SCORE_DISCOUNT, gamma], jnp.float32)
     best = best_returns(environment, played.starts, discounts)
     if best is not None:
@@ -85,16 +85,16 @@ def evaluate(
 
 
 def share_of_best(mean_return: Array, best_return: Array) -> Array:
-    """`mean_return` over `best_return` where that is above 0, NaN elsewhere. float32[], float32[] -> float32[].
+    """Return `mean_return / best_return`, NaN unless `best_return` is above 0. float32[], float32[] -> float32[].
 
-    Over a negative best return the worse of two policies has the larger quotient, and over 0 there is none.
+    With a negative best return, a worse policy would have a larger ratio.
     """
     has_share = best_return > 0.0
-    return jnp.where(has_share, mean_return / jnp.where(has_share, best_return, 1.0), nothing())
+    return jnp.where(has_share, mean_return / jnp.where(has_share, best_return, 1.0), missing_value())
 
 
-def nothing() -> Array:
-    """What stands for "none" where arrays must: NaN, or 0 where JAX is told to refuse every NaN. float32[]."""
+def missing_value() -> Array:
+    """Return the placeholder of a missing value: NaN, or 0 under JAX_DEBUG_NANS, which rejects every NaN. float32[]."""
     config: Any = jax.config
     return jnp.full((), 0.0 if config.jax_debug_nans else jnp.nan, jnp.float32)
 
@@ -102,11 +102,11 @@ def nothing() -> Array:
 @pinned()
 def play_episodes(
     environment: Environment, policy: Policy, key: Array, num_episodes: int, memory: Any = (), num_devices: int = 1
-) -> Episodes:
-    """Play `num_episodes` episodes at once, from one reset each until all have ended.
+) -> PlayedEpisodes:
+    """Play `num_episodes` episodes in parallel, each from one reset until all have ended.
 
-    `memory` is what the policy begins with. Of several devices, each plays its share, and `memory` and K are the
-    device's own; the environments draw the same random numbers however many there are, a policy that draws does not.
+    `memory` is the policy's initial recurrent state. With several devices, each plays its share, and `memory` and K are
+    local; the environments' random numbers do not depend on the number of devices, a stochastic policy's do.
     """
     spec = environment.spec
 
@@ -119,7 +119,7 @@ def play_episodes(
     carry = (play_key, jnp.zeros((), jnp.int32), starts, first, memory, zeros, zeros, zeros > 0.0)
 
     def unfinished(carry: tuple[Any, ...]) -> Array:
-        return jnp.any(~carry[-1]) & (carry[1] < spec.max_steps)  # the limit, should the environment not keep it
+        return jnp.any(~carry[-1]) & (carry[1] < spec.max_steps)  # in case the environment ignores its limit
 
     def play(carry: tuple[Any, ...]) -> tuple[Any, ...]:
         key, step, states, time_steps, memory, returns, lengths, finished = carry
@@ -135,7 +135,7 @@ def play_episodes(
         return key, step + 1, states, time_steps, memory, returns, lengths, ended
 
     _, _, final_states, final_steps, memory, returns, lengths, _ = jax.lax.while_loop(unfinished, play, carry)
-    return Episodes(
+    return PlayedEpisodes(
         starts=starts,
         first=first,
         memory=memory,
@@ -147,7 +147,7 @@ def play_episodes(
 
 
 def best_returns(environment: Environment, starts: Any, discounts: Array) -> Array | None:
-    """Best possible returns from K states at discounts float32[D]. float32[D, K], None where unknown."""
+    """Return the best possible returns from K states at discounts float32[D]. float32[D, K], or None if unknown."""
     best_return = environment.spec.best_return
     if best_return is None:
         return None
@@ -155,7 +155,7 @@ def best_returns(environment: Environment, starts: Any, discounts: Array) -> Arr
 
 
 def greedy_policy(learner: Learner, params: Params) -> Policy:
-    """Every agent's allowed action of largest value; it begins with `learner.init_memory(K)`."""
+    """Build the greedy policy over allowed actions. Its initial recurrent state is `learner.init_memory(K)`."""
 
     def policy(_: Array, time_step: TimeStep, memory: Array) -> tuple[Array, Array]:
         q_values, memory = learner.q_values(params, time_step.observations, memory)
@@ -165,13 +165,13 @@ def greedy_policy(learner: Learner, params: Params) -> Policy:
 
 
 def random_policy(key: Array, time_step: TimeStep, memory: Any) -> tuple[Array, Any]:
-    """A uniformly random allowed action for every agent."""
+    """Draw a uniformly random allowed action for every agent."""
     uniforms = jax.random.uniform(key, time_step.action_mask.shape[:2])
     return jax.vmap(jax.vmap(random_action))(uniforms, time_step.action_mask), memory
 
 
 def baseline_policy(environment: Environment) -> Policy:
-    """The environment's own baseline (`spec.baseline_policy`), or where it has none, `random_policy`."""
+    """Return the environment's baseline (`spec.baseline_policy`), or `random_policy` if it has none."""
     baseline = environment.spec.baseline_policy
     if baseline is None:
         return random_policy
@@ -184,7 +184,7 @@ def baseline_policy(environment: Environment) -> Policy:
 
 
 def baseline_returns(environment: Environment, key: Array, num_episodes: int) -> BaselineReturns:
-    """Play policies that learn nothing, from the starts that `evaluate` has for this key."""
+    """Play the untrained policies from the starts that `evaluate` uses for this key."""
     random = random_return(environment, jax.random.clone(key), num_episodes)
     if environment.spec.baseline_policy is None:
         return BaselineReturns(random, random)
@@ -193,17 +193,17 @@ def baseline_returns(environment: Environment, key: Array, num_episodes: int) ->
 
 
 def random_return(environment: Environment, key: Array, num_episodes: int) -> Array:
-    """Mean return of `random_policy`, from the starts that `evaluate` has for this key. float32[]."""
+    """Return the mean return of `random_policy` from the starts that `evaluate` uses for this key. float32[]."""
     return jnp.mean(play_episodes(environment, random_policy, key, num_episodes).returns)
 
 
 def baseline_name(spec: EnvSpec) -> str:
-    """What `baseline_policy` is called."""
+    """Return the name of `baseline_policy`."""
     return "random actions" if spec.baseline_policy is None else spec.baseline_name
 
 
 def extra_names(environment: Environment) -> tuple[str, ...]:
-    """Names in `Evaluation.extra`, in its order."""
+    """Return the names in `Evaluation.extra`, in order."""
     if environment.spec.episode_metrics is None:
         return ()
     state, _ = jax.eval_shape(environment.reset, seed_key(0))

@@ -1,4 +1,4 @@
-"""Epsilon-greedy exploration with action masks, temporally extended."""
+"""Temporally extended epsilon-greedy exploration with action masks."""
 
 import chex
 import jax
@@ -9,26 +9,26 @@ from qmix_jax.types import Array, Exploration
 
 
 def linear_epsilon(env_steps: Array, start: float, end: float | Array, decay_steps: float | Array) -> Array:
-    """Exploration rate after int32[] `env_steps`: linear from `start` to `end` over `decay_steps`. float32."""
+    """Return epsilon after int32[] `env_steps`: linear from `start` to `end` over `decay_steps`. float32."""
     fraction = jnp.minimum(env_steps.astype(jnp.float32) / decay_steps, 1.0)
     return start + fraction * (end - start)
 
 
 def final_epsilons(num_envs: int, greedy_envs: float, epsilon_end: float) -> Array:
-    """Exploration rates after the decay: 0 for the first `greedy_envs` of the environments. float32[E].
+    """Return epsilon after the decay: 0 in the first fraction `greedy_envs` of the environments. float32[E].
 
-    Where all environments explore for ever, two greedy agents that block each other are soon freed by a random action,
-    and the policy never learns what it costs to stay.
+    If every environment keeps exploring, a random action soon frees two agents that block each other, and the policy
+    never learns the cost of staying blocked.
     """
     return jnp.where(jnp.arange(num_envs) < round(greedy_envs * num_envs), 0.0, epsilon_end)
 
 
 def decay_shares(num_envs: int, num_agents: int, spread: float) -> Array:
-    """Each agent's share of the decay's length, from 1 - `spread` to 1. float32[E, N].
+    """Return each agent's decay length as a fraction, from 1 - `spread` to 1. float32[E, N].
 
-    A team whose agents all explore alike never tries a long way of one while the others do what they already can. Here
-    every mixture of eager and settled agents is somewhere among the environments: a Latin hypercube sample (McKay et
-    al. 1979), for every agent evenly spread over the environments, in an order of its own.
+    If all agents explore at the same rate, one agent rarely explores far while the others exploit. A Latin hypercube
+    sample (McKay et al. 1979) covers all mixtures of exploring and exploiting agents: each agent's fractions are spread
+    evenly over the environments, in its own order.
     """
     generator = np.random.default_rng(0)
     ranks = np.stack([generator.permutation(num_envs) for _ in range(num_agents)], axis=-1)
@@ -36,13 +36,13 @@ def decay_shares(num_envs: int, num_agents: int, spread: float) -> Array:
 
 
 def greedy_action(q_values: Array, action_mask: Array) -> Array:
-    """Allowed action of largest value, the first of equals: float32[A], bool[A] -> int32[]."""
+    """Return the allowed action with the largest value, the first on ties: float32[A], bool[A] -> int32[]."""
     chex.assert_rank([q_values, action_mask], 1)
     return jnp.argmax(jnp.where(action_mask, q_values, -jnp.inf)).astype(jnp.int32)
 
 
 def random_action(uniform: Array, action_mask: Array) -> Array:
-    """Allowed action by a uniform number in [0, 1): float32[], bool[A] -> int32[]."""
+    """Return an allowed action from a uniform number in [0, 1): float32[], bool[A] -> int32[]."""
     chex.assert_rank([uniform, action_mask], [0, 1])
     allowed_so_far = jnp.cumsum(action_mask)
     rank = jnp.floor(uniform * allowed_so_far[-1].astype(jnp.float32)).astype(allowed_so_far.dtype)
@@ -50,20 +50,20 @@ def random_action(uniform: Array, action_mask: Array) -> Array:
 
 
 def epsilon_greedy_action(uniform: Array, q_values: Array, action_mask: Array, epsilon: Array) -> Array:
-    """With probability epsilon a random allowed action, else the greedy one.
+    """Return a random allowed action with probability epsilon, else the greedy one.
 
-    One number decides both: given `uniform < epsilon`, `uniform / epsilon` is uniform again.
+    One random number suffices: given `uniform < epsilon`, `uniform / epsilon` is uniform.
     float32[], float32[A], bool[A], float32[] -> int32[].
     """
     chex.assert_rank([uniform, epsilon], 0)
-    # The clip guards the division's rounding; with epsilon 0 the branch is never taken.
+    # The clip guards against rounding in the division; with epsilon 0 the result is unused.
     rescaled = jnp.clip(uniform / jnp.maximum(epsilon, 1e-8), 0.0, 1.0 - 1e-6)
     explored = random_action(rescaled, action_mask)
     return jnp.where(uniform < epsilon, explored, greedy_action(q_values, action_mask))
 
 
 def free_exploration(num_envs: int, num_agents: int) -> Exploration:
-    """Nobody repeats anything: the state at the start of every episode."""
+    """Return the exploration state at the start of an episode: no agent is repeating an action."""
     zeros = jnp.zeros((num_envs, num_agents), jnp.int32)
     return Exploration(action=zeros, remaining=jnp.copy(zeros))
 
@@ -76,22 +76,22 @@ def extended_action(
     epsilon: Array,
     longest: int,
 ) -> tuple[Exploration, Array]:
-    """Temporally extended epsilon-greedy action of one agent (Dabney et al. 2021, algorithm 1).
+    """Choose one agent's temporally extended epsilon-greedy action (Dabney et al. 2021, algorithm 1).
 
-    A random action, once drawn, is repeated for n steps in all, n from 1 to `longest` with probability proportional
-    to n^-2: an agent crosses the environment where single random steps would undo each other. `longest` 1 is plain
-    epsilon-greedy. A repeated action that the mask now forbids is dropped.
+    A random action is repeated for n steps in total, n from 1 to `longest` with probability proportional to n^-2, so
+    that the agent covers distance; single random steps would undo each other. `longest` 1 is plain epsilon-greedy. A
+    repeated action is dropped once the mask forbids it.
 
     Args:
-        uniforms: float32[2] in [0, 1): for the choice of the action, and of n.
-        exploration: what the agent is repeating, int32[] each.
+        uniforms: float32[2] in [0, 1): for the action and for n.
+        exploration: the action being repeated, int32[] each.
         q_values: float32[A].
         action_mask: bool[A].
-        epsilon: float32[], probability that a free agent starts on a random action.
+        epsilon: float32[], probability that a free agent starts a random action.
         longest: largest n.
 
     Returns:
-        What it will be repeating next, and the action, int32[].
+        The new exploration state, and the action, int32[].
     """
     chex.assert_shape(uniforms, (2,))
     fresh = epsilon_greedy_action(uniforms[0], q_values, action_mask, epsilon)
@@ -103,7 +103,7 @@ def extended_action(
 
 
 def repeat_length(uniform: Array, longest: int) -> Array:
-    """A whole number n from 1 to `longest` with probability proportional to n^-2, from a uniform number. int32[]."""
+    """Draw n from 1 to `longest` with probability proportional to n^-2, from a uniform number. int32[]."""
     weights = 1.0 / np.arange(1, longest + 1) ** 2
     cumulative = np.cumsum(weights[:-1]) / np.sum(weights)
     return 1 + jnp.sum(uniform >= cumulative.astype(np.float32), dtype=jnp.int32)
@@ -112,18 +112,18 @@ def repeat_length(uniform: Array, longest: int) -> Array:
 def choose_actions(
     key: Array, exploration: Exploration, q_values: Array, action_mask: Array, epsilon: Array, longest: int
 ) -> tuple[Exploration, Array]:
-    """Temporally extended epsilon-greedy actions, each agent on its own.
+    """Choose temporally extended epsilon-greedy actions, independently per agent.
 
     Args:
         key: key[].
-        exploration: what the agents are repeating, int32[E, N] each.
-        q_values: float32[N, E, A], agent-major as networks give them.
+        exploration: the actions being repeated, int32[E, N] each.
+        q_values: float32[N, E, A], agent-major as the networks return them.
         action_mask: bool[E, N, A].
         epsilon: float32[E, N], exploration rates.
-        longest: most steps that a random action is repeated.
+        longest: maximum steps of a random action.
 
     Returns:
-        What they will be repeating next, and int32[E, N] actions.
+        The new exploration state, and actions int32[E, N].
     """
     num_envs, num_agents, _ = action_mask.shape
     uniforms = jax.random.uniform(key, (num_envs, num_agents, 2))

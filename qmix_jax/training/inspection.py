@@ -1,4 +1,4 @@
-"""What the networks thought in the course of given episodes."""
+"""Network outputs along recorded episodes."""
 
 from typing import NamedTuple
 
@@ -12,8 +12,8 @@ from qmix_jax.networks.mixers import value_actions
 from qmix_jax.types import Array, Params
 
 
-class Thoughts(NamedTuple):
-    """Values at T steps of R episodes. What the algorithm does not have is None."""
+class Activations(NamedTuple):
+    """Network outputs at T steps of R episodes; None for those that the algorithm does not have."""
 
     q_values: Array  # float32[T, R, N, A]
     q_tot: Array | None  # float32[T, R], of the actions taken
@@ -21,19 +21,19 @@ class Thoughts(NamedTuple):
     state_value: Array | None  # float32[T, R], the mixer's V(s)
 
 
-def inspect(config: Config, spec: EnvSpec, params: Params, time_steps: TimeStep, actions: Array) -> Thoughts:
-    """Values of episodes from their first step on.
+def inspect(config: Config, spec: EnvSpec, params: Params, time_steps: TimeStep, actions: Array) -> Activations:
+    """Unroll the networks over episodes, from their first steps.
 
     Args:
         config: of the run.
         spec: of its environment.
         params: of its networks.
-        time_steps: what the agents saw, [T, R, ...].
-        actions: what they did, int[T, R, N].
+        time_steps: the agents' observations, [T, R, ...].
+        actions: the actions taken, int[T, R, N].
     """
     networks = make_networks(config, spec)
 
-    def step(memory: Array, seen: tuple[TimeStep, Array, Array]) -> tuple[Array, Thoughts]:
+    def step(memory: Array, seen: tuple[TimeStep, Array, Array]) -> tuple[Array, Activations]:
         time_step, taken, elapsed = seen
         features = networks.views.agents(time_step.observations)
         q_values, memory = networks.agents.step(params["agents"], features, memory)
@@ -48,13 +48,13 @@ def inspect(config: Config, spec: EnvSpec, params: Params, time_steps: TimeStep,
 
         weights, mixed = jax.grad(mix, has_aux=True)(values.chosen)
         q_values = jnp.swapaxes(q_values, 0, 1)
-        if mixed.shape[1] > 1:  # every agent by itself
-            return memory, Thoughts(q_values, None, None, None)
+        if mixed.shape[1] > 1:  # independent agents
+            return memory, Activations(q_values, None, None, None)
         state_value = networks.mixer.state_value
         value = None if state_value is None else state_value(params["mixer"], states)
-        return memory, Thoughts(q_values, mixed[:, 0], weights, value)
+        return memory, Activations(q_values, mixed[:, 0], weights, value)
 
     length, num_episodes, num_agents = actions.shape
     memory = jnp.zeros((num_episodes, num_agents, networks.agents.memory_size))
-    _, thoughts = jax.lax.scan(step, memory, (time_steps, actions, jnp.arange(length)))
-    return thoughts
+    _, activations = jax.lax.scan(step, memory, (time_steps, actions, jnp.arange(length)))
+    return activations

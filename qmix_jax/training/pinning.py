@@ -1,7 +1,7 @@
-"""JAX's settings that would change numbers, pinned: a run depends on its configuration, not on the shell's JAX_*.
+"""Pinned JAX settings: a run depends on its configuration, not on JAX_* variables of the shell.
 
-Training is in 32 bits and its random numbers are threefry's, whatever JAX_ENABLE_X64, JAX_DEFAULT_PRNG_IMPL,
-JAX_THREEFRY_PARTITIONABLE and JAX_RANDOM_SEED_OFFSET say.
+Training uses 32 bits and threefry, whatever JAX_ENABLE_X64, JAX_DEFAULT_PRNG_IMPL, JAX_THREEFRY_PARTITIONABLE and
+JAX_RANDOM_SEED_OFFSET are.
 """
 
 from collections.abc import Iterator
@@ -18,16 +18,16 @@ SETTINGS = {"jax_enable_x64": False, "jax_threefry_partitionable": True, "jax_de
 
 @contextmanager
 def pinned() -> Iterator[None]:
-    """Trace, compile and run under the pinned settings. A context and a decorator; nothing global is changed."""
+    """Trace, compile and run under the pinned settings, as a context or decorator. Changes no global state."""
     with jax.enable_x64(False), jax.threefry_partitionable(True), jax.default_prng_impl(PRNG_IMPL):
         yield
 
 
 def seed_key(seed: int) -> Array:
-    """Return the key[] that `jax.random.key(seed)` is where no shell has changed JAX's settings."""
+    """Return the key[] of `jax.random.key(seed)` under JAX's default settings."""
     return wrap_key(jnp.array([0, seed], jnp.uint32))
 
 
 def wrap_key(data: Array) -> Array:
-    """Return the typed keys [...] of `jax.random.key_data`, uint32[..., 2]."""
+    """Convert `jax.random.key_data`, uint32[..., 2], to typed keys [...]."""
     return jax.random.wrap_key_data(data, impl=PRNG_IMPL)

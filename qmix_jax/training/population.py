@@ -1,7 +1,6 @@
-"""Many runs as one program: seeds, and settings that need not be static, along a leading axis of M members.
+"""A population of runs as one program: seeds and traceable settings along a leading axis of M members.
 
-Counters that all members share have no such axis: of a loop whose number of turns differed from member to member,
-`vmap` would compute every turn for all.
+Shared counters have no such axis: if loop lengths differed between members, `vmap` would run every iteration for all.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,25 +28,27 @@ _SHARED = (
     "learner/schedule",
 )
 
-Settings = Mapping[str, Array]  # float32[M] by name: what `Config.traced` takes, of every member
+Settings = Mapping[str, Array]  # float32[M] by name, for `Config.traced`
 
 
-class Members(NamedTuple):
-    """M runs as pure functions; see `Trainer` for those of one."""
+class Population(NamedTuple):
+    """M vmapped runs as pure functions; see `Trainer` for a single run."""
 
     init: Callable[[Settings, Array], TrainState]  # (settings, keys [M]) -> state
     train_chunk: Callable[[Settings, TrainState], tuple[TrainState, EpisodeLog]]
     evaluate: Callable[[Settings, Params, Array], Evaluation]  # (settings, params, keys [M]) -> [M] each
 
 
-def make_members(config: Config, environment: Environment, names: tuple[str, ...], num_devices: int = 1) -> Members:
-    """Bind the functions of many runs to what the runs have in common.
+def make_population(
+    config: Config, environment: Environment, names: tuple[str, ...], num_devices: int = 1
+) -> Population:
+    """Build the population's functions from what its members share.
 
     Args:
-        config: their settings, but for those in `names`.
+        config: their settings, except those in `names`.
         environment: what they train on.
-        names: settings that every member has a value of its own for.
-        num_devices: devices that share the members, M / `num_devices` each. They exchange nothing.
+        names: settings that differ between members.
+        num_devices: devices that train M / `num_devices` members each, without communication.
     """
 
     def trainer(settings: Settings) -> Trainer:
@@ -57,7 +58,7 @@ def make_members(config: Config, environment: Environment, names: tuple[str, ...
         return trainer(settings).init(key)
 
     axes = _member_axes(jax.eval_shape(init, {name: jnp.float32(0) for name in names}, seed_key(0)))
-    return Members(
+    return Population(
         init=_for_each(init, (0, 0), axes, num_devices),
         train_chunk=_for_each(
             lambda settings, state: trainer(settings).train_chunk(state), (0, axes), (axes, 0), num_devices
@@ -69,12 +70,12 @@ def make_members(config: Config, environment: Environment, names: tuple[str, ...
 
 
 def is_shared(name: str) -> bool:
-    """Whether all members share a leaf of the state, by its path as `storage.arrays.named_arrays` has it."""
-    return name.replace("replay/buffer/", "replay/").startswith(_SHARED)  # as a `CutReplay` has it
+    """Whether all members share the leaf of the state with this path, see `storage.arrays.named_arrays`."""
+    return name.replace("replay/buffer/", "replay/").startswith(_SHARED)  # the path within `CutReplay`
 
 
-def stack_members(states: Sequence[TrainState]) -> TrainState:
-    """The state of many, from those of single runs at the same step: NumPy leaves, and typed keys."""
+def stack_states(states: Sequence[TrainState]) -> TrainState:
+    """Stack the states of single runs at the same step: NumPy leaves and typed keys."""
 
     def stack(axis: int | None, *leaves: Any) -> Any:
         if axis is None:
@@ -85,7 +86,7 @@ def stack_members(states: Sequence[TrainState]) -> TrainState:
 
 
 def _member_axes(state: TrainState) -> Any:
-    """0 for leaves with an axis of members, None for those that all members share."""
+    """Return 0 for leaves with a member axis and None for shared leaves."""
 
     def axis(path: Any, _: Any) -> int | None:
         return None if is_shared(jax.tree_util.keystr(path, simple=True, separator="/")) else 0
@@ -94,10 +95,9 @@ def _member_axes(state: TrainState) -> Any:
 
 
 def _for_each(function: Callable[..., Any], in_axes: Any, out_axes: Any, num_devices: int) -> Callable[..., Any]:
-    """`function` of one member, made one of all, by every device for its share of them.
+    """Map a function of one member over all members, each device over its share.
 
-    An accelerator computes all of its members at once. A CPU's core computes one after another: products of several
-    members are no faster there than those of one, and batched they are slower.
+    Accelerators vmap. CPU cores loop: batched matrix products are slower there than one member's after another's.
     """
     mapped = (_one_by_one if jax.default_backend() == "cpu" else jax.vmap)(function, in_axes, out_axes)
     if num_devices == 1:
@@ -111,7 +111,7 @@ def _for_each(function: Callable[..., Any], in_axes: Any, out_axes: Any, num_dev
 
 
 def _one_by_one(function: Callable[..., Any], in_axes: Any, out_axes: Any) -> Callable[..., Any]:
-    """As `jax.vmap`, for axes that are 0 or None, in a loop over the members."""
+    """Return the equivalent of `jax.vmap` for axes 0 or None, as a loop over the members."""
 
     def mapped(*arguments: Any) -> Any:
         axes = _broadcast(in_axes, arguments)
@@ -135,7 +135,7 @@ def _one_by_one(function: Callable[..., Any], in_axes: Any, out_axes: Any) -> Ca
 
 
 def _broadcast(axes: Any, tree: Any) -> Any:
-    """Axes for every leaf of a tree, from those for whole branches."""
+    """Expand prefix axes to every leaf of a tree."""
     return jax.tree.map(lambda axis, branch: jax.tree.map(lambda _: axis, branch), axes, tree, is_leaf=_is_none)
 
 

@@ -1,4 +1,4 @@
-"""A whole run as one pure function: jit it, vmap it over keys, call it in a notebook."""
+"""A whole run as one pure function, to jit, vmap over keys or call in a notebook."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -10,43 +10,43 @@ from env_jax.types import Environment
 from qmix_jax.config import Config
 from qmix_jax.learning.learner import unmeasured
 from qmix_jax.training.environments import choose_environment
-from qmix_jax.training.evaluation import evaluation_key, nothing
+from qmix_jax.training.evaluation import evaluation_key, missing_value
 from qmix_jax.training.pinning import pinned
 from qmix_jax.training.trainer import make_trainer
 from qmix_jax.types import Array, EpisodeLog, Evaluation, TrainState, UpdateMetrics
 
 
 class RunMetrics(NamedTuple):
-    """What a run reports, a row per chunk: `config.chunk_length` vector steps, or what is left. K chunks.
+    """Metrics of a run, one row for each of K chunks of `config.chunk_length` vector steps; the last may be shorter.
 
-    What is NaN for want of a value is 0 under JAX_DEBUG_NANS, which refuses every NaN.
+    Missing values are NaN, or 0 under JAX_DEBUG_NANS, which rejects every NaN.
     """
 
     env_steps: Array  # int32[K], environment steps by the end of the chunk
     episodes: Array  # int32[K], episodes that finished in the chunk
-    episode_return: Array  # float32[K], mean discounted team return of those, NaN without any
-    episode_length: Array  # float32[K], mean length of those in steps, NaN without any
+    episode_return: Array  # float32[K], their mean discounted team return, NaN without any
+    episode_length: Array  # float32[K], their mean length in steps, NaN without any
     epsilon: Array  # float32[K], mean exploration rate of the chunk's last vector step
     updates: UpdateMetrics  # float32[K] each, mean over the chunk's vector steps with updates, NaN without any
     evaluation: Evaluation  # float32[K] each, greedy policy at the end of the chunk
-    skipped: Array  # int32[K], updates by the end of the chunk that were not made, because they were not finite
+    skipped: Array  # int32[K], updates skipped as not finite by the end of the chunk
 
 
 def make_train(
     config: Config, environment: Environment | None = None, check: bool = True
 ) -> Callable[[Array], tuple[TrainState, RunMetrics]]:
-    """Build `train(key) -> (state, metrics)`, jittable whole and vmappable over keys.
+    """Build `train(key) -> (state, metrics)`, which can be jitted as a whole and vmapped over keys.
 
-    `train(jax.random.key(config.seed))` trains what `python train.py` does with the same configuration, and
-    evaluates after every chunk.
+    `train(jax.random.key(config.seed))` trains the same parameters as `python train.py` with the same configuration,
+    and evaluates after every chunk.
 
     Args:
         config: settings; those of the run directory are not used.
-        environment: what to train on; by default what `config` names.
-        check: whether to play a few random episodes of it first, see `run`.
+        environment: what to train on; None for the one that `config` names.
+        check: whether to play a few random episodes of a given environment first, see `run`.
 
     Raises:
-        ConfigError: it breaks the contract, or `config` names another one; see `environments.choose_environment`.
+        ConfigError: the environment breaks the contract or contradicts `config`, see `choose_environment`.
     """
     environment = choose_environment(config, environment, check)
     trainer = make_trainer(config, environment)
@@ -69,7 +69,7 @@ def make_train(
 def summarise_chunk(
     env_steps: Array, log: EpisodeLog, evaluation: Evaluation, skipped: Array, unmeasured: Sequence[str] = ()
 ) -> RunMetrics:
-    """Means over one chunk's log, `EpisodeLog` with a leading axis of vector steps; `unmeasured` metrics are none."""
+    """Average one chunk's log, `EpisodeLog` with a leading axis of vector steps; `unmeasured` metrics are missing."""
 
     def mean(values: Array, known: Array) -> Array:
         return jnp.where(jnp.any(known), jnp.mean(values.astype(jnp.float32), where=known), none)
@@ -77,7 +77,7 @@ def summarise_chunk(
     def mean_of_updates(values: Array) -> Array:
         return mean(values, log.num_step_updates > 0)
 
-    none = nothing()
+    none = missing_value()
     updates = jax.tree.map(mean_of_updates, log.step_updates)
     return RunMetrics(
         env_steps=env_steps,

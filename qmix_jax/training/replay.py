@@ -1,6 +1,6 @@
-"""Replay of short sequences, uniform or prioritised: flashbax's buffers behind four verbs.
+"""Replay of short sequences, uniform or prioritised, on top of flashbax.
 
-Init, add and sample, and reprioritise, which does nothing to a uniform buffer.
+Four functions: init, add, sample, and reprioritise, which does nothing for a uniform buffer.
 """
 
 import warnings
@@ -23,15 +23,15 @@ from qmix_jax.types import Array, CutReplay, Sample, Transition
 class Replay(NamedTuple):
     """A replay buffer as pure functions."""
 
-    init: Callable[[], Any]  # () -> buffer state, empty
-    # (buffer state, one vector step's transitions, what they led to; both batched over E) -> buffer state
+    init: Callable[[], Any]  # () -> empty buffer state
+    # (buffer state, one vector step's transitions, the time steps after them; both batched over E) -> buffer state
     add: Callable[[Any, Transition, TimeStep], Any]
     sample: Callable[[Any, Array], Sample]  # (buffer state, key) -> B sequences
     reprioritise: Callable[[Any, Sample, Array], Any]  # (buffer state, sample, priorities float32[B]) -> buffer state
 
 
 def make_replay(config: Config, spec: EnvSpec, num_devices: int = 1) -> Replay:
-    """The replay of `config`, or what one of `num_devices` devices has of it."""
+    """Build the replay of `config`, or the share of one of `num_devices` devices."""
     num_envs = config.num_envs // num_devices
     sizes = {
         "add_batch_size": num_envs,
@@ -42,11 +42,11 @@ def make_replay(config: Config, spec: EnvSpec, num_devices: int = 1) -> Replay:
         "max_length_time_axis": config.replay_capacity // config.num_envs,
     }
     with warnings.catch_warnings():
-        # Overlapping sequences and a minimum length equal to the sequence's are what we want.
+        # flashbax warns about overlapping sequences and this minimum length; both are intended.
         warnings.simplefilter("ignore")
         if config.replay == "prioritised":
             device = jax.default_backend()
-            # The exponent is applied here, where it may be traced: flashbax wants a number.
+            # flashbax needs a static exponent; ours may be traced, so `reprioritise` applies it.
             buffer: Any = flashbax.make_prioritised_trajectory_buffer(**sizes, priority_exponent=1.0, device=device)
         else:
             buffer = flashbax.make_trajectory_buffer(**sizes)
@@ -70,7 +70,7 @@ def make_replay(config: Config, spec: EnvSpec, num_devices: int = 1) -> Replay:
         if config.replay == "uniform":
             return state
         assert sample.probabilities is not None
-        # Where nothing is stored the priority stays 0; 0 to the power of an exponent of 0 would be 1.
+        # Empty slots keep priority 0: with exponent 0, 0 ** 0 would be 1.
         priorities = jnp.where(sample.probabilities > 0.0, priorities**config.priority_exponent, 0.0)
         with _flashbax_style():
             return buffer.set_priorities(state, sample.indices, priorities)
@@ -96,12 +96,12 @@ def make_replay(config: Config, spec: EnvSpec, num_devices: int = 1) -> Replay:
 
 
 def _newest_priorities(state: Any, sample_length: int) -> tuple[Array, Array]:
-    """Indices int32[E] and priorities float32[E] of the sequences that the last vector step made whole.
+    """Return indices int32[E] and priorities float32[E] of the sequences that the last vector step completed.
 
-    They get the largest priority so far, to be drawn soon. flashbax 0.1.3 gives them its integer part only.
+    New sequences get the largest priority so far, to be drawn soon. flashbax 0.1.3 truncates it to an integer.
     """
     num_envs, length = jax.tree.leaves(state.experience)[0].shape[:2]
-    start = state.running_index - sample_length  # negative as long as no sequence is whole
+    start = state.running_index - sample_length  # negative until the first sequence is complete
     indices = jnp.arange(num_envs) * length + start % length
     largest = state.sum_tree_state.max_recorded_priority
     return indices, jnp.full(num_envs, jnp.where(start >= 0, largest, 0.0))
@@ -109,20 +109,20 @@ def _newest_priorities(state: Any, sample_length: int) -> tuple[Array, Array]:
 
 @contextmanager
 def _flashbax_style() -> Iterator[None]:
-    """Ranks and dtypes that flashbax mixes; our own tests forbid it."""
+    """Allow flashbax's rank and dtype promotion, which our tests forbid."""
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
         yield
 
 
 def action_dtype(num_actions: int) -> Any:
-    """Smallest dtype replay stores actions in."""
+    """Return the smallest dtype that holds the actions."""
     return jnp.int8 if num_actions <= 127 else jnp.int32
 
 
 def empty_transition(spec: EnvSpec, bootstraps: bool = False) -> Transition:
-    """One unbatched transition of zeros: shapes and dtypes of what replay stores.
+    """Return an unbatched transition of zeros, with the shapes and dtypes that replay stores.
 
-    `bootstraps`: whether targets bootstrap at time limits, so that each transition names its final step.
+    `bootstraps`: whether targets bootstrap at time limits, so that transitions refer to their final steps.
     """
     return Transition(
         observations=jnp.zeros((spec.num_agents, spec.observation_size), spec.observation_dtype),
@@ -139,7 +139,7 @@ def empty_transition(spec: EnvSpec, bootstraps: bool = False) -> Transition:
 def make_transition(
     spec: EnvSpec, time_step: TimeStep, actions: Array, next_time_step: TimeStep, elapsed: Array
 ) -> Transition:
-    """What replay keeps of one step of one environment."""
+    """Build the transition of one step of one environment."""
     return Transition(
         observations=time_step.observations.astype(spec.observation_dtype),
         actions=actions.astype(action_dtype(spec.num_actions)),
@@ -152,12 +152,12 @@ def make_transition(
 
 
 def transition_bytes(spec: EnvSpec, bootstraps: bool = False) -> int:
-    """Bytes of replay that one transition takes; `bootstraps` as for `empty_transition`."""
+    """Return the size of one stored transition in bytes; `bootstraps` as for `empty_transition`."""
     return _bytes(lambda: empty_transition(spec, bootstraps))
 
 
 def replay_bytes(config: Config, spec: EnvSpec) -> int:
-    """Bytes of the whole replay, with the tree of priorities if it has one; its few counters aside."""
+    """Return the size of the replay in bytes, with the priority tree if any, without its few counters."""
     return _bytes(lambda: [leaf for leaf in jax.tree.leaves(make_replay(config, spec).init()) if leaf.ndim > 0])
 
 

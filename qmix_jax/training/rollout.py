@@ -1,4 +1,4 @@
-"""One step of all environments, the running totals of their episodes, and a log row for each that ends."""
+"""One step of all environments, running totals of their episodes, and a log row for each episode that ends."""
 
 from typing import Any
 
@@ -7,13 +7,13 @@ import jax.numpy as jnp
 
 from env_jax.types import Environment, TimeStep
 from qmix_jax.learning.selection import select
-from qmix_jax.types import Array, EpisodeLog, EpisodeMetrics, Episodes, UpdateMetrics
+from qmix_jax.types import Array, EpisodeLog, EpisodeMetrics, EpisodeTotals, UpdateMetrics
 
 
 def step_environments(
     environment: Environment, key: Array, env_state: Any, actions: Array
 ) -> tuple[Any, TimeStep, TimeStep]:
-    """Step every environment, and reset those whose episode ended.
+    """Step every environment and reset those whose episode ended.
 
     Args:
         environment: unbatched environment.
@@ -22,8 +22,8 @@ def step_environments(
         actions: int32[E, N].
 
     Returns:
-        States to go on from; the time steps to go on from (a reset's where the episode ended); the time steps
-        that the actions led to, with their rewards and flags.
+        The next states; the next time steps (after a reset where the episode ended); the time steps right after the
+        actions, with their rewards and flags.
     """
     num_envs = actions.shape[0]
     step_key, reset_key = jax.random.split(key)
@@ -35,9 +35,9 @@ def step_environments(
     return env_state, time_step, stepped
 
 
-def init_episodes(num_envs: int) -> Episodes:
-    """Totals of `num_envs` episodes that have just begun."""
-    return Episodes(
+def init_episodes(num_envs: int) -> EpisodeTotals:
+    """Return the totals of `num_envs` episodes before their first step."""
+    return EpisodeTotals(
         length=jnp.zeros(num_envs, jnp.int32),
         discounted_return=jnp.zeros(num_envs, jnp.float32),
         update_sums=jnp.zeros((num_envs, len(EpisodeMetrics._fields)), jnp.float32),
@@ -46,7 +46,7 @@ def init_episodes(num_envs: int) -> Episodes:
 
 
 def empty_log(num_envs: int, epsilon: Array) -> EpisodeLog:
-    """Log of a vector step that was not made, because the run ended before it."""
+    """Return the log of a vector step beyond the end of the run."""
     nothing, none = jnp.zeros(num_envs, jnp.float32), jnp.zeros(num_envs, jnp.int32)
     per_step = jnp.zeros((), jnp.float32)
     return EpisodeLog(
@@ -62,34 +62,34 @@ def empty_log(num_envs: int, epsilon: Array) -> EpisodeLog:
 
 
 def advance_episodes(
-    episodes: Episodes,
+    episodes: EpisodeTotals,
     rewards: Array,
     finished: Array,
     update_sums: UpdateMetrics,
     updates: Array,
     epsilon: Array,
     gamma: float,
-) -> tuple[Episodes, EpisodeLog]:
-    """Add one vector step; episodes that finished are logged and start again from zero.
+) -> tuple[EpisodeTotals, EpisodeLog]:
+    """Add one vector step to the totals; log finished episodes and reset their totals.
 
     Args:
         episodes: totals before the step.
         rewards: float32[E, N] of the step.
         finished: bool[E], whether the step ended the episode.
         update_sums: float32[] each, sums over the step's gradient updates.
-        updates: int32[], how many updates those were.
+        updates: int32[], number of those updates.
         epsilon: float32[], exploration rate of the step, mean over environments.
         gamma: discount of the logged return.
     """
     discount = gamma ** episodes.length.astype(jnp.float32)
     kept = jnp.stack([getattr(update_sums, name) for name in EpisodeMetrics._fields])
-    totals = Episodes(
+    totals = EpisodeTotals(
         length=episodes.length + 1,
         discounted_return=episodes.discounted_return + discount * jnp.sum(rewards, axis=-1),
         update_sums=episodes.update_sums + kept[None, :],
         updates=episodes.updates + updates,
     )
-    # An episode without updates has no loss. Its mean is 0, not NaN, which JAX_DEBUG_NANS would take for a fault.
+    # Means are 0, not NaN, for episodes without updates: JAX_DEBUG_NANS would report a NaN as an error.
     means = totals.update_sums / _divisor(totals.updates)[:, None]
     log = EpisodeLog(
         finished=finished,
@@ -105,5 +105,5 @@ def advance_episodes(
 
 
 def _divisor(count: Array) -> Array:
-    """`count`, or 1 where it is 0."""
+    """Return `count`, or 1 where it is 0."""
     return jnp.maximum(count, 1).astype(jnp.float32)

@@ -1,8 +1,7 @@
-"""One run over several devices: environments, replay and batch are split, the learner is copied.
+"""Data parallelism over several devices: environments, replay and batch are sharded, the learner is replicated.
 
-Every device steps its share of the environments, keeps their transitions, and draws its share of each batch from them.
-Gradients are averaged over the devices, so all copies of the learner make the same update. An evaluation's episodes
-are shared out likewise.
+Every device steps its share of the environments, stores their transitions, and draws its share of each batch from them.
+Gradients are averaged over the devices, so all replicas make the same update. Evaluation episodes are sharded too.
 """
 
 from collections.abc import Callable
@@ -54,7 +53,7 @@ Evaluate = Callable[[Params, Array], Evaluation]
 
 
 def split_state(state: TrainState, num_devices: int) -> TrainState:
-    """Lay a state out over the first `num_devices` devices; call it under jit."""
+    """Shard a state over the first `num_devices` devices; call it under jit."""
     if num_devices == 1:
         return state
     mesh = _mesh(num_devices)
@@ -67,19 +66,19 @@ def split_state(state: TrainState, num_devices: int) -> TrainState:
 
 
 def over_devices(chunk: Chunk, num_devices: int, bootstraps_at_limit: bool) -> Chunk:
-    """`chunk` run by every device on its share of the state; it sees local shapes, E / `num_devices` environments.
+    """Run `chunk` on every device's share of the state, with local shapes: E / `num_devices` environments.
 
     `bootstraps_at_limit`: whether the state's replay is a `CutReplay`.
     """
     if num_devices == 1:
         return chunk
     layout = _layout(bootstraps_at_limit)
-    # Without check_vma gradients stay local: we average them ourselves, in one vector and thus one exchange.
+    # Without check_vma gradients stay local: we average them as one vector, in a single collective.
     return jax.shard_map(chunk, mesh=_mesh(num_devices), in_specs=(layout,), out_specs=(layout, _LOG), check_vma=False)
 
 
 def evaluated_by_devices(evaluate: Evaluate, num_devices: int) -> Evaluate:
-    """`evaluate` run by every device with its `own_share` of the episodes; it returns the means over all of them."""
+    """Run `evaluate` on every device with its `own_share` of the episodes, returning means over all of them."""
     if num_devices == 1:
         return evaluate
     inputs = (_COPIED, _COPIED)
@@ -87,7 +86,7 @@ def evaluated_by_devices(evaluate: Evaluate, num_devices: int) -> Evaluate:
 
 
 def check_devices(num_devices: int) -> None:
-    """Refuse more devices than there are; several processes use all they have.
+    """Refuse more devices than exist; several processes must use all of theirs.
 
     Raises:
         ConfigError: naming the flag.
@@ -99,8 +98,8 @@ def check_devices(num_devices: int) -> None:
         )
     if jax.process_count() > 1 and num_devices != jax.device_count():
         raise ConfigError(
-            f"--num_devices {num_devices}: must be {jax.device_count()} or all, since {jax.process_count()} processes "
-            "have so many"
+            f"--num_devices {num_devices}: must be {jax.device_count()} or all, the number of devices of "
+            f"the {jax.process_count()} processes"
         )
 
 

@@ -1,4 +1,4 @@
-"""The QMIX trainer: rollout, replay and updates fused in one `lax.scan`.
+"""The trainer: rollout, replay and updates fused into one `lax.scan`.
 
 Read `vector_step` first: it is the algorithm.
 """
@@ -15,7 +15,7 @@ from qmix_jax.learning.devices import own_key
 from qmix_jax.learning.learner import Learner, make_learner
 from qmix_jax.learning.selection import select
 from qmix_jax.learning.time_limit import bootstraps_at_limit
-from qmix_jax.training.environments import fitted
+from qmix_jax.training.environments import conforming
 from qmix_jax.training.evaluation import evaluate, greedy_policy
 from qmix_jax.training.exploration import choose_actions, decay_shares, final_epsilons, free_exploration, linear_epsilon
 from qmix_jax.training.pinning import pinned
@@ -26,25 +26,25 @@ from qmix_jax.types import Array, EpisodeLog, Evaluation, LearnerState, Params, 
 
 
 class Trainer(NamedTuple):
-    """A configured trainer as pure functions; jit them as you need (`train_chunk` with its state donated)."""
+    """A configured trainer as pure functions; jit them as needed (`train_chunk` with its state donated)."""
 
     init: Callable[[Array], TrainState]  # key -> state
-    train_chunk: Callable[[TrainState], tuple[TrainState, EpisodeLog]]  # chunk_length vector steps, or what is left
+    train_chunk: Callable[[TrainState], tuple[TrainState, EpisodeLog]]  # chunk_length vector steps, fewer at the end
     evaluate: Callable[[Params, Array], Evaluation]  # (params, key) -> greedy evaluation
 
 
 @pinned()
 def make_trainer(config: Config, environment: Environment) -> Trainer:
-    """Bind `config` and `environment` to the trainer's functions.
+    """Build the trainer of `config` on `environment`.
 
     Raises:
         ConfigError: the environment's shapes or dtypes break the contract.
     """
-    environment = fitted(environment)
+    environment = conforming(environment)
     spec = environment.spec
     learner = make_learner(config, spec)
     whole_replay, replay = make_replay(config, spec), make_replay(config, spec, config.num_devices)
-    num_envs = config.num_envs // config.num_devices  # of a device
+    num_envs = config.num_envs // config.num_devices  # per device
 
     def init(key: Array) -> TrainState:
         run_key, reset_key, learner_key = jax.random.split(key, 3)
@@ -68,7 +68,7 @@ def make_trainer(config: Config, environment: Environment) -> Trainer:
             def step(_: Array, carry: tuple[TrainState, EpisodeLog]) -> tuple[TrainState, EpisodeLog]:
                 return vector_step(config, environment, learner, replay, carry[0])
 
-            # A loop of one turn, or none after the run's end: so that the last chunk can be shorter.
+            # A loop of one iteration, or none after the run's end, so that the last chunk can be shorter.
             turns = (state.vector_step < config.vector_steps).astype(jnp.int32)
             epsilons = exploration_rates(config, spec.num_agents, state.vector_step)
             log = empty_log(num_envs, jnp.mean(epsilons))
@@ -81,7 +81,7 @@ def make_trainer(config: Config, environment: Environment) -> Trainer:
         devices, memory = config.eval_devices, learner.init_memory(config.eval_episodes // config.eval_devices)
         evaluation = evaluate(environment, policy, key, config.eval_episodes, config.gamma, memory, devices)
         if evaluation.q_bound is None or config.standardise_rewards or bootstraps_at_limit(config, spec):
-            # Standardised rewards are in no unit that a bound could be known in; values beyond the limit have another.
+            # No bound is known for standardised rewards, nor for values beyond the time limit.
             return evaluation._replace(q_bound=None)
         return evaluation._replace(q_bound=config.reward_scale * evaluation.q_bound)
 
@@ -95,9 +95,9 @@ def make_trainer(config: Config, environment: Environment) -> Trainer:
 def vector_step(
     config: Config, environment: Environment, learner: Learner, replay: Replay, state: TrainState
 ) -> tuple[TrainState, EpisodeLog]:
-    """One step of every environment, and the gradient updates that are due after it.
+    """Step every environment, then make the gradient updates that are due.
 
-    Of several devices, each does this with its own environments and its share of the batches.
+    With several devices, each uses its own environments and its share of the batches.
     """
     key, step_key = jax.random.split(state.key)
     action_key, env_key, update_key = jax.random.split(own_key(step_key, config.num_devices), 3)
@@ -121,7 +121,7 @@ def vector_step(
         replay_state = replay.reprioritise(replay_state, sample, priorities)
         return learner_state, replay_state, jax.tree.map(jnp.add, sums, metrics)
 
-    # A loop of `due` turns, not a `cond` on "can sample": a branch that passes the buffer through copies it.
+    # A loop of `due` iterations, not a `cond` on "can sample": a branch that passes the buffer through copies it.
     zeros = UpdateMetrics(*(jnp.zeros(()) for _ in UpdateMetrics._fields))
     learner_state, replay_state, update_sums = jax.lax.fori_loop(0, due, update, (state.learner, replay_state, zeros))
     made = due - (learner_state.faults.skipped - state.learner.faults.skipped)
@@ -148,7 +148,7 @@ def vector_step(
 
 
 def exploration_rates(config: Config, num_agents: int, step: Array) -> Array:
-    """Each agent's share of random actions in vector step int32[] `step` (from 0), of a device. float32[E, N]."""
+    """Return each agent's epsilon in vector step int32[] `step` (from 0), on one device. float32[E, N]."""
     num_envs = config.num_envs // config.num_devices
     ends = final_epsilons(num_envs, config.greedy_envs, config.epsilon_end)
     decay_steps = config.exploration_steps * decay_shares(num_envs, num_agents, config.epsilon_spread)
@@ -156,10 +156,10 @@ def exploration_rates(config: Config, num_agents: int, step: Array) -> Array:
 
 
 def updates_due(config: Config, step: Array, replay_start: Array) -> Array:
-    """Gradient updates after vector step int32[] `step` (from 0), so that the replay ratio holds exactly. int32[].
+    """Return the number of updates after vector step int32[] `step` (from 0), for an exact replay ratio. int32[].
 
-    One update per `train_frequency` environment steps beyond `first_update_step`; fractions carry over. None while
-    replay, empty at vector step int32[] `replay_start`, holds less than `first_update_step` transitions.
+    One update per `train_frequency` environment steps beyond `first_update_step`; fractions carry over. None until
+    replay, empty at vector step int32[] `replay_start`, holds `first_update_step` transitions.
     """
 
     def updates_by(env_steps: Array) -> Array:

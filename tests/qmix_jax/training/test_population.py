@@ -8,7 +8,7 @@ from helpers import quick_jit, small_config
 from probes import Corridor
 
 from qmix_jax.config import TRACEABLE, ConfigError
-from qmix_jax.training.population import is_shared, make_members, stack_members
+from qmix_jax.training.population import is_shared, make_population, stack_states
 from qmix_jax.training.trainer import make_trainer
 
 SIZES = {
@@ -43,7 +43,7 @@ def last(logs):
 
 def run(config, settings, seeds, num_devices=1):
     """Return state, log of the last chunk and evaluation after two chunks."""
-    members = make_members(config, WORLD, tuple(settings), num_devices)
+    members = make_population(config, WORLD, tuple(settings), num_devices)
 
     def train(settings, keys, eval_keys):
         state, logs = jax.lax.scan(
@@ -119,7 +119,7 @@ def test_states_of_single_runs_stack_to_that_of_many(together):
 
         return jax.tree_util.tree_map_with_path(leaf_of, state)
 
-    jax.tree.map(np.testing.assert_array_equal, stack_members([row(member) for member in range(3)]), state)
+    jax.tree.map(np.testing.assert_array_equal, stack_states([row(member) for member in range(3)]), state)
 
 
 @pytest.mark.parametrize(
