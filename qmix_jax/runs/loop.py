@@ -1,4 +1,4 @@
-"""The run's chunks one after another, with as little waiting as can be."""
+"""The host loop over a run's chunks, overlapping host and device work."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -7,10 +7,10 @@ import jax
 import numpy as np
 
 from qmix_jax.config import Config
-from qmix_jax.runs.collectives import agreed
+from qmix_jax.runs.collectives import max_over_processes
 from qmix_jax.runs.compilation import Programs
 from qmix_jax.runs.signals import StopSignal
-from qmix_jax.storage.arrays import whole
+from qmix_jax.storage.arrays import gather
 from qmix_jax.storage.resume_point import state_arrays
 from qmix_jax.training.evaluation import evaluation_key
 from qmix_jax.training.pinning import seed_key
@@ -18,18 +18,18 @@ from qmix_jax.types import EpisodeLog, Evaluation, Progression, TrainState
 
 
 class Chunk(NamedTuple):
-    """What one compiled call left on the device, and what is to become of it."""
+    """Results of one compiled chunk, and whether to save its state."""
 
     env_steps: int  # environment steps by its end
     log: EpisodeLog  # arrays [C, E]
     progression: Progression
-    evaluation: Evaluation | None  # greedy policy at the chunk's end, None where none was due
-    state: dict[str, np.ndarray] | None  # the TrainState at its end, on the host, where a checkpoint is due
-    diverged: bool  # whether that is a state to look at, and not to go on from
+    evaluation: Evaluation | None  # greedy policy at the chunk's end, None if not due
+    state: dict[str, np.ndarray] | None  # the TrainState at its end, on the host, if a checkpoint is due
+    diverged: bool  # whether that state is to be inspected, not resumed from
 
 
 def chunk_ends(config: Config, done: int = 0) -> list[int]:
-    """Environment steps by the end of each chunk, of a run of which `done` vector steps have been made."""
+    """Return the environment steps at the end of each chunk after `done` vector steps."""
     ends = [*range(done + config.chunk_length, config.vector_steps, config.chunk_length), config.vector_steps]
     return [end * config.num_envs for end in ends if end > done]
 
@@ -43,7 +43,7 @@ def evaluation_due(config: Config, env_steps: int) -> bool:
 
 
 class Loop:
-    """The run's chunks, each handed over when the next one already runs: host and device work side by side."""
+    """Iterator over a run's chunks. Each is yielded while the next one runs on the device."""
 
     def __init__(self, config: Config, programs: Programs, state: TrainState, episodes: int) -> None:
         self._config = config
@@ -53,7 +53,7 @@ class Loop:
         self.stopped_by: int | None = None
 
     def chunks(self, stop_signal: StopSignal) -> Iterator[Chunk]:
-        """Train to the run's end, or until `stop_signal` gives a number or the run has diverged."""
+        """Train to the run's end, or until `stop_signal` returns a number or the run diverges."""
         config, programs, pending = self._config, self._programs, None
         key = evaluation_key(seed_key(config.seed))
         for end in chunk_ends(config, int(self.state.vector_step)):
@@ -63,10 +63,10 @@ class Loop:
             evaluation = programs.evaluate(progression.params, jax.random.clone(key)) if due else None
             if pending is not None:
                 yield pending
-            # Here the host waits for the chunk; before the next one takes the state away, it is copied if need be.
-            log = jax.tree.map(whole, log)
+            # Here the host waits for the chunk, and copies the state if needed before the next one donates it.
+            log = jax.tree.map(gather, log)
             before, self._episodes = self._episodes, self._episodes + int(np.sum(jax.device_get(log.finished)))
-            self.stopped_by = agreed(stop_signal())
+            self.stopped_by = max_over_processes(stop_signal())
             diverged = int(progression.faults.streak) >= config.max_bad_updates
             last = end == config.env_steps or self.stopped_by is not None or diverged
             save = last or self._episodes // config.save_interval > before // config.save_interval

@@ -1,1 +1,1 @@
-"""What a run keeps on disk: its folder, settings, logs and checkpoints, whole or not there."""
+"""Files of a run: its folder, settings, logs and checkpoints, written atomically."""

@@ -1,4 +1,4 @@
-"""A pytree of arrays as one file of data: NumPy's .npz, never pickled, with zip's CRC-32 of every array."""
+"""A pytree of arrays as one .npz file: never pickled, with a CRC-32 of every array."""
 
 import io
 import zipfile
@@ -13,23 +13,23 @@ from jax.experimental import multihost_utils
 from qmix_jax.settings import DamagedError
 from qmix_jax.training.pinning import wrap_key
 
-_LONGEST_HEADER = 1024  # bytes of a .npy member before its numbers
+_LONGEST_HEADER = 1024  # bytes of a .npy member before its data
 
 
 def named_arrays(tree: Any) -> dict[str, np.ndarray]:
-    """Every leaf by its path ('learner/params/agents/...') as a copy on the host; typed keys as their numbers.
+    """Copy every leaf to the host, by path ('learner/params/agents/...'); typed keys become their data.
 
-    Copies, since on a CPU NumPy would look at memory that the next donation gives away. Of a run's several processes,
-    all have to call it, and each gets all of every array.
+    Copies, because on a CPU NumPy would alias memory that the next donation frees. With several processes, all have to
+    call it, and each gets all of every array.
     """
     leaves = jax.tree_util.tree_leaves_with_path(jax.tree.map(_key_data, tree))
-    return {_name(path): np.array(whole(leaf)) for path, leaf in leaves}
+    return {_name(path): np.array(gather(leaf)) for path, leaf in leaves}
 
 
-def whole(leaf: Any) -> Any:
-    """An array of which every process holds a part, as NumPy's in all of them; anything else as it is.
+def gather(leaf: Any) -> Any:
+    """Gather an array that is sharded over processes as a NumPy array; return anything else unchanged.
 
-    All processes have to call it. For a moment every device holds the whole array.
+    All processes have to call it. Every device temporarily holds the whole array.
     """
     if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable or leaf.is_fully_replicated:
         return leaf
@@ -40,26 +40,25 @@ def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Write arrays by name.
 
     Raises:
-        OSError: they do not fit on the disk, or the folder cannot be written to.
+        OSError: the disk is full, or the folder is not writable.
     """
-    # savez swallows nothing, but its file object would be closed a second time, after an error, by the collector.
+    # With our own file object: after an error, the garbage collector would close one of savez a second time.
     with path.open("xb") as file:
         np.savez(file, allow_pickle=False, **arrays)
 
 
 def load_arrays(path: Path, template: Any, absent: str | None = None) -> Any:
-    """Read back what `save_arrays` wrote, as a pytree like `template`, with NumPy leaves.
+    """Read what `save_arrays` wrote as a pytree like `template`, with NumPy leaves.
 
-    Nothing is read that the template does not announce: names, shapes and dtypes are compared before any memory
-    is taken for them.
+    Names, shapes and dtypes are compared with the template before any memory is allocated.
 
     Args:
         path: the file.
         template: pytree of `jax.ShapeDtypeStruct`.
-        absent: paths that begin with this are not in the file, and are NumPy zeros in the result.
+        absent: prefix of paths that are not in the file and become zeros in the result.
 
     Raises:
-        DamagedError: the file is not a whole one of this shape.
+        DamagedError: the file is damaged or does not match the template.
     """
     leaves, structure = jax.tree_util.tree_flatten_with_path(
         jax.eval_shape(lambda t: jax.tree.map(_key_data, t), template)
@@ -69,9 +68,9 @@ def load_arrays(path: Path, template: Any, absent: str | None = None) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:
             if sorted(archive.namelist()) != sorted(f"{name}.npy" for name in stored):
-                raise DamagedError("it holds other arrays than this configuration's")
+                raise DamagedError("its arrays are not those of this configuration")
             arrays = {name: _read_member(archive, name, wanted[name]) for name in stored}
-    except MemoryError:  # sizes are the configuration's: the file is not to blame
+    except MemoryError:  # the configuration sets the sizes: the file is not damaged
         raise
     except Exception as error:  # zipfile raises all kinds
         raise DamagedError(f"{path.name}: {error}") from None
@@ -83,16 +82,16 @@ def _read_member(archive: zipfile.ZipFile, name: str, wanted: jax.ShapeDtypeStru
     info = archive.getinfo(f"{name}.npy")
     size = int(np.prod(wanted.shape, dtype=np.int64)) * wanted.dtype.itemsize
     if info.compress_type != zipfile.ZIP_STORED or not size <= info.file_size <= size + _LONGEST_HEADER:
-        raise DamagedError(f"{name} has another size than this configuration's")
+        raise DamagedError(f"the size of {name} does not match this configuration")
     with archive.open(info) as member:
-        header, numbers = member.read(info.file_size - size), member.read(size + 1)  # to the end: there is the CRC
+        header, numbers = member.read(info.file_size - size), member.read(size + 1)  # to the end: checks the CRC
     if not _is_header(header, wanted) or len(numbers) != size:
-        raise DamagedError(f"{name} has another shape than this configuration's")
+        raise DamagedError(f"the shape of {name} does not match this configuration")
     return np.frombuffer(bytearray(numbers), wanted.dtype).reshape(wanted.shape)
 
 
 def _is_header(header: bytes, wanted: jax.ShapeDtypeStruct) -> bool:
-    """Whether NumPy would write these bytes before such an array, but for padding. What they say is not evaluated."""
+    """Whether these bytes are NumPy's header of such an array, up to padding. The header is not evaluated."""
     expected, descr = io.BytesIO(), np.lib.format.dtype_to_descr(wanted.dtype)
     np.lib.format.write_array_header_1_0(expected, {"descr": descr, "fortran_order": False, "shape": wanted.shape})
     length = int.from_bytes(header[8:10], "little")

@@ -1,10 +1,10 @@
-"""Models on disk: parameters by orbax, beside them what a run needs to go on. Whole, or not there at all.
+"""Checkpoints: parameters saved by orbax, and the state needed to resume. Written atomically.
 
 models/<name>/
   (orbax's files)    parameters
   resume.npz         the whole training state, in the newest checkpoints
-  resume.json        where the logs stood
-  SHA256SUMS         sums of all of these
+  resume.json        positions in the logs
+  SHA256SUMS         checksums of all of these
 """
 
 import json
@@ -27,39 +27,39 @@ from qmix_jax.types import Params
 
 FINAL = "final_model"
 BEST = "best_model"
-DIVERGED = "diverged_ep"  # and the number of episodes: a checkpoint to look at, not to go on from
+DIVERGED = "diverged_ep"  # followed by the number of episodes: a checkpoint to inspect, not to resume from
 RESUME_ARRAYS = "resume.npz"
 RESUME_NOTES = "resume.json"
 
-# Folders under other names: one being written, one whose successor is about to take its name, one being deleted.
+# Suffixes of folders: being written, about to be replaced by its successor, being deleted.
 WRITING, REPLACED, DELETING = ".writing", ".replaced", ".deleting"
 
-_READABLE = ("np.ndarray", "Dict")  # orbax's names: an array, and nothing in the place of arrays, as VDN's mixer
-_MOST_EXPANSION = 100  # parameters may take so many times their size on disk; noise does not compress
+_READABLE = ("np.ndarray", "Dict")  # orbax's names of an array and of an empty tree, such as VDN's mixer
+_MOST_EXPANSION = 100  # largest allowed ratio of parameters to their size on disk; noise does not compress
 
 
 def checkpoint_name(episodes: int) -> str:
-    """Folder of the checkpoint made when so many episodes had finished."""
+    """Return the folder name of the checkpoint after `episodes` finished episodes."""
     return f"checkpoint_ep{episodes}"
 
 
 class ResumeData(NamedTuple):
-    """What a run needs to go on from a checkpoint."""
+    """Data needed to resume from a checkpoint."""
 
     arrays: dict[str, np.ndarray]
     notes: dict[str, Any]  # JSON
 
 
 class Checkpoints:
-    """Writes models (NumPy leaves) into a `models` folder, in the background, one after another.
+    """Background writer of models (NumPy leaves) into a `models` folder, one at a time.
 
-    A failed write shows at the next call: `save`, `check` and leaving the context raise CannotWriteError.
+    A failed write is raised by the next call: `save`, `check` and leaving the context raise CannotWriteError.
 
     Args:
         models: the folder.
-        keep_resumable: how many of the newest checkpoints keep the whole state.
-        writer: the one thread that writes for all runs of a process, since orbax's saves disturb each other; None
-            where there is only this run.
+        keep_resumable: number of newest checkpoints that keep the whole state.
+        writer: the single thread that writes for all runs of a process, because concurrent orbax saves interfere; None
+            if there is only this run.
     """
 
     def __init__(self, models: Path, keep_resumable: int, writer: ThreadPoolExecutor | None = None) -> None:
@@ -79,7 +79,7 @@ class Checkpoints:
         self.wait()
 
     def check(self) -> None:
-        """Raise what an earlier write met, if it has ended.
+        """Raise the error of an earlier write that has finished.
 
         Raises:
             CannotWriteError: naming the folder and the reason.
@@ -88,7 +88,7 @@ class Checkpoints:
             self.wait()
 
     def wait(self) -> None:
-        """Wait until what was begun is on disk.
+        """Wait until the pending write is on disk.
 
         Raises:
             CannotWriteError: naming the folder and the reason.
@@ -98,7 +98,7 @@ class Checkpoints:
             pending.result()
 
     def save(self, name: str, params: Params, resume: ResumeData | None = None) -> None:
-        """Begin to write `models/<name>`. An older one of that name stays until the new one is whole."""
+        """Start writing `models/<name>`. An older one of that name stays until the new one is complete."""
         self.wait()  # one state at a time in memory
         self._pending = self._writer.submit(self._write, name, params, resume)
 
@@ -106,9 +106,9 @@ class Checkpoints:
         temporary, arrays = (self._models / f"{name}{WRITING}{suffix}" for suffix in ("", ".npz"))
         try:
             for path in (temporary, arrays):
-                _clear_away(path)
+                _remove(path)
             if resume is not None:
-                # First what is largest, and says in one line that a disk is full: orbax leaves a page of it.
+                # The largest file first: on a full disk its error is one line, orbax's a page.
                 save_arrays(arrays, resume.arrays)
             with _make_checkpointer() as checkpointer:
                 checkpointer.save(temporary, params)
@@ -116,17 +116,17 @@ class Checkpoints:
                 arrays.rename(temporary / RESUME_ARRAYS)
                 (temporary / RESUME_NOTES).write_text(json.dumps(resume.notes, allow_nan=False) + "\n")
             write_sums(temporary)
-            _take_name(temporary, self._models / name)
+            _rename_into_place(temporary, self._models / name)
             if resume is not None:
                 self._prune()
-        except Exception as error:  # tensorstore has its own for a full disk
+        except Exception as error:  # tensorstore has its own error for a full disk
             for path in (temporary, arrays):
-                _clear_away(path)
+                _remove(path)
             reason = (isinstance(error, OSError) and error.strerror) or str(error)
             raise CannotWriteError(f"cannot write {self._models / name}: {' '.join(reason.split())[:200]}") from error
 
     def _prune(self) -> None:
-        """Leave only the parameters of all but the newest checkpoints."""
+        """Delete the training state of all but the newest checkpoints."""
         resumable = [path for path in checkpoints(self._models) if (path / RESUME_ARRAYS).exists()]
         for path in resumable[self._keep_resumable :]:
             (path / RESUME_ARRAYS).unlink()
@@ -134,7 +134,7 @@ class Checkpoints:
 
 
 def checkpoints(models: Path) -> list[Path]:
-    """Folders of checkpoints, the newest first; one that was about to be replaced comes after its successor."""
+    """List the checkpoint folders, newest first; one that was about to be replaced comes after its successor."""
     found = []
     for path in models.iterdir():
         name = path.name.removesuffix(REPLACED)
@@ -145,50 +145,50 @@ def checkpoints(models: Path) -> list[Path]:
 
 
 def clear_unfinished(models: Path) -> None:
-    """Remove what a killed process had begun to write or to delete."""
+    """Remove what a killed process left half written or half deleted."""
     for path in list(models.iterdir()):
         if WRITING in path.name or DELETING in path.name:
-            _clear_away(path)
+            _remove(path)
 
 
 def clear_models(models: Path, chosen: Path) -> Path:
-    """Leave what a run had when `chosen` was written: later checkpoints are put aside, unfinished ones removed.
+    """Restore the folder to when `chosen` was written: quarantine later checkpoints, remove unfinished ones.
 
     Returns:
-        The folder of `chosen`, which may have another name now.
+        The folder of `chosen`, which may have been renamed.
     """
     clear_unfinished(models)
     found = checkpoints(models)
     for path in found[: found.index(chosen)]:
-        aside = path.with_name(f"{path.name}.damaged")
-        _clear_away(aside)
-        path.rename(aside)
+        quarantined = path.with_name(f"{path.name}.damaged")
+        _remove(quarantined)
+        path.rename(quarantined)
     if chosen.name.endswith(REPLACED):
-        _take_name(chosen, chosen.with_name(chosen.name.removesuffix(REPLACED)))
+        _rename_into_place(chosen, chosen.with_name(chosen.name.removesuffix(REPLACED)))
         chosen = chosen.with_name(chosen.name.removesuffix(REPLACED))
     for path in checkpoints(models):
         if path.name.endswith(REPLACED):
-            _clear_away(path)
+            _remove(path)
     return chosen
 
 
 def remove_models(paths: Iterable[Path]) -> None:
-    """Remove checkpoints that nothing needs."""
+    """Remove checkpoints that are no longer needed."""
     for path in paths:
-        _clear_away(path)
+        _remove(path)
 
 
 def load_params(run_directory: str | Path, which: str = FINAL) -> Params:
-    """Parameters (NumPy leaves) of a run: 'final_model', 'best_model' or 'checkpoint_ep<N>'.
+    """Load the parameters (NumPy leaves) of a run's 'final_model', 'best_model' or 'checkpoint_ep<N>'.
 
     Raises:
         FileNotFoundError: the run has no such model.
-        DamagedError: it is not what was written.
+        DamagedError: its files have changed since they were written.
     """
     models = Path(run_directory).absolute() / "models"
     path = models / which
     if not os.path.exists(path):
-        path = models / f"{which}{REPLACED}"  # where a process was killed between two renames
+        path = models / f"{which}{REPLACED}"  # if a process was killed between two renames
     linked = os.path.islink(models) or os.path.islink(path)
     if path.parent != models or path.name == ".." or linked or not os.path.isdir(path):
         raise FileNotFoundError(f"no model at {path}")
@@ -204,14 +204,14 @@ def _restored(path: Path, checkpointer: Any) -> Params:
         leaves = jax.tree.leaves(checkpointer.metadata(path).item_metadata.tree)
         declared = sum(max(map(_size, (leaf.shape, leaf.storage.chunk_shape))) * leaf.dtype.itemsize for leaf in leaves)
         if declared > _MOST_EXPANSION * on_disk:
-            raise DamagedError(f"it declares {declared:.0f} bytes, but has only {on_disk}")
+            raise DamagedError(f"it declares {declared:.0f} bytes, but its files have only {on_disk}")
         return checkpointer.restore(path)
     except Exception as error:  # orbax and tensorstore raise all kinds
         raise DamagedError(f"{path}: {str(error)[:200]}") from error
 
 
 def _check_names(path: Path) -> None:
-    """Refuse what orbax would not read as an array in this folder: it takes names for paths, absolute ones too."""
+    """Refuse entries that are not arrays of this folder: orbax treats names as paths, even absolute ones."""
     for entry in json.loads(read_text(path / "_METADATA"))["tree_metadata"].values():
         names = [key["key"] for key in entry["key_metadata"]]
         if entry["value_metadata"]["value_type"] not in _READABLE or not all(name.isidentifier() for name in names):
@@ -222,22 +222,22 @@ def _size(shape: tuple[int, ...]) -> float:
     return float(np.prod(shape, dtype=np.float64))
 
 
-def _take_name(new: Path, name: Path) -> None:
-    """Rename `new` to `name`. At any moment one of the two models is there, whole, as `name` or with REPLACED."""
+def _rename_into_place(new: Path, name: Path) -> None:
+    """Rename `new` to `name`. At any moment a complete model exists as `name` or with the suffix REPLACED."""
     replaced = name.with_name(f"{name.name}{REPLACED}")
     if name.exists() and new != replaced:
-        _clear_away(replaced)
+        _remove(replaced)
         name.rename(replaced)
     elif name.exists():
-        _clear_away(name)
+        _remove(name)
     new.rename(name)
     sync(name.parent)
     if replaced.exists():
-        _clear_away(replaced)
+        _remove(replaced)
 
 
-def _clear_away(path: Path) -> None:
-    """Remove a folder, if it is there: first its name, so that nobody takes what is left for whole."""
+def _remove(path: Path) -> None:
+    """Remove a folder if it exists: rename it first, so that a partial one is never mistaken for complete."""
     if path.exists() and not path.name.endswith(DELETING):
         doomed = path.with_name(f"{path.name}{DELETING}")
         shutil.rmtree(doomed, ignore_errors=True)
@@ -249,9 +249,9 @@ def _clear_away(path: Path) -> None:
 
 
 def _make_checkpointer() -> Any:
-    import orbax.checkpoint  # a second of imports, which the first progress should not wait for
+    import orbax.checkpoint  # takes a second: must not delay the first progress
 
-    # Of a run's processes, the one that saves or loads does so alone; orbax would wait for all of them.
+    # Only one of a run's processes saves or loads at a time; by default orbax waits for all of them.
     alone = jax.process_index()
     options = orbax.checkpoint.options.MultiprocessingOptions(
         primary_host=alone, active_processes={alone}, barrier_sync_key_prefix=f"process_{alone}"

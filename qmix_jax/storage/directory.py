@@ -1,7 +1,7 @@
-"""Where a run leaves its files: `results/run_<i>/`, numbered upwards, never shared by two runs; or where it is told.
+"""Run directories: `results/run_<i>/`, numbered upwards and never shared by two runs, or a given folder.
 
 configs/hparams.json    models/    training_log.csv    evaluation_log.csv    diagnostics_log.csv    timing.csv
-training_plots.png    diagnostics_plots.png    and where asked for: tensorboard/    configs/wandb_id.txt
+training_plots.png    diagnostics_plots.png    optional: tensorboard/    configs/wandb_id.txt
 """
 
 import os
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from qmix_jax.settings import ConfigError
 
-_LEFTOVERS = ("lock", "hparams.writing")  # of a run that was killed before it wrote its settings
+_LEFTOVERS = ("lock", "hparams.writing")  # left by a run that was killed before it wrote its settings
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,12 @@ class RunDirectory:
 
     @property
     def hparams(self) -> Path:
-        """Every setting, and what it ran on."""
+        """All settings, versions and the machine."""
         return self.path / "configs" / "hparams.json"
 
     @property
     def models(self) -> Path:
-        """Folder of the checkpoints."""
+        """The checkpoints' folder."""
         return self.path / "models"
 
     @property
@@ -46,12 +46,12 @@ class RunDirectory:
 
     @property
     def diagnostics_log(self) -> Path:
-        """One row per chunk: how the Q-learning itself fares."""
+        """One row per chunk: diagnostics of the Q-learning."""
         return self.path / "diagnostics_log.csv"
 
     @property
     def timing(self) -> Path:
-        """One row per chunk: the only file that knows clock time."""
+        """One row per chunk: the only file with wall-clock times."""
         return self.path / "timing.csv"
 
     @property
@@ -66,25 +66,25 @@ class RunDirectory:
 
     @property
     def diagnostics_plots(self) -> Path:
-        """The diagnostics' curves."""
+        """Curves of the diagnostics."""
         return self.path / "diagnostics_plots.png"
 
     @property
     def tensorboard(self) -> Path:
-        """Folder of TensorBoard's event files, one for every process that trained the run."""
+        """Folder of TensorBoard's event files, one per process that trained the run."""
         return self.path / "tensorboard"
 
     @property
     def wandb_id(self) -> Path:
-        """Weights & Biases' name for the run."""
+        """The run's id in Weights & Biases."""
         return self.path / "configs" / "wandb_id.txt"
 
 
 def existing_run(path: str) -> RunDirectory:
-    """The run in this folder.
+    """Return the run in this folder.
 
     Raises:
-        ConfigError: it holds none.
+        ConfigError: it is not the folder of a run.
     """
     run = RunDirectory(Path(path))
     try:
@@ -97,7 +97,7 @@ def existing_run(path: str) -> RunDirectory:
 
 
 def check_results_dir(results_dir: str) -> None:
-    """Refuse a folder that cannot be made or written to, without making it.
+    """Refuse a folder that cannot be created or written to, without creating it.
 
     Raises:
         ConfigError: naming the flag, the folder and what is wrong with it.
@@ -108,7 +108,7 @@ def check_results_dir(results_dir: str) -> None:
 
 
 def check_run_directory(path: str) -> None:
-    """Refuse a folder that no new run can be written into, without making it.
+    """Refuse a folder that no new run can be written into, without creating it.
 
     Raises:
         ConfigError: naming the flag, the folder and what is wrong with it, such as a file that it holds.
@@ -122,19 +122,19 @@ def check_run_directory(path: str) -> None:
 
 
 def create_run_directory(results_dir: str) -> RunDirectory:
-    """Make the next `run_<i>`, see `create_numbered`.
+    """Create the next `run_<i>`, see `create_numbered`.
 
     Raises:
-        ConfigError: naming the flag, the folder and why it cannot be made.
+        ConfigError: naming the flag, the folder and why it cannot be created.
     """
     return make_run_directory(create_numbered(results_dir, "run"), f"--results_dir {results_dir}")
 
 
 def make_run_directory(path: Path, flag: str) -> RunDirectory:
-    """Make the folders of a run that is to be at `path`; `flag` is what the user gave.
+    """Create the folders of a run at `path`, which the user chose with `flag`.
 
     Raises:
-        ConfigError: naming the flag and why they cannot be made.
+        ConfigError: naming the flag and why they cannot be created.
     """
     run = RunDirectory(path)
     with _refusing(flag):
@@ -144,10 +144,10 @@ def make_run_directory(path: Path, flag: str) -> RunDirectory:
 
 
 def create_numbered(results_dir: str, kind: str) -> Path:
-    """Make the next `<kind>_<i>`: one above the highest there, whatever else is made at the same time.
+    """Create the next `<kind>_<i>`, one above the highest; safe against concurrent processes.
 
     Raises:
-        ConfigError: naming the flag, the folder and why it cannot be made.
+        ConfigError: naming the flag, the folder and why it cannot be created.
     """
     check_results_dir(results_dir)
     parent = Path(results_dir)
@@ -157,19 +157,19 @@ def create_numbered(results_dir: str, kind: str) -> Path:
 
 
 def missing_folders(path: Path) -> list[Path]:
-    """Those of `path` and the folders that it is in that are not there yet, the innermost first."""
+    """List those of `path` and its parents that do not exist yet, innermost first."""
     return list(takewhile(lambda folder: not os.path.exists(folder), (path, *path.parents)))
 
 
 def remove_empty(folders: Iterable[Path]) -> None:
-    """Remove the folders that hold nothing, such as those of a new run that was refused."""
+    """Remove the folders that are empty, such as those of a refused new run."""
     for folder in folders:
         with suppress(OSError):
             folder.rmdir()
 
 
 def remove_refused(path: Path, runs: Iterable[RunDirectory], parents: Iterable[Path]) -> None:
-    """Remove the new folder of several runs that was refused, if none of them has begun, and those of `parents`."""
+    """Remove a refused new folder of several runs, if none of them has started, and its empty `parents`."""
     if not any(run.hparams.exists() for run in runs):
         shutil.rmtree(path)
         remove_empty(parents)
@@ -177,7 +177,7 @@ def remove_refused(path: Path, runs: Iterable[RunDirectory], parents: Iterable[P
 
 def _check_folder(flag: str, path: Path) -> None:
     try:
-        # Path.exists() raises on names that are too long or that pass through a file's name where a folder should be.
+        # Path.exists() raises if a name is too long or a file stands in place of a folder.
         nearest = path.absolute()
         while not nearest.exists() and not nearest.is_symlink():
             nearest = nearest.parent
@@ -202,7 +202,7 @@ def _claim_next(parent: Path, kind: str) -> Path:
         matches = [re.fullmatch(rf"{kind}_([0-9]+)", name) for name in os.listdir(parent)]
         path = parent / f"{kind}_{1 + max((int(match[1]) for match in matches if match), default=0)}"
         try:
-            path.mkdir()  # mkdir either makes it or fails: of two runs that want the same number, one looks again
+            path.mkdir()  # mkdir is atomic: of two runs that want the same number, one looks again
         except FileExistsError:
             continue
         return path

@@ -1,4 +1,4 @@
-"""Whether a folder still holds what was written into it: SHA-256 sums, as `sha256sum --check` reads them."""
+"""Durable file writes, and checksums of a folder in the format of `sha256sum --check`."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ _LARGEST_TEXT = 1_000_000  # bytes of a file that is read as a whole
 
 
 def write_sums(folder: Path) -> None:
-    """Leave the sums of all files in `folder`, and everything on the disk."""
+    """Write the checksums of all files in `folder` and sync everything to disk."""
     sums = {path: _digest(folder / path) for path in _files(folder)}
     (folder / SUMS).write_text("".join(f"{digest}  {path}\n" for path, digest in sums.items()))
     for path in [*sums, SUMS]:
@@ -25,14 +25,14 @@ def write_sums(folder: Path) -> None:
 
 
 def check_sums(folder: Path, optional: Collection[str] = ()) -> None:
-    """Compare every file in `folder` with its sum. Names in SHA256SUMS are compared, never opened.
+    """Compare every file in `folder` with its checksum. Names in SHA256SUMS are compared, never opened.
 
     Args:
-        folder: what `write_sums` was given.
+        folder: as for `write_sums`.
         optional: files that may have been removed since.
 
     Raises:
-        DamagedError: something is missing, has changed, was added, or is a link.
+        DamagedError: a file is missing, has changed, was added, or is a link.
     """
     try:
         present = {path: _digest(folder / path) for path in _files(folder) if path != SUMS}
@@ -44,13 +44,13 @@ def check_sums(folder: Path, optional: Collection[str] = ()) -> None:
         if path not in present and path not in optional:
             raise DamagedError(f"{path!r} is missing")
         if path in present and present[path] != digest:
-            raise DamagedError(f"{path!r} does not have its checksum")
+            raise DamagedError(f"{path!r} does not match its checksum")
     for path in present.keys() - expected.keys():
         raise DamagedError(f"{path!r} has no checksum")
 
 
 def check_no_links(folder: Path) -> None:
-    """Refuse links, which lead out of a folder, and whatever else is neither a file nor a folder.
+    """Refuse links, which may lead out of a folder, and anything else that is neither a file nor a folder.
 
     Raises:
         DamagedError: naming the first one below `folder`.
@@ -59,10 +59,10 @@ def check_no_links(folder: Path) -> None:
 
 
 def read_text(path: Path) -> str:
-    """Content of a small file that somebody else may have written.
+    """Read a small file from an untrusted source.
 
     Raises:
-        DamagedError: it is not there, is not text, is large, or is a link.
+        DamagedError: it is missing, not text, too large, or a link.
     """
     try:
         if path.is_symlink() or not path.is_file():
@@ -77,16 +77,16 @@ def read_text(path: Path) -> str:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a small JSON file, in place of an older one at once."""
+    """Write a small JSON file, atomically replacing an older one."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield the name to write a file under, and rename it to `path` once it is whole and on the disk.
+    """Yield a temporary name to write to; rename it to `path` once it is complete and on disk.
 
-    At any moment, also after a power failure, `path` is the older file or the new one.
+    At any moment, even after a power failure, `path` is either the old file or the new one.
     """
     temporary = path.with_suffix(".writing")
     try:
@@ -100,10 +100,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object that a small JSON file holds, which somebody else may have written.
+    """Read a JSON object from a small file from an untrusted source.
 
     Raises:
-        ConfigError: it holds something else.
+        ConfigError: it does not hold a JSON object.
         OSError: it cannot be read.
     """
     try:
@@ -118,17 +118,17 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _files(folder: Path) -> list[str]:
-    """Relative paths of all files below `folder`, sorted; a link would lead out of it."""
+    """List the relative paths of all files below `folder`, sorted; refuse links, which may lead out of it."""
     found = []
     try:
         for parent, folders, names in os.walk(folder):
             for name in [*folders, *names]:
                 path = Path(parent, name)
                 if path.is_symlink() or not (path.is_dir() or path.is_file()):
-                    raise DamagedError(f"{str(path.relative_to(folder))!r} is no plain file or folder")
+                    raise DamagedError(f"{str(path.relative_to(folder))!r} is not a plain file or folder")
             found += [str(Path(parent, name).relative_to(folder)) for name in names]
     except RecursionError:
-        raise DamagedError(f"{folder.name} holds folders in folders without end") from None
+        raise DamagedError(f"{folder.name} has too many nested folders") from None
     return sorted(found)
 
 
@@ -138,7 +138,7 @@ def _digest(path: Path) -> str:
 
 
 def sync(path: Path) -> None:
-    """Bring a file's content, or a folder's list of names, to the disk."""
+    """Flush a file's content, or a folder's list of names, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""What a run was made of: its settings, what follows from them, the versions and the machine."""
+"""hparams.json: a run's settings, derived values, package versions and machine."""
 
 import os
 import platform
@@ -19,8 +19,8 @@ from qmix_jax.settings import ConfigError, is_tuple
 from qmix_jax.storage.files import read_json, write_json
 from qmix_jax.training.replay import replay_bytes, transition_bytes
 
-FORMAT = 4  # of the run directory; raised whenever an older version could not go on with it
-# Older formats that can be read, with what their runs did before the settings that came since.
+FORMAT = 4  # of the run directory; incremented whenever an older version could not resume it
+# Readable older formats, with the values of settings that were added since.
 OLDER: Mapping[int, Mapping[str, Any]] = MappingProxyType({3: MappingProxyType({"time_limit": "terminal"})})
 _SECTIONS = ("format", "derived", "notices", "versions", "device")
 
@@ -38,7 +38,7 @@ _DERIVED = (
 
 
 def describe_run(config: Config, spec: EnvSpec) -> dict[str, Any]:
-    """Content of hparams.json: the settings at the top level, the rest in sections."""
+    """Return the content of hparams.json: the settings at the top level, the rest in sections."""
     bootstraps = bootstraps_at_limit(config, spec)
     per_transition = transition_bytes(spec, bootstraps)
     derived = {name: getattr(config, name) for name in _DERIVED}
@@ -81,15 +81,15 @@ def _limit_notices(config: Config, spec: EnvSpec) -> list[str]:
 
 
 def write_hparams(path: Path, hparams: dict[str, Any]) -> None:
-    """Write hparams.json, in place of an older one at once."""
+    """Write hparams.json, atomically replacing an older one."""
     write_json(path, hparams)
 
 
 def read_config(path: Path) -> Config:
-    """The configuration that hparams.json holds.
+    """Read the configuration from hparams.json.
 
     Raises:
-        ConfigError: it cannot be read, is of another version, or does not hold exactly the settings of a run.
+        ConfigError: it cannot be read, has another format, or does not hold exactly the settings of a run.
     """
     hparams = read_json(path)
     written = hparams.get("format")
@@ -112,18 +112,18 @@ def read_config(path: Path) -> Config:
 
 
 def check_spec(path: Path, spec: EnvSpec) -> None:
-    """Refuse an environment of other sizes than the run in hparams.json was trained on; older ones do not tell them.
+    """Refuse an environment whose sizes differ from those in hparams.json; older files do not contain them.
 
     Raises:
-        ConfigError: naming the first that differs.
+        ConfigError: naming the first difference.
     """
     derived = read_json(path).get("derived")
-    told = derived.get("environment_spec") if isinstance(derived, dict) else None
-    if not isinstance(told, dict):
+    trained = derived.get("environment_spec") if isinstance(derived, dict) else None
+    if not isinstance(trained, dict):
         return
     for name, value in _sizes(spec).items():
-        if told.get(name, value) != value:
-            wanted = str(told[name])[:100]
+        if trained.get(name, value) != value:
+            wanted = str(trained[name])[:100]
             raise ConfigError(f"environment={spec.name}: {name} is {value}, must be {wanted}, as the run was trained")
 
 
@@ -134,28 +134,28 @@ def _sizes(spec: EnvSpec) -> dict[str, Any]:
 
 
 def machine_line(path: Path, num_devices: int | None = None) -> str:
-    """What a run was trained on, as far as its hparams.json says so: it may have been edited since.
+    """Describe the machine a run was trained on, with "unknown" for what hparams.json does not contain.
 
     Args:
         path: the file.
-        num_devices: how many of the devices were used, None for all.
+        num_devices: number of devices used, None for all.
     """
     try:
         hparams = read_json(path)
     except (OSError, ConfigError):
         hparams = {}
 
-    def told(section: str, name: str) -> Any:
+    def value_of(section: str, name: str) -> Any:
         found = hparams.get(section)
         return found.get(name, "unknown") if isinstance(found, dict) else "unknown"
 
-    count = told("device", "count") if num_devices is None else num_devices
-    kind, backend, cores = (told("device", name) for name in ("kind", "backend", "cores"))
-    return f"{count} x {kind} ({backend}), {cores} cores, jax {told('versions', 'jax')}"
+    count = value_of("device", "count") if num_devices is None else num_devices
+    kind, backend, cores = (value_of("device", name) for name in ("kind", "backend", "cores"))
+    return f"{count} x {kind} ({backend}), {cores} cores, jax {value_of('versions', 'jax')}"
 
 
 def _version(package: str) -> str:
     try:
         return metadata.version(package)
-    except metadata.PackageNotFoundError:  # run from a clone that was never installed
+    except metadata.PackageNotFoundError:  # run from a clone without installing
         return "not installed"

@@ -1,4 +1,4 @@
-"""One process per run directory."""
+"""A lock that lets one process at a time use a run directory."""
 
 import errno
 import json
@@ -20,18 +20,18 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-BEAT = 10.0  # seconds between two signs of life of an owner
-SILENCE = 60.0  # seconds without one after which an owner is taken for dead
-_OLD = 300.0  # seconds: clocks of machines that share files differ by less, so a file this old needs no watching
+BEAT = 10.0  # seconds between heartbeats of an owner
+SILENCE = 60.0  # seconds without a heartbeat after which an owner counts as dead
+_OLD = 300.0  # seconds: more than any clock difference between machines that share files, so no wait is needed
 _NO_FLOCK = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 class InUseError(ConfigError):
-    """Another process has the lock now."""
+    """Another process holds the lock."""
 
 
 def check_system() -> None:
-    """Refuse a system on which runs cannot be locked.
+    """Refuse a system without file locks.
 
     Raises:
         ConfigError: it has no `fcntl`.
@@ -41,22 +41,22 @@ def check_system() -> None:
 
 
 class RunLock:
-    """Held while it is entered: a file `lock` with the owner's process number and host, and a lock of the system on it.
+    """Context that holds a run directory: a file `lock` with the owner's pid and host, locked with `flock`.
 
-    The operating system takes such a lock (`flock`) back when its owner dies, however that happens. So on one host it
-    decides alone: what a killed process left behind is taken over at once. But some file systems do not pass these
-    locks on to other hosts, and some have none. There the file's time decides, which its owner renews every `BEAT`
-    seconds: a file of another host, or any file where there is no `flock`, is taken over once it has been silent for
-    `SILENCE` seconds, which a process waits for. A process that stands still for longer can lose its run there.
+    The operating system releases an `flock` when its owner dies. On one host this decides: the lock of a killed process
+    is taken over at once. Some file systems do not share these locks between hosts, or do not support them. There the
+    file's modification time decides, which the owner renews every `BEAT` seconds: a file of another host, or any file
+    without `flock`, is taken over after `SILENCE` seconds without renewal. A process that is suspended for longer can
+    lose its run there.
 
     Args:
         run_directory: the folder.
-        flag: by which the user named it; nothing where none did.
+        flag: the flag that named it, if any.
 
     Raises:
-        InUseError: on entering, another process has it.
-        ConfigError: on entering, it cannot be had here.
-        CannotWriteError: on entering, the disk is full.
+        InUseError: on entering, if another process holds it.
+        ConfigError: on entering, if it cannot be locked here.
+        CannotWriteError: on entering, if the disk is full.
     """
 
     def __init__(self, run_directory: Path, flag: str = "") -> None:
@@ -67,19 +67,19 @@ class RunLock:
     def __enter__(self) -> Self:
         check_system()
         while not self._take():
-            pass  # the file that we opened was removed in the meantime
-        _heart.add(self._descriptor)
+            pass  # the opened file was removed in the meantime
+        _heartbeat.add(self._descriptor)
         return self
 
     def __exit__(self, *error: Any) -> None:
-        _heart.remove(self._descriptor)
-        with suppress(OSError):  # if it stays behind, it is known to be stale
-            if self._is_current(self._descriptor):  # else somebody removed it, and it may be another process's now
-                self._path.unlink()  # while it is held: nobody else can have it
+        _heartbeat.remove(self._descriptor)
+        with suppress(OSError):  # a file left behind is recognised as stale
+            if self._is_current(self._descriptor):  # else it was removed and may be another process's now
+                self._path.unlink()  # while locked, so that no other process can hold it
         os.close(self._descriptor)
 
     def _take(self) -> bool:
-        """Lock and sign the file. False: it is no longer the one of that name."""
+        """Lock and sign the file. False: it was removed or replaced in the meantime."""
         with ExitStack() as undo:
             try:
                 descriptor, is_new = self._open()
@@ -93,7 +93,7 @@ class RunLock:
                 if not is_new and (not locked or owner.get("host", socket.gethostname()) != socket.gethostname()):
                     silent = self._await_silence(owner)
                     if silent is not None:
-                        self._put_aside(silent)
+                        self._remove_stale(silent)
                     return False
             except _Vanished:
                 return False
@@ -105,7 +105,7 @@ class RunLock:
             return True
 
     def _open(self) -> tuple[int, bool]:
-        """The file and whether it is new: of several processes only one makes it."""
+        """Open the file, and return whether it is new: only one process creates it."""
         try:
             return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644), True
         except FileExistsError:
@@ -118,7 +118,7 @@ class RunLock:
             raise _Vanished from None
 
     def _flock(self, descriptor: int, is_new: bool) -> bool:
-        """Whether the file system has such locks; if so, it is ours now."""
+        """Lock the file; return False if the file system does not support it."""
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -141,7 +141,7 @@ class RunLock:
             raise CannotWriteError(f"cannot write {self._path}: {error.strerror}") from None
 
     def _await_silence(self, owner: dict[str, Any]) -> os.stat_result | None:
-        """The file as it is once nobody has renewed it for `SILENCE` seconds; None if it is another one by then.
+        """Wait until the file has not been renewed for `SILENCE` seconds. None if it was replaced meanwhile.
 
         Raises:
             InUseError: its owner renewed it.
@@ -151,8 +151,8 @@ class RunLock:
         if first.st_mtime < max(time.time() - _OLD, _silent.get(name, 0.0)):
             return first
         print(
-            f"waiting: {self._path} names {_describe(owner)}; if that gives no sign of life for {SILENCE:.0f} s, "
-            "it is taken for dead",
+            f"waiting: {self._path} names {_describe(owner)}; without a heartbeat for {SILENCE:.0f} s, "
+            "it counts as dead",
             file=sys.stderr,
         )
         end = time.monotonic() + SILENCE
@@ -167,26 +167,26 @@ class RunLock:
         return first
 
     def _look(self) -> os.stat_result:
-        """The file's time and identity. It is opened for that: NFS asks its server then, else not always."""
+        """Return the file's time and identity. Opening it makes NFS ask the server."""
         descriptor = self._reopen(os.O_RDONLY)
         try:
             return os.fstat(descriptor)
         finally:
             os.close(descriptor)
 
-    def _put_aside(self, silent: os.stat_result) -> None:
-        """Remove a dead owner's file, but not what another process that wanted the same has made since."""
+    def _remove_stale(self, silent: os.stat_result) -> None:
+        """Remove a dead owner's file, but not one that another process has created since."""
         if not _is_same(self._look(), silent):
             return
-        aside = self._path.with_name(f"lock.{socket.gethostname()}.{os.getpid()}.{get_ident()}")
+        renamed = self._path.with_name(f"lock.{socket.gethostname()}.{os.getpid()}.{get_ident()}")
         try:
-            os.rename(self._path, aside)
+            os.rename(self._path, renamed)
         except FileNotFoundError:
             raise _Vanished from None
-        if _is_same(os.stat(aside), silent):
-            os.unlink(aside)
-        else:  # made between the two calls above
-            os.rename(aside, self._path)
+        if _is_same(os.stat(renamed), silent):
+            os.unlink(renamed)
+        else:  # created between the two calls above
+            os.rename(renamed, self._path)
 
     def _in_use(self, owner: dict[str, Any]) -> InUseError:
         return InUseError(f"{self._shown}: must not be in use, but {_describe(owner)} is training it")
@@ -199,11 +199,11 @@ class RunLock:
 
 
 class _Vanished(Exception):
-    """The file was removed between two looks at it."""
+    """The file was removed between two system calls."""
 
 
-class _Heart:
-    """Renews the times of the files that this process holds, in one thread, as long as there are any."""
+class _Heartbeat:
+    """Thread that renews the modification times of all lock files of this process."""
 
     def __init__(self) -> None:
         self._held: set[int] = set()
@@ -218,7 +218,7 @@ class _Heart:
                 Thread(target=self._beat, daemon=True).start()
 
     def remove(self, descriptor: int) -> None:
-        """Before it is closed: its number may be another file's afterwards."""
+        """Stop renewing a descriptor. Call it before closing: the number may be reused."""
         with self._change:
             self._held.discard(descriptor)
             if not self._held:
@@ -234,17 +234,17 @@ class _Heart:
             self._beats = False
 
 
-_heart = _Heart()
-_silent: dict[tuple[Any, Any], float] = {}  # owners that were found dead: what they held was renewed before this time
+_heartbeat = _Heartbeat()
+_silent: dict[tuple[Any, Any], float] = {}  # dead owners: their files were last renewed before this time
 
 
 def _is_same(one: os.stat_result, other: os.stat_result) -> bool:
-    """Whether it is one file and was not renewed: another one may have its number once it is removed."""
+    """Whether both are the same file, not renewed. Inode numbers are reused, so the time is compared too."""
     return os.path.samestat(one, other) and one.st_mtime_ns == other.st_mtime_ns
 
 
 def _read_owner(descriptor: int) -> dict[str, Any]:
-    """Process number and host that the file names; nothing where it is not one of ours."""
+    """Return the pid and host in the file, or nothing if it is not a valid lock file."""
     try:
         owner = json.loads(os.pread(descriptor, 1000, 0))
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""What a run writes down: rows of finished episodes and evaluations, and the CSV files that keep them."""
+"""CSV logs of a run: rows of episodes, evaluations, diagnostics and timing, and the files themselves."""
 
 import io
 import math
@@ -38,14 +38,14 @@ class EpisodeRows(NamedTuple):
     episode: np.ndarray  # int64, from 0
     episode_return: np.ndarray  # float32, discounted team return
     episode_length: np.ndarray  # int32, steps
-    epsilon: np.ndarray  # float32, share of random actions over all environments when it ended
-    loss: np.ndarray  # float32, mean over the updates made while it ran, NaN without any; so are the next two
+    epsilon: np.ndarray  # float32, mean exploration rate over the environments when it ended
+    loss: np.ndarray  # float32, mean over the updates made while it ran, NaN without any; likewise the next two
     td_error: np.ndarray  # float32
     q_value: np.ndarray  # float32
 
 
 def finished_episodes(log: EpisodeLog, first_episode: int) -> EpisodeRows:
-    """Rows of a chunk's log, arrays [C, E]; `first_episode` is the number of the first one."""
+    """Return the rows of a chunk's log, arrays [C, E]; `first_episode` is the number of the first."""
     log = jax.tree.map(np.asarray, log)
     steps, environments = np.nonzero(log.finished)
     saw_updates = log.num_updates[steps, environments] > 0
@@ -62,16 +62,16 @@ def finished_episodes(log: EpisodeLog, first_episode: int) -> EpisodeRows:
 def diagnostic_row(
     env_steps: int, updates: int, skipped: int, log: EpisodeLog, q_bound: float, unmeasured: Sequence[str] = ()
 ) -> dict[str, float]:
-    """One row of diagnostics_log.csv, in the order of its columns.
+    """Return a row of diagnostics_log.csv, in the order of its columns.
 
     Args:
         env_steps: environment steps by the end of the chunk.
         updates: gradient updates by then, skipped ones too.
-        skipped: updates by then that were not made, because they were not finite.
-        log: the chunk's log, arrays [C, E]; metrics are means over its vector steps with updates, NaN without any. So
-            `central_loss` is NaN, too, where an update of the central value network was not finite.
-        q_bound: mean best possible return of the evaluation's starts at --gamma, NaN where none is known.
-        unmeasured: metrics that mean nothing, see `learner.unmeasured`: they become NaN.
+        skipped: updates by then that were skipped as not finite.
+        log: the chunk's log, arrays [C, E]; metrics are means over its vector steps with updates, NaN without any.
+            `central_loss` is also NaN if an update of the central value network was not finite.
+        q_bound: mean best possible return from the evaluation's starts at --gamma, NaN if unknown.
+        unmeasured: meaningless metrics, see `learner.unmeasured`; they become NaN.
     """
     row: dict[str, float] = {"env_steps": env_steps, "updates": updates, "skipped": skipped, "q_bound": q_bound}
     made = log.num_step_updates > 0
@@ -82,7 +82,7 @@ def diagnostic_row(
 
 
 def fetch_evaluation(evaluation: Evaluation) -> Evaluation:
-    """The evaluation on the host, with NaN for what is unknown: traced code, where a NaN is a fault, has None."""
+    """Copy an evaluation to the host, with NaN for unknown values; traced code uses None, because of JAX_DEBUG_NANS."""
     unknown = np.array(np.nan, np.float32)
     fetched = jax.tree.map(
         lambda value: unknown if value is None else jax.device_get(value), evaluation, is_leaf=_is_none
@@ -91,24 +91,24 @@ def fetch_evaluation(evaluation: Evaluation) -> Evaluation:
 
 
 def evaluation_row(env_steps: int, episodes: int, evaluation: Evaluation) -> dict[str, float]:
-    """One row of evaluation_log.csv: the fixed columns, then the environment's own."""
+    """Return a row of evaluation_log.csv: the fixed columns, then the environment's own."""
     columns = {name: float(getattr(evaluation, name)) for name in EVALUATION_COLUMNS[2:]}
     extra = {name: float(value) for name, value in evaluation.extra.items()}
     return {"env_steps": env_steps, "episode": episodes, **columns, **extra}
 
 
 def logged(value: float) -> float:
-    """The number that a log holds of this one, see `CsvLog.write`."""
+    """Round a number as the logs do, see `CsvLog.write`."""
     return float(_NUMBER % value)
 
 
 class CsvLog:
-    """A CSV file that grows by rows; what was written survives a crash of the process.
+    """An append-only CSV file, flushed after every write.
 
     Args:
-        path: the file, which must not exist yet.
+        path: the file, which must not exist unless `size` is given.
         columns: its header.
-        size: bytes of an existing file to go on from; what follows them is dropped.
+        size: bytes of an existing file to keep and append to.
 
     Raises:
         DamagedError: the existing file has another header.
@@ -134,12 +134,12 @@ class CsvLog:
         self._file.close()
 
     def sync(self) -> int:
-        """Bring everything to the disk. Returns the file's size in bytes."""
+        """Sync the file to disk and return its size in bytes."""
         os.fsync(self._file.fileno())
         return os.fstat(self._file.fileno()).st_size
 
     def write(self, columns: Iterable[Any]) -> None:
-        """Append rows given as columns: equally long arrays, integers in full, floats to 7 digits, NaN as nothing."""
+        """Append rows given as equally long columns: integers in full, floats with 7 digits, NaN as an empty field."""
         arrays = [np.asarray(column) for column in columns]
         formats = ["%d" if np.issubdtype(array.dtype, np.integer) else _NUMBER for array in arrays]
         line = ",".join(formats) + "\n"
@@ -154,14 +154,14 @@ class CsvLog:
 
 
 def read_log(path: Path, columns: Sequence[str] = ()) -> dict[str, np.ndarray]:
-    """Columns of a CSV file that `CsvLog` wrote, by name. float64, NaN where nothing stands.
+    """Read the columns of a `CsvLog` file by name. float64, NaN for empty fields.
 
     Args:
         path: the file.
-        columns: those that it must have at least.
+        columns: required columns.
 
     Raises:
-        DamagedError: it holds something else.
+        DamagedError: it is not such a file.
     """
     try:
         header, _, text = path.read_text(encoding="ascii").partition("\n")

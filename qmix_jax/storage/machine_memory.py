@@ -1,4 +1,4 @@
-"""How much memory this process may have, and sizes as text."""
+"""Memory available to this process, and sizes as text."""
 
 import os
 from collections.abc import Iterator
@@ -8,29 +8,29 @@ _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
 def available_memory(root: Path = Path("/")) -> int:
-    """Bytes that this process may have: the machine's, as far as its control groups and `ulimit -v` and `-d` let it.
+    """Return the bytes available to this process: the machine's memory, limited by cgroups and `ulimit -v` and `-d`.
 
     Args:
-        root: where the machine's files are.
+        root: root of the file system.
     """
-    import resource  # not on Windows, where this module is imported for sizes
+    import resource  # missing on Windows, where this module is still imported for sizes
 
     limits = [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min([machine, *(limit for limit in limits if limit != resource.RLIM_INFINITY), *_group_limits(root)])
 
 
-def shown_bytes(size: float) -> str:
-    """A size in the largest unit of which it is at least one: '96 bytes', '9.1 MiB'."""
+def format_bytes(size: float) -> str:
+    """Format a size in the largest unit that makes it at least 1: '96 bytes', '9.1 MiB'."""
     power = min(max(int(size), 1).bit_length() // 10, len(_UNITS) - 1)
     power -= size < 2 ** (10 * power) and power > 0
     return f"{size:.0f} bytes" if power == 0 else f"{size / 2 ** (10 * power):.1f} {_UNITS[power]}"
 
 
 def _group_limits(root: Path) -> Iterator[int]:
-    """Limits of this process's control group and of those that it is in; none where there are no such groups.
+    """Yield the limits of this process's cgroup and its parents.
 
-    A container may show its own group as the root of all, under another path than /proc names: the root counts always.
+    A container may mount its own cgroup as the root, under another path than in /proc, so the root is always included.
     """
     for line in _read(root / "proc/self/cgroup").splitlines():
         number, _, names_and_path = line.partition(":")

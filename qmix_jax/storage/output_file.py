@@ -1,6 +1,6 @@
-"""Files that a flag names: refused before anything is computed, and said when they are written.
+"""Output files named by flags: checked before anything is computed, and reported when written.
 
-What it imports at the top must stay light, see `train`.
+Keep top-level imports light, see `train`.
 """
 
 import os
@@ -13,10 +13,10 @@ from qmix_jax.settings import ConfigError
 
 
 def check_output_file(flag: str, path: str | None) -> None:
-    """Refuse a file that cannot be written; None is no file.
+    """Refuse a file that cannot be written; None means no file.
 
     Raises:
-        ConfigError: naming the flag, the file and what is wrong with it.
+        ConfigError: naming the flag, the file and the reason.
     """
     if path is None:
         return
@@ -36,7 +36,7 @@ def check_output_file(flag: str, path: str | None) -> None:
 
 @contextmanager
 def writing(name: str) -> Iterator[Path]:
-    """Say what was written, or why it could not be."""
+    """Print the name of the written file, or raise why it could not be written."""
     try:
         yield Path(name)
     except OSError as error:

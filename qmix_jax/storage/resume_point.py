@@ -1,4 +1,4 @@
-"""Where a run can go on: the whole training state and the positions of the logs, in a checkpoint's two own files.
+"""Resume points: the whole training state and the positions in the logs, in two files of a checkpoint.
 
 resume.npz holds `Saved`, each array under its path (`state/learner/params/...`, `best/...`); resume.json holds `Notes`.
 """
@@ -19,7 +19,7 @@ from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.files import check_sums, read_text
 from qmix_jax.types import Params, TrainState
 
-STATE = "state/"  # what `Saved.state` comes to in a path
+STATE = "state/"  # path prefix of `Saved.state`
 REPLAY = f"{STATE}replay/"
 
 
@@ -31,40 +31,40 @@ class Saved(NamedTuple):
 
 
 class Notes(NamedTuple):
-    """What resume.json holds."""
+    """The content of resume.json."""
 
     env_steps: int
     episodes: int
     best_score: float | None  # highest mean return so far, None before the first finite one
-    q_bound: float | None  # None where the environment cannot tell
-    seconds: float  # of training, over all processes of the run
-    replay: bool  # whether resume.npz holds the replay
+    q_bound: float | None  # None if unknown
+    seconds: float  # of training, over all sessions of the run
+    replay: bool  # whether resume.npz contains the replay
     log_bytes: Mapping[str, int]  # length of each log
 
 
 class ResumePoint(NamedTuple):
-    """A checkpoint, read and found whole."""
+    """A checkpoint that was read and verified."""
 
     checkpoint: Path
     saved: Saved  # NumPy leaves
     notes: Notes
-    skipped: list[str]  # newer checkpoints that cannot be used, a line each
+    skipped: list[str]  # newer checkpoints that cannot be used, one line each
 
 
 def state_arrays(state: TrainState, with_replay: bool) -> dict[str, np.ndarray]:
-    """Copy a training state to the host, by path, as resume.npz holds it."""
+    """Copy a training state to the host, by path as in resume.npz."""
     arrays = named_arrays(state if with_replay else replace(state, replay=None))
     return {f"{STATE}{name}": array for name, array in arrays.items()}
 
 
 def resume_data(state: Mapping[str, np.ndarray], best: Params, notes: Notes) -> ResumeData:
-    """Join what a checkpoint needs beside its parameters; `state` is what `state_arrays` returned."""
+    """Assemble a checkpoint's data besides its parameters; `state` comes from `state_arrays`."""
     parameters = {f"best/{name}": array for name, array in named_arrays(best).items()}
     return ResumeData({**state, **parameters}, notes._asdict())
 
 
 def has_begun(directory: RunDirectory) -> bool:
-    """Whether the run has written a checkpoint or a row. A run that was killed before that begins anew."""
+    """Whether the run has written a checkpoint or a log row. If not, resuming starts from scratch."""
     try:
         if any(WRITING not in path.name for path in directory.models.iterdir()):
             return True
@@ -74,16 +74,16 @@ def has_begun(directory: RunDirectory) -> bool:
 
 
 def has_rows(directory: RunDirectory) -> bool:
-    """Whether a log holds more than its header."""
+    """Whether any log has rows."""
     return any(log.exists() and log.read_bytes().count(b"\n") > 1 for log in directory.logs)
 
 
 def find_resume_point(directory: RunDirectory, template: Saved) -> ResumePoint:
-    """Read the newest checkpoint that is whole.
+    """Read the newest intact checkpoint.
 
     Args:
         directory: the run.
-        template: shapes and dtypes of what resume.npz must hold.
+        template: shapes and dtypes that resume.npz must have.
 
     Raises:
         ConfigError: there is none.
@@ -99,28 +99,28 @@ def find_resume_point(directory: RunDirectory, template: Saved) -> ResumePoint:
         except (OSError, DamagedError) as error:
             skipped.append(f"{path.name} cannot be used: {error}")
     raise ConfigError(
-        f"--resume {directory.path}: must have a whole checkpoint" + "".join(f"; {line}" for line in skipped)
+        f"--resume {directory.path}: must have an intact checkpoint" + "".join(f"; {line}" for line in skipped)
     )
 
 
 def load_resume_point(path: Path, notes: Notes, template: Saved) -> ResumePoint:
-    """Read the arrays of a checkpoint whose notes were read.
+    """Read the arrays of a checkpoint, given its notes.
 
     Raises:
-        DamagedError: its arrays are not those of the template.
+        DamagedError: its arrays do not match the template.
     """
     saved = load_arrays(path / RESUME_ARRAYS, template, None if notes.replay else REPLAY)
     return ResumePoint(path, saved, notes, skipped=[])
 
 
 def read_notes(path: Path, directory: RunDirectory) -> Notes:
-    """Read where the logs stood at a checkpoint, which must be as it was written.
+    """Read the notes of a checkpoint and verify its checksums.
 
     Raises:
-        DamagedError: it is not, or the logs do not reach that far.
+        DamagedError: it has changed since it was written, or the logs are shorter than noted.
     """
     if not (path / RESUME_ARRAYS).exists():
-        raise DamagedError(f"it holds no {RESUME_ARRAYS}")
+        raise DamagedError(f"it has no {RESUME_ARRAYS}")
     check_sums(path)
     try:
         found = json.loads(read_text(path / RESUME_NOTES))
@@ -135,7 +135,7 @@ def read_notes(path: Path, directory: RunDirectory) -> Notes:
     for log in directory.logs:
         size = notes.log_bytes.get(log.name)
         if size is None or not _is_count(size) or log.is_symlink() or not log.is_file() or not _ends_row(log, size):
-            raise DamagedError(f"{log.name} does not hold what the checkpoint says")
+            raise DamagedError(f"{log.name} does not match the checkpoint")
     return notes
 
 

@@ -12,7 +12,7 @@ from qmix_jax.analysis import run_record
 from qmix_jax.analysis.run_record import RunRecord, read_record, write_evaluations
 from qmix_jax.experiments.comparison_spec import comparison_from_flags, settings_path, write_comparison
 from qmix_jax.experiments.outcomes import steps_made
-from qmix_jax.learning.faults import no_faults
+from qmix_jax.learning.faults import init_faults
 from qmix_jax.runs.messages import conclusion_lines
 from qmix_jax.settings import DamagedError
 from qmix_jax.storage.directory import RunDirectory
@@ -23,7 +23,7 @@ from qmix_jax.storage.logs import DIAGNOSTIC_COLUMNS, EVALUATION_COLUMNS, TIMING
 from qmix_jax.types import Evaluation, Progression
 
 DEVICE = {"backend": "cpu", "kind": "cpu", "count": 4, "cores": 2, "platform": "Linux"}
-END = Progression({}, np.int32(8), no_faults())
+END = Progression({}, np.int32(8), init_faults())
 EVALUATION = Evaluation(**{name: np.float32(0.5) for name in Evaluation._fields if name != "extra"}, extra={})
 
 

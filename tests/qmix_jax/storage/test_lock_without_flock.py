@@ -105,8 +105,7 @@ def test_another_host_s_silent_lock_is_taken_over_after_a_wait_that_is_announced
     sign(tmp_path, ELSEWHERE)
     assert seconds(assert_free, tmp_path) >= 0.3
     assert capsys.readouterr().err == (
-        f"waiting: {tmp_path}/lock names process 41 on host elsewhere; if that gives no sign of life for 0 s, "
-        "it is taken for dead\n"
+        f"waiting: {tmp_path}/lock names process 41 on host elsewhere; without a heartbeat for 0 s, it counts as dead\n"
     )
 
 
@@ -195,7 +194,7 @@ def test_a_file_that_another_process_has_made_since_is_not_put_aside(tmp_path, m
         second = RunLock(tmp_path)
         if late:
             monkeypatch.setattr(second, "_look", lambda: silent)
-        second._put_aside(silent)
+        second._remove_stale(silent)
         assert json.loads((tmp_path / "lock").read_text())["pid"] == os.getpid()
     assert os.listdir(tmp_path) == []
 
