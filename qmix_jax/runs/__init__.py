@@ -1,1 +1,1 @@
-"""One run on the host: compiled, looped over, recorded, stopped and resumed."""
+"""The host side of a run: compile, loop over chunks, record, stop and resume."""

@@ -1,4 +1,4 @@
-"""Returns of policies that learn nothing, from the starts on which a run is evaluated."""
+"""Returns of untrained policies from a run's evaluation starts."""
 
 from functools import cache
 from typing import Any
@@ -18,12 +18,12 @@ _play_random = jax.jit(random_return, static_argnums=(0, 2))
 
 @pinned()
 def play_baselines(config: Config, environment: Environment) -> BaselineReturns:
-    """The environment's own baseline and random actions on the run's evaluation starts. NumPy scalars."""
+    """Play the environment's baseline and random actions from the run's evaluation starts. NumPy scalars."""
     return jax.device_get(_play_all(environment, evaluation_key(seed_key(config.seed)), config.eval_episodes))
 
 
 def play_random(config: Config) -> float:
-    """Mean return of random actions on the run's evaluation starts, as logs hold it; equal starts are played once."""
+    """Return the mean return of random actions from the run's evaluation starts, rounded as in logs and cached."""
     environment: Any = make_environment(config)
     return _random_return(environment, config.seed, config.eval_episodes)
 

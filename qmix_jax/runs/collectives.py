@@ -1,4 +1,4 @@
-"""How the processes of a run agree outside the compiled programs. With one process, nothing is sent."""
+"""Communication between the processes of a run, outside compiled programs; none with a single process."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,23 +10,23 @@ from jax.experimental import multihost_utils
 from qmix_jax.errors import RunError
 from qmix_jax.training.pinning import wrap_key
 
-_LONGEST = 4096  # bytes of a text that is passed on
+_LONGEST = 4096  # bytes of a broadcast text
 
 
 def is_first() -> bool:
-    """Whether this is the process that writes the run's files and prints."""
+    """Whether this process writes the run's files and prints."""
     return jax.process_index() == 0
 
 
 def place(tree: Any, shardings: Any) -> Any:
-    """`tree`, which all processes have alike, laid out over the devices of all: `jax.device_put` for several."""
+    """Shard a tree that is the same in all processes over all their devices, like `jax.device_put`."""
     if jax.process_count() == 1:
         return jax.device_put(tree, shardings)
     return jax.tree.map(_place_leaf, tree, shardings)
 
 
-def agreed(number: int | None) -> int | None:
-    """The largest of the processes' numbers; None if none has one."""
+def max_over_processes(number: int | None) -> int | None:
+    """Return the largest of the processes' numbers; None if all are None."""
     if jax.process_count() == 1:
         return number
     found = int(np.max(multihost_utils.process_allgather(np.int32(-1 if number is None else number))))
@@ -34,10 +34,10 @@ def agreed(number: int | None) -> int | None:
 
 
 def broadcast_from_first(act: Callable[[], str]) -> str:
-    """Call `act` in the first process only, and return in all of them what it returns there.
+    """Call `act` in the first process and return its result in all of them.
 
     Raises:
-        RunError: in the others, where `act` has failed; in the first, what `act` raises.
+        RunError: in the other processes, if `act` failed; the first raises the exception of `act`.
     """
     if jax.process_count() == 1:
         return act()
@@ -53,12 +53,12 @@ def broadcast_from_first(act: Callable[[], str]) -> str:
     if failure is not None:
         raise failure
     if not message[0]:
-        raise RunError("the first process cannot go on, and says why")
+        raise RunError("the first process failed; its error message gives the reason")
     return bytes(message[1:]).rstrip(b"\0").decode(errors="surrogateescape")
 
 
 def _place_leaf(leaf: Any, sharding: Any) -> Any:
     if not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return jax.device_put(leaf, sharding)
-    # device_put takes typed keys only to devices of this process.
+    # device_put moves typed keys only to devices of this process.
     return wrap_key(jax.device_put(np.asarray(jax.random.key_data(leaf)), sharding))

@@ -1,4 +1,4 @@
-"""A trainer's programs, compiled before the first step and kept on disk for the next run."""
+"""Ahead-of-time compilation of a trainer's programs, cached on disk for the next run."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ from qmix_jax.storage.machine_memory import available_memory
 from qmix_jax.training.trainer import Trainer
 from qmix_jax.types import Array, LearnerState, Progression
 
-_MOST_FAULTS = 4  # arrays that an error names
+_MOST_FAULTS = 4  # arrays listed in an error
 
 
 class Programs(NamedTuple):
@@ -22,13 +22,13 @@ class Programs(NamedTuple):
     train_chunk: Any  # TrainState (donated) -> (TrainState, EpisodeLog)
     evaluate: Any  # (Params, key) -> Evaluation
     snapshot: Any  # LearnerState -> Progression
-    shardings: Any  # TrainState of where each array lies
+    shardings: Any  # TrainState of shardings
 
 
 def compile_programs(trainer: Trainer, key: Array) -> Programs:
     """Compile all of a trainer's functions, one after another.
 
-    XLA already spreads one compilation over the cores; several at once save no time and need half as much memory again.
+    XLA already uses all cores for one compilation; compiling in parallel saves no time and takes 50% more memory.
     """
     init = jax.jit(trainer.init).lower(key).compile()
     state = jax.tree.map(
@@ -49,11 +49,10 @@ def compile_programs(trainer: Trainer, key: Array) -> Programs:
 
 
 def chunk_options(num_devices: int) -> dict[str, Any]:
-    """XLA's options for the training chunk of a run over `num_devices` devices.
+    """Return XLA's compiler options for the training chunk of a run over `num_devices` devices.
 
-    Where a CPU's cores act as devices, each core has its own device to work for, and kernels that split themselves over
-    the cores only wait for each other. Without them, and without XLA's newer code generator, whose kernels do not scale
-    to two devices, such a run makes 1.3 to 1.7 times as many updates a second.
+    If CPU cores act as devices, multi-threaded kernels only wait for each other, and those of XLA's newer code
+    generator do not scale to two devices. Without both, such a run makes 1.3 to 1.7 times as many updates per second.
     """
     if num_devices == 1 or jax.default_backend() != "cpu":
         return {}
@@ -61,17 +60,17 @@ def chunk_options(num_devices: int) -> dict[str, Any]:
 
 
 def is_debugged() -> bool:
-    """Whether JAX checks every result for NaN or infinity."""
+    """Whether JAX checks all results for NaN or infinity."""
     return any(getattr(jax.config, name) for name in ("jax_debug_nans", "jax_debug_infs"))
 
 
 def donated(argument: int) -> tuple[int, ...]:
-    """The argument, whose memory a program may take; none where a faulty result is to be looked at once more."""
+    """Return the argument to donate; none under NaN checks, which rerun the program on the same arguments."""
     return () if is_debugged() else (argument,)
 
 
 def naming_faults(program: Any) -> Any:
-    """A compiled program whose error under JAX_DEBUG_NANS and JAX_DEBUG_INFS names the arrays: JAX's own does not."""
+    """Wrap a program so that errors under JAX_DEBUG_NANS and JAX_DEBUG_INFS name the arrays; JAX's do not."""
     if not is_debugged():
         return program
 
@@ -79,7 +78,7 @@ def naming_faults(program: Any) -> Any:
         try:
             return program(*arguments)
         except Exception as error:
-            if type(error).__name__ != "InternalFloatingPointError":  # which no public name stands for
+            if type(error).__name__ != "InternalFloatingPointError":  # it has no public name
                 raise
         with jax.debug_nans(False), jax.debug_infs(False):
             results = program(*arguments)
@@ -90,7 +89,7 @@ def naming_faults(program: Any) -> Any:
 
 
 def _faults(results: Any) -> list[str]:
-    """Paths of arrays that are not finite, with what they hold."""
+    """List the paths of non-finite arrays, with their non-finite values."""
     faults = []
     for path, leaf in jax.tree_util.tree_leaves_with_path(results):
         if jnp.issubdtype(leaf.dtype, jnp.floating):
@@ -103,37 +102,37 @@ def _faults(results: Any) -> list[str]:
 
 
 def snapshot(learner: LearnerState) -> Progression:
-    """What the host wants to know of a learner, as copies."""
+    """Copy what the host reads of a learner."""
     return jax.tree.map(jnp.copy, Progression(learner.params, learner.updates, learner.faults))
 
 
 def device_memory() -> int:
-    """Bytes that the first device has; of a CPU, whose devices share them, what this process may have."""
+    """Return the first device's memory in bytes; for CPU devices, which share it, this process's memory."""
     statistics = jax.local_devices()[0].memory_stats() or {}
     return statistics["bytes_limit"] if "bytes_limit" in statistics else available_memory()
 
 
 def sharing_devices() -> int:
-    """How many of this process's devices share what `device_memory` says."""
+    """Return the number of this process's devices that share `device_memory`."""
     return jax.local_device_count() if jax.default_backend() == "cpu" else 1
 
 
 def provide_cpu_devices(count: int) -> None:
-    """Let a CPU's cores act as `count` devices. Accelerators are not touched.
+    """Split the CPU into `count` devices. Accelerators are not affected.
 
-    It changes JAX's global configuration, before JAX first looks for devices, so it is for programs to call.
+    For programs, not libraries: it changes JAX's global configuration, and must run before JAX's backend starts.
     """
     if count > 1:
         jax.config.update("jax_num_cpu_devices", count)
 
 
 def enable_compilation_cache() -> None:
-    """Keep compiled programs in the user's cache folder, or where JAX_COMPILATION_CACHE_DIR says.
+    """Cache compiled programs in the user's cache folder, or in JAX_COMPILATION_CACHE_DIR.
 
-    It changes JAX's global configuration, so it is for programs to call, not for libraries.
+    For programs, not libraries: it changes JAX's global configuration.
     """
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
-        # Programs that compile faster than this are not worth a file.
+        # Faster compilations are not worth a file.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     wanted = jax.config.values["jax_compilation_cache_dir"]
     caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
@@ -142,8 +141,8 @@ def enable_compilation_cache() -> None:
         if "://" not in folder:  # JAX also takes a bucket's address
             os.makedirs(folder, exist_ok=True)
             os.close(os.open(os.path.join(folder, ".writable"), os.O_CREAT | os.O_WRONLY))
-    except OSError as error:  # which only costs time
+    except OSError as error:  # only costs time
         if wanted is not None:
-            print(f"warning: JAX_COMPILATION_CACHE_DIR={wanted}: {error.strerror}; nothing is kept", file=sys.stderr)
+            print(f"warning: JAX_COMPILATION_CACHE_DIR={wanted}: {error.strerror}; nothing is cached", file=sys.stderr)
         folder = None
     jax.config.update("jax_compilation_cache_dir", folder)

@@ -1,4 +1,4 @@
-"""Scalars for dashboards beside the CSV files: TensorBoard's event files, and Weights & Biases. Each is an extra."""
+"""Scalars for dashboards in addition to the CSV logs: TensorBoard and Weights & Biases, each an optional extra."""
 
 import math
 import re
@@ -12,28 +12,28 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from qmix_jax.config import Config, ConfigError
-from qmix_jax.errors import RunError, sparing
+from qmix_jax.errors import RunError, warn_on_failure
 from qmix_jax.settings import DamagedError
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.files import replacing
 from qmix_jax.storage.logs import EpisodeRows
 
-EXTRAS = ("tensorboard", "wandb")  # a setting, a package and an extra each
-_COUNTERS = ("env_steps", "episode")  # columns that are no scalars: steps are what the others are drawn over
+EXTRAS = ("tensorboard", "wandb")  # each is a setting, a package and an extra
+_COUNTERS = ("env_steps", "episode")  # columns that are not written: the x-axis is environment steps
 
 
 class Sink(Protocol):
-    """Where scalars go."""
+    """Destination of scalars."""
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Scalars by 'group/name', after `step` environment steps."""
+        """Write scalars by 'group/name' after `step` environment steps."""
 
     def close(self) -> None:
-        """Nothing more will come."""
+        """Flush and close."""
 
 
 def check_dashboards(config: Config) -> None:
-    """Refuse a dashboard whose package is missing.
+    """Refuse a dashboard whose package is not installed.
 
     Raises:
         ConfigError: naming the flag and the extra.
@@ -44,12 +44,12 @@ def check_dashboards(config: Config) -> None:
 
 
 class Dashboards:
-    """The sinks that a run's settings ask for, maybe none. Use it as a context: leaving it closes them.
+    """The sinks that a run's settings enable, if any, as a context that closes them.
 
     Args:
         config: the run's.
-        directory: where it writes.
-        env_steps: environment steps that an earlier process left; what it wrote of later ones counts no more.
+        directory: the run's.
+        env_steps: environment steps at which the run resumes; scalars written beyond them are void.
     """
 
     def __init__(self, config: Config, directory: RunDirectory, env_steps: int) -> None:
@@ -62,7 +62,7 @@ class Dashboards:
 
     def _add(self, name: str, sink: Sink) -> None:
         def close() -> None:
-            with sparing(f"--{name} true"):
+            with warn_on_failure(f"--{name} true"):
                 sink.close()
 
         self._open.callback(close)
@@ -77,12 +77,12 @@ class Dashboards:
     def write(
         self, step: int, rows: EpisodeRows, evaluation: Mapping[str, float] | None, diagnostics: Mapping[str, float]
     ) -> None:
-        """Hand on what a chunk of the run did: means over its episodes, and its rows of the other logs.
+        """Write one chunk: means over its episodes, and its rows of the other logs.
 
         Args:
             step: environment steps by its end.
             rows: its finished episodes.
-            evaluation: row of evaluation_log.csv, None where none was due.
+            evaluation: row of evaluation_log.csv, None without an evaluation.
             diagnostics: row of diagnostics_log.csv.
         """
         if not self._sinks:
@@ -95,14 +95,14 @@ class Dashboards:
             if name not in _COUNTERS and math.isfinite(value)
         }
         for name in list(self._sinks):
-            with sparing(f"--{name} true: is written no more"):  # a service may fail; the run goes on without it
+            with warn_on_failure(f"--{name} true: no longer written"):  # a service may fail; the run continues
                 sink = self._sinks.pop(name)
                 sink.write(step, scalars)
                 self._sinks[name] = sink
 
 
 def _means(rows: EpisodeRows) -> dict[str, float]:
-    """Means over episodes, of those that have the number; names without one are left out."""
+    """Average each column over the episodes with a finite value; omit columns without any."""
     known = {name: column[np.isfinite(column)] for name, column in rows._asdict().items()}
     return {name: float(np.mean(column)) for name, column in known.items() if len(column)}
 
@@ -111,14 +111,14 @@ class TensorBoard:
     """A new event file in the run's tensorboard/."""
 
     def __init__(self, directory: RunDirectory, env_steps: int) -> None:
-        # Seconds: only when it is asked for. This is the writer of torch.utils.tensorboard, too.
+        # Takes seconds, so only on demand. torch.utils.tensorboard uses the same writer.
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog
         from tensorboard.compat.proto.summary_pb2 import Summary
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
         self._event, self._summary = Event, Summary
         self._writer = EventFileWriter(str(directory.tensorboard))
-        # Readers forget what earlier files say of this step and later ones.
+        # Readers discard this and later steps of earlier files.
         start = SessionLog(status=SessionLog.START)
         self._writer.add_event(Event(wall_time=time.time(), step=env_steps + 1, session_log=start))
 
@@ -134,9 +134,9 @@ class TensorBoard:
 
 
 class WeightsAndBiases:
-    """A run by its folder's name; WANDB_MODE, WANDB_PROJECT and W&B's other variables say how and where.
+    """A W&B run named after the run's folder, configured by WANDB_MODE, WANDB_PROJECT and W&B's other variables.
 
-    W&B's own files are in a folder wandb/ beside the run's: they hold links, which a run that is resumed must not.
+    W&B's files are in a folder wandb/ next to the run: they contain links, which a resumable run must not.
     """
 
     def __init__(self, config: Config, directory: RunDirectory) -> None:
@@ -149,7 +149,7 @@ class WeightsAndBiases:
                 id=_earlier_id(directory),
                 resume="allow",
                 config=asdict(config),
-                reinit="create_new",  # a sweep has several at once
+                reinit="create_new",  # a sweep has several runs open
                 settings=wandb.Settings(console="off"),
             )
         except wandb.Error as error:
@@ -159,7 +159,7 @@ class WeightsAndBiases:
             temporary.write_text(f"{self._run.id}\n")
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
-        """See `Sink`. Steps that an earlier process already wrote are dropped by W&B itself."""
+        """See `Sink`. W&B drops steps that an earlier process already wrote."""
         self._run.log(dict(scalars), step=step)
 
     def close(self) -> None:
@@ -168,10 +168,10 @@ class WeightsAndBiases:
 
 
 def _earlier_id(directory: RunDirectory) -> str | None:
-    """The id that an earlier process was given; None for a new run."""
+    """Return the id from an earlier process, or None for a new run."""
     if not directory.wandb_id.is_file():
         return None
     text = directory.wandb_id.read_text(errors="replace").strip()
     if not re.fullmatch(r"\w{1,64}", text):
-        raise DamagedError(f"{directory.wandb_id} does not hold an id of Weights & Biases")
+        raise DamagedError(f"{directory.wandb_id} must hold a Weights & Biases id")
     return text

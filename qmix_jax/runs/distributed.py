@@ -1,6 +1,6 @@
-"""One run over several processes, on as many machines: how they find each other. JAX's own runtime does the rest.
+"""One run over several processes or machines: flags and setup of `jax.distributed`.
 
-What it imports at the top must stay light, see `train`.
+Keep top-level imports light, see `train`.
 """
 
 import os
@@ -14,29 +14,29 @@ from qmix_jax.settings import ConfigError
 FLAGS = {
     "coordinator": (
         "HOST:PORT|auto",
-        "one run, or sweep, by several processes: where the first listens; auto: ask SLURM, MPI, TPU",
+        "one run or sweep over several processes: address of the first; auto: from SLURM, MPI or TPU",
     ),
-    "num_processes": ("N", "with --coordinator HOST:PORT: how many processes there are"),
-    "process_id": ("N", "with --coordinator HOST:PORT: which of them this is, from 0"),
+    "num_processes": ("N", "with --coordinator HOST:PORT: number of processes"),
+    "process_id": ("N", "with --coordinator HOST:PORT: index of this process, from 0"),
 }
-HEARTBEAT_SECONDS = 30  # a process that is silent for so long is taken for dead, and the others end
-_AGREED = (0, 3, 130, 143)  # exit statuses that all processes end with: done, diverged, asked to stop
+HEARTBEAT_SECONDS = 30  # a process without a heartbeat for so long counts as dead, and the others end
+_AGREED = (0, 3, 130, 143)  # exit statuses that all processes share: done, diverged, stopped by a signal
 _LOOPBACK = ("127.0.0.1", "localhost")
 
 
 class Machines(NamedTuple):
-    """The processes of a run as one of them was told of them."""
+    """The processes of a run, as given by one process's flags."""
 
-    coordinator: str  # "auto": what SLURM, MPI or the TPU's own service knows
+    coordinator: str  # "auto": as reported by SLURM, MPI or the TPU service
     num_processes: int | None  # None with "auto"
     process_id: int | None
 
 
 def take_machines(arguments: dict[str, Any]) -> Machines | None:
-    """Take the flags of this module out of `arguments`, texts by name. None: this is the run's only process.
+    """Remove this module's flags from `arguments`, strings by name. None: this is the run's only process.
 
     Raises:
-        ConfigError: one of them is missing or is not accepted.
+        ConfigError: a flag is missing or invalid.
     """
     given = {name: arguments.pop(name) for name in FLAGS if name in arguments}
     if not given:
@@ -45,8 +45,8 @@ def take_machines(arguments: dict[str, Any]) -> Machines | None:
     for name in FLAGS:
         if (name in given) != (name in wanted):
             raise ConfigError(
-                f"--{name}{f' {given[name]}' if name in given else ''}: --coordinator auto stands alone; "
-                "--coordinator HOST:PORT, --num_processes and --process_id come together"
+                f"--{name}{f' {given[name]}' if name in given else ''}: --coordinator auto excludes "
+                "--num_processes and --process_id, --coordinator HOST:PORT requires both"
             )
     if wanted == ("coordinator",):
         return Machines("auto", None, None)
@@ -58,10 +58,10 @@ def take_machines(arguments: dict[str, Any]) -> Machines | None:
 
 
 def local_devices(machines: Machines | None, num_devices: int) -> int:
-    """How many of the run's devices are this process's, where the user says how many processes there are.
+    """Return the number of the run's devices that belong to this process.
 
     Raises:
-        ConfigError: processes cannot have as many each.
+        ConfigError: the devices cannot be divided evenly among the processes.
     """
     processes = 1 if machines is None or machines.num_processes is None else machines.num_processes
     if num_devices % processes:
@@ -70,19 +70,19 @@ def local_devices(machines: Machines | None, num_devices: int) -> int:
 
 
 def join(machines: Machines) -> None:
-    """Wait for the other processes; afterwards JAX's devices are those of all. Only the first goes on printing.
+    """Join the other processes, so that JAX sees the devices of all. Only the first keeps its standard output.
 
-    It changes JAX's global state before JAX first looks for devices, so it is for programs to call.
+    For programs, not libraries: it changes JAX's global state, and must run before JAX's backend starts.
 
     Raises:
-        ConfigError: nothing says where the others are, or they did not come.
+        ConfigError: the other processes are unknown or did not join.
     """
     import jax
 
     host = machines.coordinator.rpartition(":")[0]
-    listens = machines.coordinator if host in _LOOPBACK else None  # None: on all of the machine's addresses
+    listens = machines.coordinator if host in _LOOPBACK else None  # None: all addresses of the machine
     where = None if machines.coordinator == "auto" else machines.coordinator
-    jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM away from `signals`
+    jax.config.update("jax_enable_preemption_service", False)  # it would take over SIGTERM from `signals`
     try:
         jax.distributed.initialize(
             where,
@@ -94,22 +94,22 @@ def join(machines: Machines) -> None:
     except (RuntimeError, ValueError) as error:
         raise ConfigError(f"--coordinator {machines.coordinator}: {str(error).splitlines()[0][:200]}") from None
     if jax.process_index() > 0:
-        nothing = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nothing, 1)
-        os.close(nothing)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.close(null)
 
 
 def leave() -> None:
-    """Shut down the connection that `join` made. All joined processes have to call it, and cannot use JAX after it."""
+    """Shut down the connection made by `join`. All joined processes must call it, and cannot use JAX afterwards."""
     import jax
 
     jax.distributed.shutdown()
 
 
 def end_joined(act: Callable[[], int]) -> int:
-    """The exit status that `act` returns, but a process that was joined to others ends here if it fails by itself.
+    """Return the exit status of `act`; if this process alone fails, exit at once.
 
-    An ordinary exit would wait for the others, who wait for this one.
+    An ordinary exit would deadlock: it waits for the other processes, which wait for this one.
     """
     try:
         status = act()
@@ -118,9 +118,7 @@ def end_joined(act: Callable[[], int]) -> int:
             raise
         if isinstance(error, sys.modules["jax"].errors.JaxRuntimeError):
             reason = " ".join(str(error).split())[:200]
-            print(
-                f"error: another process of the run seems to have ended ({reason}); --resume goes on", file=sys.stderr
-            )
+            print(f"error: lost connection to a peer ({reason}); continue with --resume", file=sys.stderr)
         else:
             traceback.print_exc()
         status = 1

@@ -1,4 +1,4 @@
-"""What a run says: its title, its first lines, how it goes on, why it diverged, and how it ended."""
+"""Messages of a run: title, start, resume, divergence and conclusion."""
 
 import math
 from typing import Any
@@ -12,21 +12,21 @@ from qmix_jax.runs.loop import Chunk
 from qmix_jax.storage.checkpoint import DIVERGED
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.logs import EVALUATION_COLUMNS, logged, read_log
-from qmix_jax.storage.machine_memory import shown_bytes
+from qmix_jax.storage.machine_memory import format_bytes
 from qmix_jax.storage.resume_point import REPLAY, ResumePoint
 from qmix_jax.types import Evaluation, Progression
 
-_CLEARLY = 0.05  # share of the best evaluation's gain on random actions that the last one lacks
+_CLEARLY = 0.05  # least reported shortfall of the last evaluation, in gains of the best one over random
 
 
 def run_title(config: Config, spec: EnvSpec) -> str:
-    """What a run's plots are headed by."""
+    """Return the title of a run's plots."""
     mode = f" ({config.env_mode})" if config.env == Config.env else ""
     return f"{config.algorithm.upper()} on {spec.name}{mode}, {config.num_envs} environments, seed {config.seed}"
 
 
 def start_lines(hparams: dict[str, Any]) -> list[str]:
-    """What is said before training starts, a few lines."""
+    """Return the lines printed before training starts."""
     derived, device = hparams["derived"], hparams["device"]
     used, algorithm = hparams["num_devices"], hparams["algorithm"].upper()
     return [
@@ -34,40 +34,40 @@ def start_lines(hparams: dict[str, Any]) -> list[str]:
         f"{derived['vector_steps']} steps = {derived['env_steps']} environment steps, "
         f"{derived['total_updates']} updates",
         f"replay: {derived['replay_capacity']} transitions of {derived['replay_bytes_per_transition']} bytes, "
-        f"{shown_bytes(derived['replay_bytes'])}",
+        f"{format_bytes(derived['replay_bytes'])}",
         f"device: {used} x {device['kind']} ({device['backend']}), {device['cores']} cores",
         *(f"notice: {notice}" for notice in hparams["notices"]),
     ]
 
 
 def resume_lines(config: Config, point: ResumePoint, began_on: int) -> list[str]:
-    """What is said before a run goes on; `began_on` is the number of devices that it ran on until now."""
+    """Return the lines printed before a run resumes; `began_on` is its previous number of devices."""
     state = point.saved.state
     done = int(state.vector_step) * config.num_envs
     lines = [f"notice: {line}" for line in point.skipped]
     lines.append(f"resuming {point.checkpoint.name}: {done} of {config.env_steps} environment steps are done")
     if not point.notes.replay:
         lines.append(
-            f"notice: it holds no replay, so the next {config.first_update_step} environment steps refill it without "
+            f"notice: it has no replay, so the next {config.first_update_step} environment steps refill it without "
             "updates, and the result is not that of an uninterrupted run"
         )
     if int(state.learner.schedule.end) != config.total_updates:
         lines.append(
             f"notice: {config.total_updates} updates instead of {int(state.learner.schedule.end)}: the learning rate "
-            f"goes on from where it stands, towards the new end; epsilon falls over {config.exploration_steps} steps, "
-            "as before"
+            f"decay continues from its current value to the new end; epsilon decays over {config.exploration_steps} "
+            "steps, as before"
         )
     if config.num_devices != began_on:
         lines.append(
             f"notice: --num_devices {config.num_devices}, not {began_on}: learner, schedules, replay, episodes and "
-            "logs go on exactly; random numbers, each environment's epsilon and the make-up of batches depend on the "
-            "number of devices, so that the result is not that of an uninterrupted run"
+            "logs continue exactly; random numbers, each environment's epsilon and the composition of batches depend "
+            "on the number of devices, so the result is not that of an uninterrupted run"
         )
     return lines
 
 
 def divergence_line(directory: RunDirectory, chunk: Chunk) -> str:
-    """Say what was not finite, since when, and where the state is; `chunk` is the run's last."""
+    """Describe what was not finite, since when, and where the state is saved; `chunk` is the run's last."""
     faults = chunk.progression.faults
     assert chunk.state is not None
     culprits = [
@@ -75,10 +75,10 @@ def divergence_line(directory: RunDirectory, chunk: Chunk) -> str:
         for name, array in chunk.state.items()
         if name.startswith(REPLAY) and array.dtype.kind == "f" and not np.isfinite(array).all()
     ]
-    also = f"; not finite either: {', '.join(culprits)}" if culprits else ""
+    also = f"; also not finite: {', '.join(culprits)}" if culprits else ""
     return (
         f"the {QUANTITIES[int(faults.quantity)]} was not finite from update {int(faults.since)} on, "
-        f"{int(faults.streak)} times in a row{also}; parameters are those before it, "
+        f"{int(faults.streak)} times in a row{also}; the parameters are those before it, "
         f"and the state is in {directory.models}/{DIVERGED}*"
     )
 
@@ -86,11 +86,11 @@ def divergence_line(directory: RunDirectory, chunk: Chunk) -> str:
 def conclusion_lines(
     evaluation: Evaluation, directory: RunDirectory, random_return: float, end: Progression
 ) -> list[str]:
-    """How good the final policy is, where a clearly better one is kept, and which updates are missing in it.
+    """Summarise the final policy, a clearly better earlier one, and skipped updates.
 
     Args:
         evaluation: of the final policy.
-        directory: the run's, whose evaluation_log.csv is complete.
+        directory: the run's, with a complete evaluation_log.csv.
         random_return: mean return of random actions from the same starts.
         end: the learner at the run's end.
     """
@@ -100,25 +100,25 @@ def conclusion_lines(
     if skipped:
         lines.append(
             f"warning: {skipped} of {int(end.updates)} updates skipped: their loss or gradient was not finite. Large "
-            "rewards and errors are the first to overflow, so that what they teach may be missing in the policy; "
+            "rewards and errors overflow first, so the policy may not have learned from them; "
             f"see `skipped` in {directory.diagnostics_log}"
         )
     return lines
 
 
 def too_many_skipped(end: Progression) -> str | None:
-    """Why a run that has trained to its end counts as diverged; None where it does not."""
+    """Explain why a run that trained to its end counts as diverged; None if it does not."""
     skipped, updates = int(end.faults.skipped), int(end.updates)
     if not skips_too_many(skipped, updates):
         return None
     return (
-        f"{skipped} of {updates} updates skipped, which is more than {MOST_SKIPPED:.0%}: "
+        f"{skipped} of {updates} updates skipped, more than {MOST_SKIPPED:.0%}: "
         "the run counts as diverged; its files are complete"
     )
 
 
 def _limit(evaluation: Evaluation) -> str:
-    """The final return against the best possible one: a share of it, or where there is none, the distance to it."""
+    """Relate the final return to the best possible one: as a fraction, or as regret if that is undefined."""
     if not math.isnan(evaluation.optimality):
         return f" ({evaluation.optimality:z.1%} of the best possible)"
     if math.isnan(evaluation.best_return):
@@ -131,10 +131,10 @@ def _best_lines(evaluations: dict[str, np.ndarray], random_return: float) -> lis
     returns = np.nan_to_num(evaluations["mean_return"], nan=-np.inf)
     best = int(np.argmax(returns))
     if np.isinf(returns[best]):
-        return ["warning: no evaluation has a finite return: the environment's rewards are not"]
+        return ["warning: no evaluation has a finite return: the environment's rewards are not finite"]
     if returns[best] <= random_return:
         return [f"warning: no evaluation was better than random actions, whose return is {random_return:z.3f}"]
-    gain = np.nan_to_num(returns[best] - random_return)  # 0 where random actions met rewards that are no numbers
+    gain = np.nan_to_num(returns[best] - random_return)  # 0 if the return of random actions is not finite
     if returns[-1] >= returns[best] - _CLEARLY * gain:
         return []
     at = f"at {int(evaluations['env_steps'][best])} environment steps"

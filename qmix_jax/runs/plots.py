@@ -1,4 +1,4 @@
-"""training_plots.png and diagnostics_plots.png: how a run went, and how its Q-learning fared, at a glance."""
+"""training_plots.png and diagnostics_plots.png: learning curves and diagnostics of a run."""
 
 import math
 from collections.abc import Mapping
@@ -13,9 +13,9 @@ from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
 from qmix_jax.storage.files import replacing
 from qmix_jax.storage.logs import EpisodeRows
 
-_BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#595959"  # Okabe and Ito: safe for colour-blind eyes
-_MAX_POINTS = 1_000  # a panel shows no more
-_FEW = 40  # points that still get markers
+_BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#595959"  # Okabe and Ito: colour-blind safe
+_MAX_POINTS = 1_000  # per curve
+_FEW = 40  # up to so many points get markers
 
 
 def plot_training(
@@ -34,9 +34,9 @@ def plot_training(
         title: what was trained.
         episodes: every finished episode.
         evaluations: columns of evaluation_log.csv.
-        best_return: mean best possible return of the evaluation's starts, NaN where unknown.
-        baseline_return: mean return of the environment's baseline from the same starts, NaN where unknown.
-        baseline_name: what that baseline is called.
+        best_return: mean best possible return from the evaluation's starts, NaN if unknown.
+        baseline_return: mean return of the environment's baseline from the same starts, NaN if unknown.
+        baseline_name: name of that baseline.
     """
     figure, panels = _make_panels(title, rows=3)
     _plot_evaluation(panels[0, 0], evaluations, best_return, baseline_return, baseline_name)
@@ -50,13 +50,13 @@ def plot_training(
 
 
 def plot_diagnostics(path: Path, title: str, diagnostics: Mapping[str, np.ndarray], max_grad_norm: float) -> None:
-    """Draw what to look at when a run does not learn.
+    """Draw diagnostics for a run that does not learn.
 
     Args:
         path: the PNG to write.
         title: what was trained.
         diagnostics: columns of diagnostics_log.csv.
-        max_grad_norm: gradients of a larger norm were scaled down to it.
+        max_grad_norm: norm above which gradients are clipped.
     """
     figure, panels = _make_panels(title, rows=2)
     _plot_q_values(panels[0, 0], diagnostics)
@@ -70,7 +70,7 @@ def plot_diagnostics(path: Path, title: str, diagnostics: Mapping[str, np.ndarra
 
 
 def moving_average(values: np.ndarray, window: int) -> np.ndarray:
-    """Mean of each value and the `window` - 1 before it, as far as there are any; NaNs are left out."""
+    """Return the mean of each value and up to `window` - 1 values before it, ignoring NaNs."""
     known = ~np.isnan(values)
     sums = np.cumsum(np.where(known, values, 0.0), dtype=np.float64)
     counts = np.cumsum(known)
@@ -80,8 +80,8 @@ def moving_average(values: np.ndarray, window: int) -> np.ndarray:
 
 
 def _make_panels(title: str, rows: int) -> tuple[Figure, np.ndarray]:
-    """A figure of two columns."""
-    figure = Figure(figsize=(13, 4 * rows), layout="constrained")  # not pyplot's: nothing global is touched
+    """Create a figure with two columns of panels."""
+    figure = Figure(figsize=(13, 4 * rows), layout="constrained")  # not pyplot's: no global state
     figure.get_layout_engine().set(h_pad=0.12, w_pad=0.12)  # type: ignore[union-attr, call-arg]
     figure.suptitle(title, fontsize=14)
     return figure, figure.subplots(rows, 2)
@@ -189,7 +189,7 @@ def _plot_exploration(axes: Axes, episodes: EpisodeRows) -> None:
 
 
 def _plot_raw_and_mean(axes: Axes, values: np.ndarray, color: str = _BLUE, name: str = "") -> bool:
-    """Every value, or the range of neighbours where there are too many, and a moving average. False without data."""
+    """Plot every value, or their range if there are too many, and a moving average. False without data."""
     if not np.isfinite(values).any():
         return False
     at = _sample(len(values))
@@ -208,13 +208,13 @@ def _plot_raw_and_mean(axes: Axes, values: np.ndarray, color: str = _BLUE, name:
 
 
 def _sample(length: int) -> np.ndarray:
-    """Indices of evenly spread episodes, the last one among them."""
+    """Return the indices of evenly spaced episodes, including the last."""
     count = min(length, _MAX_POINTS)
     return np.arange(1, count + 1) * length // max(count, 1) - 1
 
 
 def decorate(axes: Axes, title: str, x_label: str, y_label: str) -> None:
-    """Title, labels and grid of a panel over counts: environment steps, episodes, seconds."""
+    """Set title, labels and grid of a panel whose x-axis is a count: environment steps, episodes, seconds."""
     axes.set_title(title, loc="left", pad=26, fontweight="bold")
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
@@ -225,7 +225,7 @@ def decorate(axes: Axes, title: str, x_label: str, y_label: str) -> None:
 
 
 def _add_legend(*shared: Axes) -> None:
-    """A legend between title and panel, where it covers nothing; a note where there is nothing to explain."""
+    """Add a legend between title and panel, or a note if there is no data."""
     entries = [axes.get_legend_handles_labels() for axes in shared]
     handles = [handle for found, _ in entries for handle in found]
     labels = [label for _, found in entries for label in found]

@@ -1,4 +1,4 @@
-"""A trained team, read back from its run: call it, jit it, evaluate it."""
+"""A trained policy loaded from its run, to call, jit or evaluate."""
 
 import math
 import re
@@ -21,7 +21,7 @@ from qmix_jax.training.exploration import greedy_action
 from qmix_jax.training.pinning import pinned, seed_key
 from qmix_jax.types import Array, Params
 
-_NAMED = {"final": FINAL, "best": BEST}  # as --checkpoint names them
+_NAMED = {"final": FINAL, "best": BEST}  # names used by --checkpoint
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,11 +29,11 @@ class TrainedPolicy:
     """The greedy policy of a run: `policy(key, observations) -> actions`.
 
     Pure: jit, vmap or scan it. Batches may have any leading dimensions, written `...` here, or none. Observations are
-    those of `environment`, with each agent's last action behind them where the run had `--last_action`.
+    those of `environment`, followed by each agent's last action if the run had `--last_action`.
 
-    Agents with a memory (`--agent gru`) need it from step to step:
+    Recurrent agents (`--agent gru`) carry a hidden state from step to step:
 
-        memory = policy.init_memory()  # at every episode's first step
+        memory = policy.init_memory()  # at the start of every episode
         actions, memory = policy.step(key, observations, memory)
     """
 
@@ -44,30 +44,30 @@ class TrainedPolicy:
 
     @pinned()
     def __call__(self, key: Array, observations: Array, action_mask: Array | None = None) -> Array:
-        """Each agent's best action: [..., N, O] -> int32[..., N].
+        """Return each agent's greedy action: [..., N, O] -> int32[..., N].
 
         Args:
-            key: not used, as the policy is greedy; every policy has one.
+            key: unused, because the policy is greedy.
             observations: [..., N, O], any dtype.
-            action_mask: bool[..., N, A], actions that are allowed; None for all.
+            action_mask: bool[..., N, A], allowed actions; None for all.
 
         Raises:
-            ValueError: the agents have a memory, or an array has another shape.
+            ValueError: the agents are recurrent, or an array has the wrong shape.
         """
         if self.has_memory:
-            raise ValueError("agents with a memory act by policy.step(key, observations, memory)")
+            raise ValueError("recurrent agents: use policy.step(key, observations, memory)")
         self._check_observations(observations)
         actions, _ = self.step(key, observations, self.init_memory(*observations.shape[:-2]), action_mask)
         return actions
 
     @property
     def has_memory(self) -> bool:
-        """Whether what an agent does depends on more than what it sees now."""
+        """Whether the agents are recurrent."""
         return self.init_memory().size > 0
 
     @pinned()
     def init_memory(self, *batch: int) -> Array:
-        """What the agents remember at the start of an episode: float32[*batch, N, H], H = 0 without a memory."""
+        """Return the initial hidden state: float32[*batch, N, H], H = 0 for feedforward agents."""
         memory = self.learner.init_memory(1)[0]
         return jnp.broadcast_to(memory, (*batch, *memory.shape))
 
@@ -75,10 +75,10 @@ class TrainedPolicy:
     def step(
         self, key: Array, observations: Array, memory: Array, action_mask: Array | None = None
     ) -> tuple[Array, Array]:
-        """Actions int32[..., N] and the new memory float32[..., N, H]; arguments as when it is called.
+        """Return actions int32[..., N] and the new hidden state float32[..., N, H]; arguments as for calls.
 
         Raises:
-            ValueError: an array has another shape.
+            ValueError: an array has the wrong shape.
         """
         del key
         self._check_observations(observations)
@@ -103,23 +103,23 @@ class TrainedPolicy:
 
     def _check_shape(self, name: str, array: Array, wanted: tuple[int, ...]) -> None:
         if jnp.shape(array) != wanted:
-            came = list(jnp.shape(array))
-            raise ValueError(f"{name} {came}: must be {list(wanted)}, by the sizes of {self.environment.spec.name}")
+            shape = list(jnp.shape(array))
+            raise ValueError(f"{name} {shape}: must be {list(wanted)}, by the sizes of {self.environment.spec.name}")
 
 
 @pinned()
 def load_policy(run_directory: str | Path, which: str = FINAL, environment: Environment | None = None) -> TrainedPolicy:
-    """The greedy policy of a run's 'final_model', 'best_model' or 'checkpoint_ep<N>'.
+    """Load the greedy policy of a run's 'final_model', 'best_model' or 'checkpoint_ep<N>'.
 
     Args:
         run_directory: `results/run_<i>`.
         which: the model.
-        environment: what the run was trained on, if that was given to `run` as an object; else None.
+        environment: the run's environment, if it was passed to `run` as an object; else None.
 
     Raises:
-        ConfigError: the directory holds no run, or was trained on another environment.
+        ConfigError: the directory holds no run, or the run was trained on another environment.
         FileNotFoundError: the run has no such model.
-        DamagedError: the model is not what was written, or not one of this run's networks.
+        DamagedError: the model has changed since it was written, or does not match the run's networks.
     """
     directory = RunDirectory(Path(run_directory))
     if not directory.hparams.is_file():
@@ -134,7 +134,7 @@ def load_policy(run_directory: str | Path, which: str = FINAL, environment: Envi
 
 
 def _checked(params: Params, learner: Learner, spec: EnvSpec) -> Params:
-    """Refuse parameters of other networks.
+    """Refuse parameters that do not match the networks.
 
     Raises:
         DamagedError: naming the first difference.
@@ -145,22 +145,22 @@ def _checked(params: Params, learner: Learner, spec: EnvSpec) -> Params:
         is_at = [(leaves[path].shape, leaves[path].dtype) if path in leaves else None for leaves in (found, wanted)]
         if is_at[0] != is_at[1]:
             name = jax.tree_util.keystr(path, simple=True, separator="/")
-            raise DamagedError(f"parameters {name} are {is_at[0]}, where hparams.json makes {is_at[1]} of {spec.name}")
+            raise DamagedError(f"parameters {name} are {is_at[0]}, must be {is_at[1]} by hparams.json and {spec.name}")
     return jax.tree.unflatten(jax.tree.structure(expected), [jnp.asarray(found[path]) for path in wanted])
 
 
 def model_name(checkpoint: str) -> str | None:
-    """The folder in models/ that 'final', 'best' or 'ep<N>' stands for; None for anything else."""
+    """Return the folder in models/ for 'final', 'best' or 'ep<N>'; None for anything else."""
     if re.fullmatch(r"ep[0-9]{1,18}", checkpoint):
         return checkpoint_name(int(checkpoint[2:]))
     return _NAMED.get(checkpoint)
 
 
 def load_chosen(run: RunDirectory, checkpoint: str, environment: Environment | None = None) -> TrainedPolicy:
-    """The policy of the model that `--checkpoint` names; `environment` as for `load_policy`.
+    """Load the policy that `--checkpoint` names; `environment` as for `load_policy`.
 
     Raises:
-        ConfigError: there is none of that name; the message lists those there are.
+        ConfigError: there is no such model; the message lists the existing ones.
         RunError: it is damaged.
     """
     name = model_name(checkpoint)
@@ -175,7 +175,7 @@ def load_chosen(run: RunDirectory, checkpoint: str, environment: Environment | N
 
 
 def _listed(run: RunDirectory) -> str:
-    """The run's models, as --checkpoint names them."""
+    """List the run's models by their --checkpoint names."""
     try:
         episodes = [path.name.rpartition("_")[2] for path in reversed(checkpoints(run.models))]
         named = [name for name, folder in _NAMED.items() if (run.models / folder).is_dir()]

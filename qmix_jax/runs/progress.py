@@ -1,4 +1,4 @@
-"""The progress bar: in a terminal or a notebook, and nowhere else."""
+"""Progress bars, shown only in terminals and notebooks."""
 
 import math
 import sys
@@ -14,16 +14,16 @@ from qmix_jax.types import EpisodeLog
 
 if find_spec("ipywidgets"):
     from tqdm.auto import tqdm
-else:  # tqdm.auto would warn in a notebook, and then draw text too
+else:  # tqdm.auto would warn in a notebook, and fall back to text anyway
     from tqdm import tqdm
 
-RECENT_EPISODES = 100  # the return shown is a mean over these
+RECENT_EPISODES = 100  # the displayed return is a mean over these
 _FORMAT = "{percentage:3.0f}% {bar} {n_fmt}/{total_fmt} steps, {rate_noinv_fmt}, ETA {remaining}{postfix}"
 _GROUP_FORMAT = "{percentage:3.0f}% {bar} {n_fmt}/{total_fmt} steps, ETA {remaining}{postfix}"
 
 
 class Progress:
-    """A bar over the run's environment steps, of which some may be done. `visible` None: only where someone watches."""
+    """Progress bar over a run's environment steps, starting at `done`. `visible` None: if `is_watched`."""
 
     def __init__(self, env_steps: int, done: int = 0, episodes: int = 0, visible: bool | None = None) -> None:
         shown = is_watched() if visible is None else visible
@@ -40,7 +40,7 @@ class Progress:
         self._episodes = episodes
         self._recent = np.zeros(0, np.float32)
         self._epsilon = self._loss = math.nan
-        self._greedy = self._skipped = ""  # what is said of the latest evaluation and of skipped updates
+        self._greedy = self._skipped = ""  # text for the latest evaluation and for skipped updates
 
     def __enter__(self) -> Self:
         return self
@@ -49,7 +49,7 @@ class Progress:
         self._bar.close()
 
     def start(self) -> None:
-        """Say that compilation is over: speed and time left count from here."""
+        """Mark the end of compilation: speed and remaining time count from here."""
         self._bar.unpause()
 
     def update(
@@ -100,7 +100,7 @@ class Progress:
 
 
 class GroupProgress:
-    """A bar over the environment steps of several runs, of which one line each stays. `visible`: as for `Progress`."""
+    """Progress bar over the environment steps of several runs, below one line per run. `visible` as for `Progress`."""
 
     def __init__(self, env_steps: int, runs: int, visible: bool | None = None) -> None:
         shown = is_watched() if visible is None else visible
@@ -111,7 +111,7 @@ class GroupProgress:
             bar_format=_GROUP_FORMAT,
             unit_scale=True,
             dynamic_ncols=True,
-            smoothing=0.0,  # time left by all that was done: runs report in bursts
+            smoothing=0.0,  # estimate from the whole history: runs report in bursts
         )
         self._bar.set_postfix_str("compiling")
 
@@ -123,11 +123,11 @@ class GroupProgress:
 
     @property
     def visible(self) -> bool:
-        """Whether there is anything to update."""
+        """Whether the bar is shown."""
         return not self._bar.disable
 
     def update(self, env_steps: int, ended: int) -> None:
-        """Say how many environment steps have been made in all, and how many runs have ended."""
+        """Set the total environment steps, and the number of runs that have ended."""
         if env_steps == 0:
             return
         self._bar.set_postfix_str(f"{ended} of {self._runs} runs", refresh=False)
@@ -140,7 +140,7 @@ class GroupProgress:
 
 
 def is_watched() -> bool:
-    """Whether standard error is a terminal, or this is a notebook, whose standard error is not one."""
+    """Whether standard error is a terminal or this is a notebook."""
     return sys.stderr.isatty() or _in_notebook()
 
 

@@ -1,4 +1,4 @@
-"""Turns finished chunks into what a run leaves behind: CSV rows, checkpoints, progress, plots."""
+"""Writes finished chunks of a run: CSV rows, checkpoints, dashboards, progress, plots."""
 
 import math
 import time
@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from qmix_jax.config import Config
-from qmix_jax.errors import sparing
+from qmix_jax.errors import warn_on_failure
 from qmix_jax.learning.learner import unmeasured
 from qmix_jax.runs.dashboards import Dashboards
 from qmix_jax.runs.loop import Chunk
@@ -37,14 +37,14 @@ _NOTHING_YET = Notes(0, 0, None, None, 0.0, replay=True, log_bytes={})
 
 
 class Recorder:
-    """Writes one run's files, chunk by chunk. Use it as a context: leaving it closes the files and the bar.
+    """Writer of a run's files, chunk by chunk, as a context that closes the files and the progress bar.
 
     Args:
         config: the run's.
-        directory: where it writes.
-        extra_columns: what the environment adds to evaluation_log.csv.
-        point: what an earlier process left; None for a new run.
-        visible: whether it shows its bar, see `Progress`.
+        directory: the run's.
+        extra_columns: the environment's own columns of evaluation_log.csv.
+        point: where the run resumes; None for a new run.
+        visible: whether to show the progress bar, see `Progress`.
         writer: the thread that writes checkpoints, see `Checkpoints`.
     """
 
@@ -73,7 +73,7 @@ class Recorder:
             for path, header in zip(directory.logs, columns, strict=True)
         ]
         self._training_log, self._evaluation_log, self._diagnostics_log, self._timing = self._logs
-        # From the log, which was cut back to where the run goes on: older versions noted another score.
+        # From the log, truncated to the resume point: older versions noted another score.
         returns = read_log(directory.evaluation_log, EVALUATION_COLUMNS)["mean_return"]
         self._best_return = float(np.max(returns, initial=-math.inf, where=~np.isnan(returns)))
         self._checkpoints = self._open.enter_context(Checkpoints(directory.models, config.keep_resumable, writer))
@@ -87,7 +87,7 @@ class Recorder:
         self._open.close()
 
     def start(self, params: Params, state: Any) -> None:
-        """Compilation is over. Make what an earlier process left whole, or write the first checkpoint."""
+        """Call after compilation: write the first checkpoint, or on resume restore best_model."""
         self._progress.start()
         if self._best is None:
             self._best = params
@@ -96,13 +96,13 @@ class Recorder:
             self._checkpoints.save(BEST, self._best)
 
     def wait(self) -> None:
-        """Wait until the checkpoints that were begun are on disk."""
+        """Wait until pending checkpoints are on disk."""
         self._checkpoints.wait()
 
     def record(self, chunk: Chunk) -> None:
-        """Write what the next chunk of the run did."""
+        """Write the next chunk."""
         if not self._env_steps:
-            self.wait()  # a run that has rows can be resumed
+            self.wait()  # a run with log rows must be resumable
         env_steps, log, progression, evaluation = jax.device_get(chunk[:4])
         rows = finished_episodes(log, self._episodes)
         self._env_steps = env_steps
@@ -129,11 +129,11 @@ class Recorder:
         self._checkpoints.save(FINAL, params)
 
     def plot(self, title: str, baseline_return: float = math.nan, baseline_name: str = "baseline") -> None:
-        """Draw what was recorded; nothing before the first chunk. A plot that fails costs a warning."""
+        """Draw the plots, if there is a chunk. A plot that fails only causes a warning."""
         if not self._env_steps:
             return
-        # matplotlib's import should not delay the first progress
-        with sparing(self._directory.plots):
+        # imported here, so that matplotlib does not delay the first progress
+        with warn_on_failure(self._directory.plots):
             from qmix_jax.runs.plots import plot_training
 
             episodes = read_log(self._directory.training_log, EpisodeRows._fields)
@@ -146,7 +146,7 @@ class Recorder:
                 baseline_return,
                 baseline_name,
             )
-        with sparing(self._directory.diagnostics_plots):
+        with warn_on_failure(self._directory.diagnostics_plots):
             from qmix_jax.runs.plots import plot_diagnostics
 
             diagnostics = read_log(self._directory.diagnostics_log, DIAGNOSTIC_COLUMNS)
@@ -157,7 +157,7 @@ class Recorder:
         self.evaluation = evaluation
         self._q_bound = float(evaluation.q_bound)  # the same each time, since the starts are the same
         self._evaluation_log.write_row(row.values())
-        mean_return = logged(row["mean_return"])  # so that a run that is resumed finds the same best
+        mean_return = logged(row["mean_return"])  # so that a resumed run finds the same best
         if mean_return > self._best_return:
             self._best_return, self._best = mean_return, params
             self._checkpoints.save(BEST, params)
@@ -181,22 +181,22 @@ class Recorder:
 
 
 class Follower:
-    """Stands in the recorder's place in all but the first of a run's processes: it only keeps the latest evaluation."""
+    """Replacement of `Recorder` in all but the first process of a run. It only keeps the latest evaluation."""
 
     def __init__(self) -> None:
         self.evaluation: Evaluation | None = None
 
     def start(self, params: Params, state: Any) -> None:
-        """The first process writes its first checkpoint now."""
+        """Do nothing: the first process writes the first checkpoint."""
 
     def record(self, chunk: Chunk) -> None:
-        """The first process writes a chunk's rows and checkpoint now."""
+        """Keep the evaluation: the first process writes rows and checkpoints."""
         if chunk.evaluation is not None:
             self.evaluation = chunk.evaluation
 
     def finish(self, params: Params, evaluation: Evaluation) -> None:
-        """The first process writes the final model now."""
+        """Keep the evaluation: the first process writes the final model."""
         self.evaluation = evaluation
 
     def plot(self, title: str, baseline_return: float = math.nan, baseline_name: str = "baseline") -> None:
-        """The first process draws now."""
+        """Do nothing: the first process draws."""

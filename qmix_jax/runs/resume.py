@@ -1,4 +1,4 @@
-"""How a run goes on: the changed configuration, the folder cleared to its checkpoint, the state back on the devices."""
+"""Resuming a run: its changed configuration, the folder reset to a checkpoint, the state restored on the devices."""
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
@@ -31,7 +31,7 @@ from qmix_jax.types import TrainState
 
 
 def resumed_config(directory: RunDirectory, changes: Mapping[str, Any]) -> Config:
-    """The run's configuration with `changes`: a larger budget, other devices, and settings that do not shape the run.
+    """Return the run's configuration with `changes`: a larger budget, other devices, and changeable settings.
 
     Raises:
         ConfigError: the directory holds no run, or a setting cannot be changed.
@@ -53,28 +53,28 @@ def resumed_config(directory: RunDirectory, changes: Mapping[str, Any]) -> Confi
     budgets = [f"--{name} {changes[name]}" for name in BUDGETS if name in changes]
     if len(budgets) > 1:
         raise ConfigError(f"{' and '.join(budgets)}: give only one of them")
-    if budgets:  # the other one no longer counts, and epsilon goes on falling as it did
+    if budgets:  # the other budget no longer applies, and epsilon keeps its decay
         rest = {"total_episodes": Config.total_episodes, "total_steps": None}
         changes = {**rest, "epsilon_decay_steps": config.exploration_steps, **changes}
     changed = replace(config, **changes)
     if changed.env_steps < config.env_steps:
         raise ConfigError(
             f"{budgets[0]}: {changed.env_steps} environment steps; must be at least {config.env_steps}, "
-            "what the run was begun with"
+            "the budget so far"
         )
     return changed
 
 
 def saved_template(trainer: Trainer) -> Saved:
-    """Shapes and dtypes of what a checkpoint of this trainer holds."""
+    """Return the shapes and dtypes of this trainer's checkpoints."""
     state = jax.eval_shape(trainer.init, seed_key(0))
     return Saved(state, state.learner.params)
 
 
 def find_start(config: Config, environment: Environment, directory: RunDirectory) -> ResumePoint | None:
-    """Where the run goes on, its folder cleared of what came later; None where nothing had come yet.
+    """Find the resume point and remove what was written after it; None if the run had not started yet.
 
-    Of several processes, the first looks and clears, and the others read the checkpoint that it has found.
+    With several processes, the first one searches and cleans up, and the others read the same checkpoint.
     """
     template = saved_template(make_trainer(config, environment))
     found: list[ResumePoint] = []
@@ -97,7 +97,7 @@ def find_start(config: Config, environment: Environment, directory: RunDirectory
 
 
 def restore_state(config: Config, programs: Programs, fresh: TrainState, point: ResumePoint) -> TrainState:
-    """The saved state on the devices of a run that has `fresh` at its start."""
+    """Place the saved state on the devices; `fresh` is the run's initial state, used for missing replay."""
     state = point.saved.state
     if not point.notes.replay:
         state = replace(state, replay=fresh.replay, replay_start=state.vector_step)

@@ -1,4 +1,4 @@
-"""One run, from a configuration to a complete run directory: the host's loop around the compiled trainer."""
+"""One run, from a configuration to a complete run directory."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -15,10 +15,10 @@ from qmix_jax.errors import (
     CannotWriteError,
     DivergedError,
     StoppedError,
-    calling_back,
-    is_callers,
+    is_callback_error,
+    marking_callback_errors,
     reporting,
-    sparing,
+    warn_on_failure,
 )
 from qmix_jax.runs.baselines import play_baselines
 from qmix_jax.runs.collectives import broadcast_from_first, is_first
@@ -48,9 +48,9 @@ from qmix_jax.storage.directory import (
 from qmix_jax.storage.hparams import check_spec, describe_run, read_config, write_hparams
 from qmix_jax.storage.lock import RunLock, check_system
 from qmix_jax.storage.logs import EVALUATION_COLUMNS, fetch_evaluation
-from qmix_jax.storage.machine_memory import shown_bytes
+from qmix_jax.storage.machine_memory import format_bytes
 from qmix_jax.storage.resume_point import ResumePoint, state_arrays
-from qmix_jax.training.environments import choose_environment, naming_given, same_environment
+from qmix_jax.training.environments import choose_environment, same_environment, with_environment_name
 from qmix_jax.training.evaluation import BaselineReturns, baseline_name, evaluation_key, extra_names
 from qmix_jax.training.pinning import pinned, seed_key
 from qmix_jax.training.replay import replay_bytes
@@ -62,7 +62,7 @@ OnEvaluation = Callable[[int, Evaluation], None]  # (environment steps, evaluati
 
 
 class RunResult(NamedTuple):
-    """What a run leaves in memory."""
+    """Result of a run."""
 
     directory: Path
     evaluation: Evaluation  # of the final policy
@@ -78,34 +78,34 @@ def run(
     on_evaluation: OnEvaluation | None = None,
     check: bool = True,
 ) -> RunResult:
-    """Train as `config` says and leave a complete run directory, which the last line printed names.
+    """Train `config` and write a complete run directory, whose path is the last line printed.
 
     Args:
         config: the run's settings.
-        stop_signal: asked after every chunk; once it gives a number, the run saves and ends.
-        run_directory: where to write, a new or empty folder; None for the next `run_<i>` of `config.results_dir`.
-        environment: what to train on, with a time limit of its own; None for what `config` names. hparams.json then has
-            its name as `env`, and whatever reads the run needs it again.
-        on_evaluation: called with the environment steps so far and each evaluation (NumPy values), after its row is
-            written; of several processes, in the first one. What it raises ends the run, which can be resumed.
-        check: whether to play a few random episodes of the given environment first, for about 2 s, and refuse values
-            that break the contract (shapes and dtypes are always checked). Later values are not looked at.
+        stop_signal: called after every chunk; once it returns a number, the run saves and ends.
+        run_directory: a new or empty folder to write to; None for the next `run_<i>` in `config.results_dir`.
+        environment: what to train on, with its own time limit; None for the one that `config` names. hparams.json then
+            has its name as `env`, and it must be passed again to resume or load the run.
+        on_evaluation: called in the first process with the environment steps so far and each evaluation (NumPy values),
+            after its row is written. An exception it raises ends the run, which can be resumed.
+        check: whether to play random episodes of the given environment for about 2 s first, and refuse values that
+            break the contract (shapes and dtypes are always checked). Values during training are not checked.
 
     Raises:
-        ConfigError: the run directory cannot be made, the replay does not fit in memory, devices are missing, the
-            environment breaks the contract, or `config` names another one.
+        ConfigError: the run directory cannot be created, the replay does not fit in memory, there are too few devices,
+            or the environment breaks the contract or contradicts `config`.
         RunError: the run had to end, see `errors`.
     """
     given, environment = environment, choose_environment(config, environment, check)
-    config = naming_given(config, given)
+    config = with_environment_name(config, given)
     _check_fit(config, environment)
     missing = missing_folders(Path(run_directory or config.results_dir))
     directory = RunDirectory(Path(broadcast_from_first(lambda: str(_make_directory(config, run_directory).path))))
     try:
         with reporting(directory.path, "run"), _lock(directory, "--run_directory" if run_directory is not None else ""):
-            _tell(config, environment, directory, [])
+            _announce(config, environment, directory, [])
             return _train(config, environment, directory, None, stop_signal, on_evaluation)
-    except (ConfigError, CannotWriteError):  # it may have been refused before it wrote anything
+    except (ConfigError, CannotWriteError):  # the run may have been refused before it wrote anything
         if is_first():
             new = [directory.path] if run_directory is None else []
             remove_empty([directory.models, directory.hparams.parent, *new, *missing])
@@ -120,21 +120,21 @@ def resume_run(
     environment: Environment | None = None,
     on_evaluation: OnEvaluation | None = None,
 ) -> RunResult:
-    """Go on with a run from its newest whole checkpoint, to the end that was planned or to a later one.
+    """Resume a run from its newest intact checkpoint, to its planned end or a later one.
 
-    The result is bit for bit that of a run which was never interrupted, on the same machine, if checkpoints hold the
-    replay and `changes` has no new budget and no other number of devices.
+    On the same machine, the result is bitwise that of an uninterrupted run if checkpoints contain the replay and
+    `changes` has no new budget or number of devices.
 
     Args:
         run_directory: `results/run_<i>`.
-        changes: settings other than before, by name: a larger budget, and those that do not change the run's shape.
+        changes: new values of settings, by name: a larger budget, other devices, and changeable settings.
         stop_signal: as for `run`.
-        environment: what the run was begun on, if that was given as an object; else None.
-        on_evaluation: as for `run`, of the evaluations that are still to come.
+        environment: the run's environment, if it was passed to `run` as an object; else None.
+        on_evaluation: as for `run`, for the remaining evaluations.
 
     Raises:
-        ConfigError: the directory holds no run that can be resumed, is in use, a change cannot be made, or it was begun
-            on another environment.
+        ConfigError: the run cannot be resumed, is in use, was trained on another environment, or a setting cannot be
+            changed.
         RunError: the run had to end, see `errors`.
     """
     directory = RunDirectory(Path(run_directory))
@@ -145,7 +145,7 @@ def resume_run(
     _check_fit(config, environment)
     with _lock(directory, "--resume"), reporting(directory.path, "run"):
         point = find_start(config, environment, directory)
-        _tell(config, environment, directory, [] if point is None else resume_lines(config, point, began_on))
+        _announce(config, environment, directory, [] if point is None else resume_lines(config, point, began_on))
         return _train(config, environment, directory, point, stop_signal, on_evaluation)
 
 
@@ -177,15 +177,15 @@ def _train(
                 recorder.record(chunk)
                 if on_evaluation is not None and chunk.evaluation is not None and is_first():
                     assert recorder.evaluation is not None
-                    with calling_back():
+                    with marking_callback_errors():
                         on_evaluation(chunk.env_steps, recorder.evaluation)
-                if baselines is None and is_first():  # after the first progress, which it would delay
+                if baselines is None and is_first():  # not earlier, to not delay the first progress
                     baselines = background.submit(play_baselines, config, environment)
                 if chunk.diverged:
                     recorder.plot(title)
                     raise DivergedError(divergence_line(directory, chunk))
         except (KeyboardInterrupt, Exception) as error:
-            if isinstance(error, KeyboardInterrupt) or is_callers(error):
+            if isinstance(error, KeyboardInterrupt) or is_callback_error(error):
                 recorder.plot(title)
             raise
         if loop.stopped_by is not None:
@@ -199,7 +199,7 @@ def _train(
         recorder.finish(end.params, evaluation)
         played = BaselineReturns(math.nan, math.nan)
         if is_first():
-            with sparing("the baseline's evaluation"):
+            with warn_on_failure("the baseline's evaluation"):
                 played = play_baselines(config, environment) if baselines is None else baselines.result()
             recorder.plot(title, float(played.own), baseline_name(environment.spec))
     if is_first():
@@ -218,12 +218,12 @@ def _make_directory(config: Config, run_directory: str | Path | None) -> RunDire
 
 
 def _lock(directory: RunDirectory, flag: str) -> AbstractContextManager[Any]:
-    """Of several processes, the first has the lock for all."""
+    """Lock the run; with several processes, the first one holds the lock for all."""
     return RunLock(directory.path, flag) if is_first() else nullcontext()
 
 
-def _tell(config: Config, environment: Environment, directory: RunDirectory, lines: list[str]) -> None:
-    """Write hparams.json and say what is in it; then `lines`."""
+def _announce(config: Config, environment: Environment, directory: RunDirectory, lines: list[str]) -> None:
+    """Write hparams.json, then print the start lines and `lines`."""
     if is_first():
         hparams = describe_run(config, environment.spec)
         write_hparams(directory.hparams, hparams)
@@ -231,14 +231,11 @@ def _tell(config: Config, environment: Environment, directory: RunDirectory, lin
 
 
 def _check_fit(config: Config, environment: Environment) -> None:
-    """Refuse dashboards that are not installed, more devices than there are, a replay that the device cannot hold.
-
-    And metrics of the environment under names that the log has already.
-    """
+    """Refuse missing dashboards or devices, a replay too large for the device, and clashing metric names."""
     spec = environment.spec
     for name in set(extra_names(environment)) & set(EVALUATION_COLUMNS):
         raise ConfigError(
-            f"environment {spec.name}: spec.episode_metrics: {name}: must not be named like a log's column"
+            f"environment {spec.name}: spec.episode_metrics: {name}: must not be the name of a log column"
         )
     check_settings()
     check_system()
@@ -248,6 +245,6 @@ def _check_fit(config: Config, environment: Environment) -> None:
     needed = replay_bytes(config, spec) // config.num_devices * min(config.num_devices, sharing_devices())
     if needed > available:
         raise ConfigError(
-            f"--buffer_capacity {config.buffer_capacity}: needs {shown_bytes(needed)}, "
-            f"but there are only {shown_bytes(available)} of memory"
+            f"--buffer_capacity {config.buffer_capacity}: needs {format_bytes(needed)}, "
+            f"but only {format_bytes(available)} of memory are available"
         )

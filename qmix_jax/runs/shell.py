@@ -1,6 +1,6 @@
-"""What a command inherits from its shell and JAX reads: worked under where that can be, else refused in one line.
+"""JAX settings inherited from the shell: overridden where possible, else refused in one line.
 
-What it imports at the top must stay light, see `train`.
+Keep top-level imports light, see `train`.
 """
 
 import os
@@ -9,14 +9,14 @@ import sys
 
 from qmix_jax.settings import ConfigError
 
-# Settings of JAX under which nothing can be trained: what they must be, and why.
+# JAX settings under which training fails: the required value and the reason.
 _COMPILED = ("not be set", False, "training is compiled")
 _UNCHECKED = ("be ignore", "ignore", "JAX does not check what is vmapped; JAX_DEBUG_NANS does")
 _NEEDED = {
     **dict.fromkeys(("jax_disable_jit", "jax_no_tracing", "jax_no_execution"), _COMPILED),
     **{f"jax_error_checking_behavior_{kind}": _UNCHECKED for kind in ("nan", "divide", "oob")},
 }
-# XLA ends the process where a flag is unknown, so another process asks it.
+# XLA aborts the process on an unknown flag, so a child process checks them.
 _READ_XLA_FLAGS = """\
 try:
     import resource
@@ -29,31 +29,30 @@ xla_client._xla.CompileOptions()
 
 
 def prepare_libraries() -> None:
-    """Import JAX as a command uses it: its settings pinned, see `pinning`, and compiled programs kept for the next.
+    """Import JAX for a command, with pinned settings, see `pinning`, and the compilation cache enabled.
 
-    Matplotlib gets the backend that every installation has, as plots are files. All this is global to the process, so
-    it is for programs to call, not for libraries.
+    For programs, not libraries: this is global to the process. Matplotlib gets its file backend.
 
     Raises:
-        ConfigError: JAX or XLA refuses one of the shell's settings, or nothing could be trained under it.
+        ConfigError: JAX or XLA refuses one of the shell's settings, or training would fail under it.
     """
     _check_xla_flags()
     os.environ["MPLBACKEND"] = "agg"
     try:
         import jax
-    except ValueError as error:  # a JAX_* variable without a meaning
+    except ValueError as error:  # a JAX_* variable with an invalid value
         raise ConfigError(f"JAX refuses the shell's settings: {error}") from None
     from qmix_jax.runs import compilation
     from qmix_jax.training.pinning import SETTINGS
 
     check_settings()
-    for name, value in {**SETTINGS, "jax_transfer_guard": "allow"}.items():  # what is recorded has to leave the device
+    for name, value in {**SETTINGS, "jax_transfer_guard": "allow"}.items():  # recorded values are copied to the host
         jax.config.update(name, value)
     compilation.enable_compilation_cache()
 
 
 def check_settings() -> None:
-    """Refuse settings of JAX under which nothing can be trained.
+    """Refuse JAX settings under which training fails.
 
     Raises:
         ConfigError: naming the variable.
@@ -66,10 +65,10 @@ def check_settings() -> None:
 
 
 def check_backend() -> None:
-    """Look for JAX's devices, which starts its backend.
+    """Start JAX's backend and check that it has devices.
 
     Raises:
-        ConfigError: there are none of the kind that JAX_PLATFORMS names.
+        ConfigError: there are none of the platforms in JAX_PLATFORMS.
     """
     import jax
 

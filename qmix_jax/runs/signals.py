@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM ask a run to end well; a second one ends it at once."""
+"""Graceful stop on Ctrl-C and SIGTERM; a second signal ends the process at once."""
 
 import os
 import signal
@@ -10,29 +10,29 @@ from threading import Thread
 from types import FrameType
 from typing import Any, Self
 
-StopSignal = Callable[[], int | None]  # number of the signal that asked to stop, None as long as none did
+StopSignal = Callable[[], int | None]  # number of the signal received, None before
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_ONE_REQUEST = 0.1  # seconds; closer signals are the same request: GNU timeout sends its own twice
+_ONE_REQUEST = 0.1  # seconds; signals closer together count as one: GNU timeout sends its signal twice
 
 
 class StopRequest:
-    """Remembers the first SIGINT or SIGTERM while it is entered. For programs: it replaces signal handlers.
+    """Context that records the first SIGINT or SIGTERM. For programs, not libraries: it replaces signal handlers.
 
-    Python runs handlers between two of its own instructions, which may be a minute apart while XLA compiles. So
-    the handlers do nothing, and a thread reads from a pipe which signals came.
+    Python runs handlers between bytecode instructions, which may be a minute apart while XLA compiles. So the handlers
+    do nothing, and a thread reads the signals from a pipe.
 
     Args:
-        last_act: called, in that thread, before the second signal ends the process.
-        leaves: whether a second signal ends it. Not a process that is tied to another one, which ends it: a signal to
-            all of them reaches it twice, by itself and passed on.
+        last_act: called in that thread before the second signal ends the process.
+        leaves: whether a second signal ends the process. False for workers, which their parent ends: a signal to the
+            process group reaches them twice, directly and forwarded.
     """
 
     def __init__(self, last_act: Callable[[], None] = lambda: None, leaves: bool = True) -> None:
         self._last_act = last_act
         self._leaves = leaves
-        self.signal_number: int | None = None  # what was asked for, None as long as nothing was
-        self._asked = 0.0  # when
+        self.signal_number: int | None = None  # the first signal, None before it
+        self._asked = 0.0  # when it arrived
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -62,18 +62,18 @@ class StopRequest:
         now = time.monotonic()
         if self.signal_number is None:
             self.signal_number, self._asked = number, now
-            line = f"\n{signal.Signals(number).name}: saving after the running chunk; again to leave at once\n"
-            with suppress(AttributeError, OSError, ValueError):  # no stderr, or one that nobody reads
+            line = f"\n{signal.Signals(number).name}: saving after the current chunk; repeat to exit immediately\n"
+            with suppress(AttributeError, OSError, ValueError):  # stderr is missing or closed
                 os.write(sys.stderr.fileno(), line.encode())
         elif self._leaves and now - self._asked >= _ONE_REQUEST:
             self._last_act()
-            os._exit(128 + number)  # files are whole at any moment, so nothing needs to be put in order
+            os._exit(128 + number)  # files are intact at any moment, so no cleanup is needed
 
 
-def end_with_starter() -> None:
-    """End this process when the one that started it does, however that happens: its end of a pipe closes, our input.
+def exit_with_parent() -> None:
+    """Exit when the parent process ends, however that happens: standard input is a pipe from it, which then closes.
 
-    Files are whole at any moment.
+    Files are intact at any moment.
     """
     Thread(target=_await_end, daemon=True).start()
 
@@ -84,4 +84,4 @@ def _await_end() -> None:
 
 
 def _do_nothing(number: int, frame: FrameType | None) -> None:
-    """Not SIG_IGN, which children would inherit, and which leaves nothing in the pipe."""
+    """Ignore a signal. Unlike SIG_IGN, it is not inherited by children and still writes to the pipe."""

@@ -191,8 +191,8 @@ EDITS = [
     ({"min_buffer_size": 44}, "--min_buffer_size 44:"),
     ({"buffer_capacity": 15}, "--buffer_capacity 15:"),
     ({"num_devices": 3}, "--num_envs 4:"),
-    ({"hidden_sizes": [8]}, "must have a whole checkpoint; checkpoint_ep8 cannot be used: resume.npz: "),
-    ({"share_parameters": True}, "must have a whole checkpoint; checkpoint_ep8 cannot be used: resume.npz: "),
+    ({"hidden_sizes": [8]}, "must have an intact checkpoint; checkpoint_ep8 cannot be used: resume.npz: "),
+    ({"share_parameters": True}, "must have an intact checkpoint; checkpoint_ep8 cannot be used: resume.npz: "),
 ]
 TEXTS = [
     (b"", "must be JSON"),
@@ -237,7 +237,7 @@ def truncate_arrays(checkpoint):
     reseal(checkpoint)
 
 
-WHOLE = "must have a whole checkpoint"
+WHOLE = "must have an intact checkpoint"
 HPARAMS = "must be the folder of a run, with configs/hparams.json"
 DAMAGE = {
     "no folder": (remove, HPARAMS),
@@ -254,21 +254,21 @@ DAMAGE = {
         HPARAMS,
     ),
     "hparams are a link": (lambda run: replace_by_link(run / "configs" / "hparams.json"), "'configs/hparams.json' is"),
-    "configs are a link": (lambda run: replace_by_link(run / "configs"), "'configs' is no plain file or folder"),
-    "models are a link": (lambda run: replace_by_link(run / "models"), "'models' is no plain file or folder"),
-    "a log is a link": (lambda run: replace_by_link(run / "timing.csv"), "'timing.csv' is no plain file or folder"),
-    "plots are a pipe": (lambda run: os.mkfifo(run / "training_plots.png"), "'training_plots.png' is no plain file"),
+    "configs are a link": (lambda run: replace_by_link(run / "configs"), "'configs' is not a plain file or folder"),
+    "models are a link": (lambda run: replace_by_link(run / "models"), "'models' is not a plain file or folder"),
+    "a log is a link": (lambda run: replace_by_link(run / "timing.csv"), "'timing.csv' is not a plain file or folder"),
+    "plots are a pipe": (lambda run: os.mkfifo(run / "training_plots.png"), "'training_plots.png' is not a plain file"),
     "no models": (lambda run: remove(run / "models"), WHOLE),
     "no checkpoint": (lambda run: each_checkpoint(run, remove), WHOLE),
     "only parameters": (lambda run: each_checkpoint(run, lambda path: remove(path / "resume.npz")), "no resume.npz"),
     "no sums": (lambda run: each_checkpoint(run, lambda path: remove(path / "SHA256SUMS")), "SHA256SUMS is not a file"),
     "flipped bytes": (
         lambda run: each_checkpoint(run, lambda path: flip_a_byte(path / "resume.npz")),
-        "checkpoint_ep4 cannot be used: 'resume.npz' does not have its checksum",
+        "checkpoint_ep4 cannot be used: 'resume.npz' does not match its checksum",
     ),
     "cut arrays": (lambda run: each_checkpoint(run, truncate_arrays), "resume.npz: File is not a zip file"),
-    "no log": (lambda run: remove(run / "training_log.csv"), "training_log.csv does not hold what"),
-    "an empty log": (lambda run: (run / "timing.csv").write_text(""), "timing.csv does not hold what"),
+    "no log": (lambda run: remove(run / "training_log.csv"), "training_log.csv does not match the checkpoint"),
+    "an empty log": (lambda run: (run / "timing.csv").write_text(""), "timing.csv does not match the checkpoint"),
     "lock is a folder": (lambda run: (run / "lock").mkdir(), "lock cannot be locked: Is a directory"),
 }
 RUN = "results/run_1"

@@ -103,7 +103,7 @@ def test_a_signal_ends_a_run_well(folder, whole, number):
     process.send_signal(signal.SIGCONT)
     out, err = process.communicate()
     assert process.returncode == 128 + number
-    assert f"{number.name}: saving after the running chunk; again to leave at once" in err
+    assert f"{number.name}: saving after the current chunk; repeat to exit immediately" in err
     assert err.splitlines()[-1] == (
         f"stopped at 80 of 1280 environment steps; to continue: python {ROOT / 'train.py'} --resume {number.name}/run_1"
     )
@@ -155,7 +155,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(folder, whole,
         assert line.startswith("checkpoint_ep64 cannot be used: ")
         return
     out, _ = train(folder, "--resume", str(run))
-    assert "notice: checkpoint_ep64 cannot be used: 'resume.npz' does not have its checksum" in out
+    assert "notice: checkpoint_ep64 cannot be used: 'resume.npz' does not match its checksum" in out
     assert "resuming checkpoint_ep56: 1120 of 1280 environment steps are done" in out
     assert (run / "models" / "checkpoint_ep64.damaged").exists()
     assert_same_run(run, whole)
@@ -170,7 +170,7 @@ def find(run):
 def test_a_larger_budget_goes_on_from_where_the_schedules_stand(folder, whole):
     run = copy_of(whole, folder, "larger")
     out, _ = train(folder, "--resume", str(run), "--total_episodes", "96", "--eval_interval", "160")
-    assert "notice: 455 updates instead of 295: the learning rate goes on from where it stands" in out
+    assert "notice: 455 updates instead of 295: the learning rate decay continues from its current value" in out
     hparams = json.loads((run / "configs" / "hparams.json").read_text())
     assert (hparams["total_episodes"], hparams["eval_interval"]) == (96, 160)
     assert hparams["epsilon_decay_steps"] == 1280  # as it fell before
@@ -192,7 +192,7 @@ def test_without_replay_a_run_refills_it_and_says_so(folder):
     assert not any(name.startswith("state/replay/") for name in state)
     before = int(state["state/learner/updates"])
     out, _ = train(folder, "--resume", str(run))
-    assert "notice: it holds no replay, so the next 100 environment steps refill it without updates" in out
+    assert "notice: it has no replay, so the next 100 environment steps refill it without updates" in out
     _, state = saved_state(run)
     assert state["state/replay_start"] == 140  # vector steps
     assert state["state/learner/updates"] == before + 16  # of 40: 12 of 20 vector steps were for the replay
@@ -218,5 +218,5 @@ def test_a_file_where_a_folder_belongs(folder, whole):
     run = copy_of(whole, folder, "file")
     shutil.rmtree(run / "models")
     (run / "models").write_text("in the way")
-    with pytest.raises(ConfigError, match="must have a whole checkpoint"):
+    with pytest.raises(ConfigError, match="must have an intact checkpoint"):
         find(run)

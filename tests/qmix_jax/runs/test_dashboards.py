@@ -71,7 +71,7 @@ def test_a_dashboard_that_fails_costs_a_warning(directory, monkeypatch, capsys):
     with Dashboards(replace(CONFIG, tensorboard=True), directory, 0) as dashboards:
         for step in (80, 160):
             dashboards.write(step, ROWS, EVALUATION, DIAGNOSTICS)
-    assert capsys.readouterr().err == "warning: --tensorboard true: is written no more: ConnectionError: gone\n"
+    assert capsys.readouterr().err == "warning: --tensorboard true: no longer written: ConnectionError: gone\n"
 
 
 def test_a_resumed_run_replaces_what_came_after_its_checkpoint(directory):
@@ -142,7 +142,7 @@ def test_wandb_keeps_its_run_when_it_is_resumed(directory, offline):
     assert written == [{"_step": step, "a/b": value} for step, value in ((80, 1.0), (160, 2.0), (240, 4.0))]
     check_no_links(directory.path)  # or it could not be resumed
     directory.wandb_id.write_text("../../elsewhere")
-    with pytest.raises(DamagedError, match="does not hold an id"):
+    with pytest.raises(DamagedError, match="must hold a Weights & Biases id"):
         WeightsAndBiases(CONFIG, directory)
 
 

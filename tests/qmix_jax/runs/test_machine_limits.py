@@ -13,7 +13,7 @@ from qmix_jax.experiments import sweep as sweep_run
 from qmix_jax.experiments.sweep_spec import sweep_from_flags
 from qmix_jax.runs import compilation, descriptors, runner
 from qmix_jax.settings import ConfigError
-from qmix_jax.storage.machine_memory import available_memory, shown_bytes
+from qmix_jax.storage.machine_memory import available_memory, format_bytes
 from qmix_jax.training.environments import make_environment
 from qmix_jax.training.replay import replay_bytes, transition_bytes
 
@@ -128,7 +128,7 @@ def test_limits_of_the_shell_count(tmp_path, monkeypatch, kind):
     ],
 )
 def test_sizes_have_a_unit_that_suits_them(size, text):
-    assert shown_bytes(size) == text
+    assert format_bytes(size) == text
 
 
 def check(monkeypatch, memory, sharing, **settings):
@@ -146,7 +146,7 @@ def test_each_accelerator_holds_its_share_of_the_replay_and_a_cpu_all_of_it(monk
     check(monkeypatch, whole, sharing=4, num_devices=4)
     check(monkeypatch, whole // 2, sharing=2, num_devices=4)  # two processes of two CPU devices each
     for memory, devices, sharing in ((whole, 1, 1), (whole // 4, 4, 1), (whole, 4, 4)):
-        with pytest.raises(ConfigError, match=r"--buffer_capacity 4000: needs \d+\.\d KiB, but there are only"):
+        with pytest.raises(ConfigError, match=r"--buffer_capacity 4000: needs \d+\.\d KiB, but only"):
             check(monkeypatch, memory - 1, sharing, num_devices=devices)
 
 
@@ -213,9 +213,9 @@ def test_memory_for_not_even_one_member_is_refused_by_the_flag_that_was_given(mo
     with pytest.raises(ConfigError) as caught:
         sizes(sweep_from_flags({"num_seeds": "2"}))
     size = sweep_run.member_bytes(Config())
-    free = shown_bytes(0.7 * 2**20 / sweep_run.sharing_devices())
+    free = format_bytes(0.7 * 2**20 / sweep_run.sharing_devices())
     assert str(caught.value) == (
-        f"--buffer_capacity 100000: one run takes {shown_bytes(size)}, but only {free} are free"
+        f"--buffer_capacity 100000: one run takes {format_bytes(size)}, but only {free} are free"
     )
     with pytest.raises(ConfigError) as caught:
         sizes(sweep_from_flags({"num_seeds": "2", "memory_limit": "0.001"}))

@@ -8,7 +8,7 @@ import pytest
 
 from qmix_jax.cli.command import run_command
 from qmix_jax.cli.parser import FlagParser
-from qmix_jax.learning.faults import no_faults
+from qmix_jax.learning.faults import init_faults
 from qmix_jax.runs.messages import conclusion_lines, too_many_skipped
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.types import Evaluation, Progression
@@ -21,7 +21,7 @@ FINAL = Evaluation(1.9, 2.375, 2.375, 0.8, 0.5, 7.0, {})
 
 
 def progression(updates=900, skipped=0):
-    return Progression({}, updates, no_faults().replace(skipped=skipped))
+    return Progression({}, updates, init_faults().replace(skipped=skipped))
 
 
 def run_with(folder, rows):
@@ -47,7 +47,7 @@ def run_with(folder, rows):
         (
             NAN,
             [(100, "", ""), (200, "", "")],
-            ["warning: no evaluation has a finite return: the environment's rewards are not"],
+            ["warning: no evaluation has a finite return: the environment's rewards are not finite"],
         ),
     ],
 )
@@ -72,7 +72,7 @@ def test_skipped_updates_are_said_and_more_than_a_tenth_are_too_many(tmp_path):
     assert line.startswith("warning: 90 of 900 updates skipped: their loss or gradient was not finite. ")
     assert too_many_skipped(progression(skipped=90)) is None
     assert too_many_skipped(progression(updates=0)) is None
-    assert too_many_skipped(progression(skipped=91)).startswith("91 of 900 updates skipped, which is more than 10%: ")
+    assert too_many_skipped(progression(skipped=91)).startswith("91 of 900 updates skipped, more than 10%: ")
 
 
 def test_ctrl_c_is_one_line(capsys):

@@ -169,13 +169,13 @@ REFUSED = [
     (
         Corridor(),
         {"env_mode": "random"},
-        r"--env_mode random: must be fixed beside environment=Corridor, which has its",
+        r"--env_mode random: must be fixed with environment=Corridor, which has its",
     ),
-    (Corridor(), {"layout_seed": 2}, r"--layout_seed 2: must be 1 beside environment=Corridor"),
+    (Corridor(), {"layout_seed": 2}, r"--layout_seed 2: must be 1 with environment=Corridor"),
     (
         Corridor(),
         {"env": "jaxmarl:MPE_simple_v3"},
-        r"--env jaxmarl:MPE_simple_v3: must be left out beside environment=C",
+        r"--env jaxmarl:MPE_simple_v3: must not be given with environment=C",
     ),
 ]
 
@@ -210,7 +210,7 @@ def test_a_column_of_the_log_is_no_name_for_a_metric(tmp_path):
         def spec(self):
             return replace(super().spec, episode_metrics=lambda state: {"solved": state.cue})
 
-    with pytest.raises(ConfigError, match=r"environment Named: spec\.episode_metrics: solved: must not be named like"):
+    with pytest.raises(ConfigError, match=r"environment Named: spec\.episode_metrics: solved: must not be the name of"):
         run(replace(CONFIG, results_dir=str(tmp_path / "results")), environment=Named())
     assert list(tmp_path.iterdir()) == []
 
@@ -220,6 +220,6 @@ def test_a_run_of_its_own_flags_needs_no_environment(tmp_path):
     hparams = json.loads(json.dumps({"format": 3, **vars(Config())}, default=list))
     (tmp_path / "configs" / "hparams.json").write_text(json.dumps(hparams))
     with pytest.raises(
-        ConfigError, match="environment=GridWorld25v0: must be left out, as the run has --env gridworld25"
+        ConfigError, match="environment=GridWorld25v0: must not be given: the run has --env gridworld25"
     ):
         load_policy(tmp_path, environment=GridWorld25())

@@ -107,7 +107,7 @@ def test_networks_that_are_not_those_of_the_settings_are_refused(tmp_path, chang
     run = save_run(tmp_path)
     path = run / "configs" / "hparams.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-    with pytest.raises(DamagedError, match=r"parameters .* where hparams.json makes"):
+    with pytest.raises(DamagedError, match=r"parameters .* must be .* by hparams.json"):
         qmix_jax.load_policy(run)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from qmix_jax.config import Config
-from qmix_jax.learning.faults import no_faults
+from qmix_jax.learning.faults import init_faults
 from qmix_jax.runs.loop import Chunk
 from qmix_jax.runs.recorder import Recorder
 from qmix_jax.storage.checkpoint import load_params
@@ -31,7 +31,7 @@ LOG = EpisodeLog(
 def chunk(number, mean_return):
     """Return the run's chunk of this number, at the end of which its only weight is the number."""
     evaluation = Evaluation(*np.float32([mean_return, np.nan, np.nan, np.nan, 0, 1]), {})
-    progression = Progression({"weight": np.float32([number])}, np.int32(number), no_faults())
+    progression = Progression({"weight": np.float32([number])}, np.int32(number), init_faults())
     return Chunk(80 * number, LOG, progression, evaluation, None, diverged=False)
 
 

@@ -20,7 +20,7 @@ import qmix_jax
 from qmix_jax.analysis.run_record import has_diverged, has_ended
 from qmix_jax.config import Config, ConfigError
 from qmix_jax.errors import DivergedError
-from qmix_jax.learning.faults import no_faults
+from qmix_jax.learning.faults import init_faults
 from qmix_jax.runs import loop, runner
 from qmix_jax.runs.compilation import Programs
 from qmix_jax.storage.checkpoint import load_params
@@ -199,7 +199,7 @@ class IdlePrograms:
         return IdleState(learner=chunks, vector_step=step, replay=None), log
 
     def snapshot(self, learner):
-        return Progression({"weight": np.float32([learner])}, np.int32(learner), no_faults())
+        return Progression({"weight": np.float32([learner])}, np.int32(learner), init_faults())
 
     def evaluate(self, params, key):
         score = next(self.scores)
@@ -265,7 +265,7 @@ def test_a_run_that_skipped_more_than_a_tenth_of_its_updates_is_whole_and_counts
         IdlePrograms,
         "snapshot",
         lambda self, learner: Progression(
-            {"weight": np.float32([learner])}, np.int32(10 * learner), no_faults().replace(skipped=np.int32(skipped))
+            {"weight": np.float32([learner])}, np.int32(10 * learner), init_faults().replace(skipped=np.int32(skipped))
         ),
     )
     with pytest.raises(DivergedError, match=f"{skipped} of 40 updates") if status else nullcontext() as error:
@@ -360,7 +360,7 @@ def test_what_fails_after_the_final_model_is_a_warning(run_idle, monkeypatch, ca
 
 def test_replay_beyond_the_memory_is_refused(tmp_path):
     config = replace(SETTINGS, buffer_capacity=2**31 - 8, num_envs=2**10, results_dir=str(tmp_path))
-    with pytest.raises(ConfigError, match=r"--buffer_capacity \d+: needs \d+.\d GiB, but there are only"):
+    with pytest.raises(ConfigError, match=r"--buffer_capacity \d+: needs \d+.\d GiB, but only"):
         runner.run(config)
     assert list(tmp_path.iterdir()) == []
 

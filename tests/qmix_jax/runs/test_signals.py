@@ -62,7 +62,7 @@ def answer(process):
 def test_the_first_signal_is_a_request_and_the_second_an_order(start, number, body):
     process = start(body)
     process.send_signal(number)
-    assert answer(process) == f"{number.name}: saving after the running chunk; again to leave at once\n"
+    assert answer(process) == f"{number.name}: saving after the current chunk; repeat to exit immediately\n"
     if body == PYTHON_LOOP:
         assert int(process.stdout.readline()) == number
     time.sleep(0.15)
