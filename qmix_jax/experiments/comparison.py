@@ -8,7 +8,7 @@ import numpy as np
 
 from qmix_jax.analysis.run_record import has_diverged, has_ended, read_record
 from qmix_jax.config import Config
-from qmix_jax.errors import CannotWriteError, DivergedError, RunError, StoppedError, sparing
+from qmix_jax.errors import CannotWriteError, DivergedError, RunError, StoppedError, warn_on_failure
 from qmix_jax.experiments.comparison_spec import Comparison, Member, write_comparison
 from qmix_jax.experiments.findings import write_findings
 from qmix_jax.experiments.outcomes import DIVERGED, DONE, follow, reason, show_runs
@@ -45,7 +45,7 @@ def run_comparison(path: Path, comparison: Comparison) -> None:
                 for warning in write_findings(path, comparison, ended):
                     print(f"warning: {warning}")
                 if ended[0].config.report:
-                    with sparing(path / "report.html"):
+                    with warn_on_failure(path / "report.html"):
                         report_findings(path / "comparison.md", ReportOptions())
         except DamagedError as error:
             raise RunError(str(error)) from error

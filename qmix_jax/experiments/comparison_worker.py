@@ -1,13 +1,13 @@
 """What one of a comparison's processes does: `train.py`, but it ends with the process that started it.
 
-`qmix-jax compare` starts it with a pipe as its standard input, see `signals.end_with_starter`.
+`qmix-jax compare` starts it with a pipe as its standard input, see `signals.exit_with_parent`.
 """
 
 import sys
 
-from qmix_jax.runs.signals import end_with_starter
+from qmix_jax.runs.signals import exit_with_parent
 from qmix_jax.train import main
 
 if __name__ == "__main__":
-    end_with_starter()
+    exit_with_parent()
     sys.exit(main(tied=True))

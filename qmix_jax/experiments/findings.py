@@ -12,7 +12,7 @@ from qmix_jax.analysis.run_record import RunRecord, read_record, score_name, wri
 from qmix_jax.analysis.summary import Summary, summarise, write_summary
 from qmix_jax.analysis.tables import few_seeds, figures_table, questions_table, some_skipped
 from qmix_jax.config import Config
-from qmix_jax.errors import sparing
+from qmix_jax.errors import warn_on_failure
 from qmix_jax.experiments.comparison_spec import Comparison, Member
 from qmix_jax.experiments.flags import flag_words
 from qmix_jax.runs.baselines import play_random
@@ -66,7 +66,7 @@ def write_findings(path: Path, comparison: Comparison, members: Sequence[Member]
     warnings = find_warnings(records, summaries)
     with replacing(path / "comparison.md") as page:
         page.write_text(_page(comparison, members, summaries, score, warnings), encoding="utf-8")
-    with sparing(path / "curves.png"):
+    with warn_on_failure(path / "curves.png"):
         from qmix_jax.analysis.curves import plot_curves
 
         plot_curves(path / "curves.png", _title(members[0].config, groups), records, score)

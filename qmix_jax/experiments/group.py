@@ -12,7 +12,7 @@ from typing import Any
 import jax
 
 from qmix_jax.analysis.run_record import has_ended
-from qmix_jax.errors import sparing
+from qmix_jax.errors import warn_on_failure
 from qmix_jax.experiments.group_loop import GroupLoop, member_state
 from qmix_jax.experiments.group_programs import compile_group
 from qmix_jax.experiments.group_resume import common_points
@@ -28,7 +28,7 @@ from qmix_jax.storage.lock import RunLock
 from qmix_jax.storage.resume_point import state_arrays
 from qmix_jax.training.environments import make_environment
 from qmix_jax.training.evaluation import baseline_name, extra_names
-from qmix_jax.training.population import stack_members
+from qmix_jax.training.population import stack_states
 from qmix_jax.training.trainer import make_trainer
 
 
@@ -69,7 +69,7 @@ def train_group(group: Group, root: Path, show: Callable[[], None], stop_signal:
         if points is not None:
             states = [point.saved.state for point in points]
             state = jax.device_put(
-                stack_members(states + states[-1:] * (programs.rows - len(states))), programs.shardings
+                stack_states(states + states[-1:] * (programs.rows - len(states))), programs.shardings
             )
         first = state_arrays(state, config.checkpoint_replay) if points is None else None
         params = jax.device_get(programs.snapshot(state.learner).params)
@@ -94,7 +94,7 @@ def train_group(group: Group, root: Path, show: Callable[[], None], stop_signal:
             if snapshot.faults.streak[i] < config.max_bad_updates:
                 recorder.finish(_row(params, i), _row(evaluation, i))
             own = math.nan
-            with sparing("the baseline's evaluation"):
+            with warn_on_failure("the baseline's evaluation"):
                 own = float(baselines[member.config.seed].result().own)
             recorder.plot(run_title(member.config, environment.spec), own, baseline_name(environment.spec))
     return None

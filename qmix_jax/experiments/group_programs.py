@@ -10,7 +10,7 @@ from qmix_jax.experiments.plan import Group, member_values
 from qmix_jax.runs.compilation import chunk_options, donated, naming_faults, snapshot
 from qmix_jax.training.evaluation import evaluation_key
 from qmix_jax.training.pinning import seed_key
-from qmix_jax.training.population import make_members
+from qmix_jax.training.population import make_population
 
 
 class GroupPrograms(NamedTuple):
@@ -29,7 +29,7 @@ def compile_group(group: Group, environment: Environment) -> GroupPrograms:
     devices = min(len(group.members), jax.local_device_count())
     # Every device has as many members as the others: the last member fills up.
     filled = group._replace(members=group.members + group.members[-1:] * (-len(group.members) % devices))
-    members = make_members(group.members[0].config, environment, group.names, devices)
+    members = make_population(group.members[0].config, environment, group.names, devices)
     settings = {name: jnp.array(values, jnp.float32) for name, values in member_values(filled).items()}
     keys = jnp.stack([seed_key(member.config.seed) for member in filled.members])
     eval_keys = jnp.stack([evaluation_key(seed_key(member.config.seed)) for member in filled.members])

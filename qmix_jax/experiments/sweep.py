@@ -13,7 +13,7 @@ import jax
 
 from qmix_jax.analysis.run_record import has_diverged, has_ended
 from qmix_jax.config import Config
-from qmix_jax.errors import DivergedError, RunError, StoppedError, reporting, sparing
+from qmix_jax.errors import DivergedError, RunError, StoppedError, reporting, warn_on_failure
 from qmix_jax.experiments.group import is_finished, train_group
 from qmix_jax.experiments.outcomes import follow, show_runs
 from qmix_jax.experiments.plan import Group, split_group
@@ -30,7 +30,7 @@ from qmix_jax.runs.signals import StopRequest, StopSignal
 from qmix_jax.settings import ConfigError
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.lock import InUseError, RunLock
-from qmix_jax.storage.machine_memory import shown_bytes
+from qmix_jax.storage.machine_memory import format_bytes
 from qmix_jax.training.environments import make_environment
 from qmix_jax.training.pinning import seed_key
 from qmix_jax.training.trainer import make_trainer
@@ -95,7 +95,7 @@ def sum_up(path: Path, sweep: Sweep) -> None:
     members = sweep.members()
     print(*write_findings(path, sweep, members), sep="\n")
     if sweep.config().report:
-        with sparing(path / "report.html"):
+        with warn_on_failure(path / "report.html"):
             report_findings(path / "sweep.md", ReportOptions())
     diverged = [member.folder for member in members if has_diverged(RunDirectory(path / member.folder))]
     if diverged:
@@ -168,7 +168,9 @@ def _split_groups(groups: list[Group], limit: float, is_set: bool) -> list[Group
                 raise ConfigError(
                     f"--memory_limit {limit / 2**30:.3g}: must be at least {least}, what one run takes with {capacity}"
                 )
-            raise ConfigError(f"{capacity}: one run takes {shown_bytes(size)}, but only {shown_bytes(limit)} are free")
+            raise ConfigError(
+                f"{capacity}: one run takes {format_bytes(size)}, but only {format_bytes(limit)} are free"
+            )
         if not files:
             raise ConfigError(f"ulimit -n: must be at least {needed_descriptors(config, 1)}, for the files of one run")
         fitting_groups += split_group(group, int(min(files, limit // size * jax.local_device_count())))
@@ -194,8 +196,8 @@ def start_lines(shares: list[list[Group]]) -> list[str]:
     return [
         f"{len(members)} runs, {steps} environment steps together, in {len(groups)} group{'s' * (len(groups) > 1)} "
         f"of {sizes} on {processes * jax.local_device_count()} x {device.device_kind} ({device.platform}){each}",
-        f"memory: {shown_bytes(max(map(_group_bytes, groups)))} a group at most, replay above all; "
-        f"{shown_bytes(at_once)} at most at once",
+        f"memory: {format_bytes(max(map(_group_bytes, groups)))} a group at most, replay above all; "
+        f"{format_bytes(at_once)} at most at once",
     ]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from qmix_jax.analysis.run_record import RunRecord, read_record, score_name, write_evaluations
 from qmix_jax.analysis.summary import Summary, rank, summarise, write_summary
 from qmix_jax.analysis.tables import figures_table, seeds_table
-from qmix_jax.errors import sparing
+from qmix_jax.errors import warn_on_failure
 from qmix_jax.experiments.findings import count_parameters, find_warnings
 from qmix_jax.experiments.flags import flag_words
 from qmix_jax.experiments.plan import Member
@@ -81,12 +81,12 @@ def write_findings(path: Path, sweep: Sweep, members: Sequence[Member]) -> list[
     title = f"{members[0].config.algorithm} on {make_environment(members[0].config).spec.name}"
     title += f", the best {len(best)} of {len(points)} points" if len(best) < len(points) else ""
     curves = [record for name in best for record in records if record.group == name]
-    with sparing(path / "curves.png"):
+    with warn_on_failure(path / "curves.png"):
         from qmix_jax.analysis.curves import plot_curves
 
         plot_curves(path / "curves.png", title, curves, score, wall_time=False)
     if points[0]:
-        with sparing(path / "settings.png"):
+        with warn_on_failure(path / "settings.png"):
             from qmix_jax.analysis.sweep_plots import plot_settings
 
             plot_settings(path / "settings.png", title, [points[member.point] for member in members], records, score)

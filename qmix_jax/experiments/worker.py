@@ -16,7 +16,7 @@ from qmix_jax.cli.parser import FlagParser
 from qmix_jax.errors import StoppedError, reporting
 from qmix_jax.experiments.sweep_spec import read_sweep
 from qmix_jax.runs.shell import prepare_libraries
-from qmix_jax.runs.signals import StopRequest, end_with_starter
+from qmix_jax.runs.signals import StopRequest, exit_with_parent
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _train(arguments: dict[str, Any]) -> None:
     path, share, joined = Path(arguments["folder"]), int(arguments["share"]), "joined" in arguments
     if not joined:
-        end_with_starter()
+        exit_with_parent()
     sweep = read_sweep(path, is_checked=True)
     prepare_libraries()
     import jax

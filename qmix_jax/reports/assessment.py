@@ -13,7 +13,7 @@ from qmix_jax.reports.scores import EpisodeValues
 from qmix_jax.runs.policy import TrainedPolicy
 from qmix_jax.training.evaluation import (
     SCORE_DISCOUNT,
-    Episodes,
+    PlayedEpisodes,
     Policy,
     baseline_policy,
     best_returns,
@@ -22,22 +22,22 @@ from qmix_jax.training.evaluation import (
     play_episodes,
     random_policy,
 )
-from qmix_jax.training.inspection import Thoughts, inspect
+from qmix_jax.training.inspection import Activations, inspect
 from qmix_jax.training.pinning import seed_key
 from qmix_jax.training.replay import action_dtype
 from qmix_jax.types import Array, Params
 
-LEARNT, BASELINE, RANDOM = "policy", "greedy_nearest", "random"
+LEARNED, BASELINE, RANDOM = "policy", "greedy_nearest", "random"
 
 
 class Assessment(NamedTuple):
     """K episodes of each policy."""
 
     environment: Environment
-    values: dict[str, EpisodeValues]  # by policy, LEARNT first
+    values: dict[str, EpisodeValues]  # by policy, LEARNED first
     starts: Any  # the environment's states after the resets, batched over K
     first: TimeStep  # what the agents saw there, batched over K
-    actions: Array  # int[T, K, N], the learnt policy's; those after an episode's end mean nothing
+    actions: Array  # int[T, K, N], the learned policy's; those after an episode's end mean nothing
 
 
 def assess(policy: TrainedPolicy, environment: Environment, seed: int, num_episodes: int) -> Assessment:
@@ -48,23 +48,23 @@ def assess(policy: TrainedPolicy, environment: Environment, seed: int, num_episo
     spec, learner = environment.spec, policy.learner
     key = evaluation_key(seed_key(seed))
 
-    def play_learnt(params: Params, key: Array) -> Episodes:
+    def play_learned(params: Params, key: Array) -> PlayedEpisodes:
         actions = jnp.zeros((spec.max_steps, num_episodes, spec.num_agents), action_dtype(spec.num_actions))
         memory = learner.init_memory(num_episodes), jnp.zeros((), jnp.int32), actions
         return play_episodes(environment, keeping_actions(greedy_policy(learner, params)), key, num_episodes, memory)
 
-    learnt = jax.jit(play_learnt)(policy.params, jax.random.clone(key))
+    learned = jax.jit(play_learned)(policy.params, jax.random.clone(key))
     discounts = jnp.array([SCORE_DISCOUNT], jnp.float32)
-    found = jax.jit(lambda starts, discounts: best_returns(environment, starts, discounts))(learnt.starts, discounts)
+    found = jax.jit(lambda starts, discounts: best_returns(environment, starts, discounts))(learned.starts, discounts)
     best = np.full(num_episodes, np.nan, np.float32) if found is None else found[0]
-    played = {LEARNT: learnt}
+    played = {LEARNED: learned}
     others: dict[str, Policy] = {RANDOM: random_policy}
     if spec.baseline_policy is not None:
         others = {BASELINE: baseline_policy(environment), **others}
     for name, other in others.items():
         played[name] = _play(environment, other, jax.random.clone(key), num_episodes)
     values = {name: _values(episodes, best) for name, episodes in played.items()}
-    return Assessment(environment, values, learnt.starts, learnt.first, learnt.memory[2])
+    return Assessment(environment, values, learned.starts, learned.first, learned.memory[2])
 
 
 def keeping_actions(policy: Policy) -> Policy:
@@ -82,9 +82,9 @@ def keeping_actions(policy: Policy) -> Policy:
 
 
 def record_episodes(assessment: Assessment, episodes: Sequence[int]) -> Recording:
-    """Some of the learnt policy's episodes step by step, [T + 1, R, ...] and actions [T, R, N]: T of the longest."""
+    """Some of the learned policy's episodes step by step, [T + 1, R, ...] and actions [T, R, N]: T of the longest."""
     chosen = np.asarray(episodes)
-    length = int(np.max(assessment.values[LEARNT].lengths[chosen]))
+    length = int(np.max(assessment.values[LEARNED].lengths[chosen]))
     starts, first = jax.tree.map(lambda x: x[chosen], (assessment.starts, assessment.first))
     environment = assessment.environment
     over_episodes = jax.vmap(
@@ -93,7 +93,7 @@ def record_episodes(assessment: Assessment, episodes: Sequence[int]) -> Recordin
     return jax.jit(over_episodes)(starts, first, assessment.actions[:length, chosen])
 
 
-def thoughts(policy: TrainedPolicy, recording: Recording) -> Thoughts:
+def activations(policy: TrainedPolicy, recording: Recording) -> Activations:
     """What the networks thought in the course of recorded episodes."""
     spec = policy.environment.spec
     before = jax.tree.map(lambda x: x[:-1], recording.time_steps)
@@ -101,10 +101,10 @@ def thoughts(policy: TrainedPolicy, recording: Recording) -> Thoughts:
     return play(policy.params, before, recording.actions)
 
 
-def _play(environment: Environment, policy: Policy, key: Array, num_episodes: int) -> Episodes:
+def _play(environment: Environment, policy: Policy, key: Array, num_episodes: int) -> PlayedEpisodes:
     return jax.jit(lambda key: play_episodes(environment, policy, key, num_episodes))(key)
 
 
-def _values(episodes: Episodes, best: Any) -> EpisodeValues:
+def _values(episodes: PlayedEpisodes, best: Any) -> EpisodeValues:
     columns = episodes.returns, best, episodes.lengths, episodes.solved, episodes.extra
     return EpisodeValues(*jax.device_get(columns))

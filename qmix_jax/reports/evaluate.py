@@ -15,7 +15,7 @@ from env_jax.recording import cut
 from env_jax.types import Environment
 from qmix_jax.config import Config
 from qmix_jax.interchange.torch_import import import_policy
-from qmix_jax.reports.assessment import LEARNT, Assessment, assess, record_episodes
+from qmix_jax.reports.assessment import LEARNED, Assessment, assess, record_episodes
 from qmix_jax.reports.options import Options
 from qmix_jax.reports.replay_data import page_data
 from qmix_jax.reports.replay_page import write_page
@@ -33,7 +33,7 @@ class Played(NamedTuple):
 
     policy: TrainedPolicy
     assessment: Assessment
-    figures: dict[str, dict[str, Figure]]  # by policy, LEARNT first, then by the figure's name in JSON
+    figures: dict[str, dict[str, Figure]]  # by policy, LEARNED first, then by the figure's name in JSON
     document: dict[str, Any]  # what was evaluated, and all of it, for JSON
 
 
@@ -52,7 +52,7 @@ def evaluate_run(run: RunDirectory | None, options: Options) -> None:
     print(heading(played.document))
     print(table(played.figures))
     if options.json is not None:
-        episodes = json_episodes(played.assessment.values[LEARNT])
+        episodes = json_episodes(played.assessment.values[LEARNED])
         with writing(options.json) as path:
             path.write_text(json.dumps({**played.document, "per_episode": episodes}, indent=1, allow_nan=False) + "\n")
     if options.gif is not None:
@@ -78,12 +78,12 @@ def play(run: RunDirectory | None, options: Options, given: Environment | None =
 
     assessment = assess(policy, environment, options.seed, options.episodes)
     figures = {name: summarise(values, options.seed) for name, values in assessment.values.items()}
-    best = float(np.mean(assessment.values[LEARNT].best_returns))
+    best = float(np.mean(assessment.values[LEARNED].best_returns))
     document = {
         **_describe(run, config, environment, options),
         "best_return": best if np.isfinite(best) else None,
-        **json_figures(figures[LEARNT]),
-        "baselines": {name: json_figures(others) for name, others in figures.items() if name != LEARNT},
+        **json_figures(figures[LEARNED]),
+        "baselines": {name: json_figures(others) for name, others in figures.items() if name != LEARNED},
     }
     return Played(policy, assessment, figures, document)
 
@@ -121,6 +121,6 @@ def heading(about: dict[str, Any]) -> str:
 
 
 def _save_gif(path: Path, assessment: Assessment, episode: int) -> None:
-    values = assessment.values[LEARNT]
+    values = assessment.values[LEARNED]
     recording = jax.tree.map(lambda x: x[:, 0], jax.device_get(record_episodes(assessment, [episode])))
     save_gif(path, cut(recording, int(values.lengths[episode])), float(values.best_returns[episode]), SCORE_DISCOUNT)

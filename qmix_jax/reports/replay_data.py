@@ -14,11 +14,11 @@ from env_jax.gridworld.constants import ACTION_NAMES, GRID_SIZE
 from env_jax.gridworld.oracle import NO_FOOD, best_routes
 from env_jax.gridworld.viewer import COMMUNICATION_PAIRS
 from env_jax.recording import Recording, cut
-from qmix_jax.reports.assessment import LEARNT, Assessment, record_episodes, thoughts
+from qmix_jax.reports.assessment import LEARNED, Assessment, activations, record_episodes
 from qmix_jax.reports.scores import EpisodeValues
 from qmix_jax.runs.policy import TrainedPolicy
 from qmix_jax.training.evaluation import SCORE_DISCOUNT
-from qmix_jax.training.inspection import Thoughts
+from qmix_jax.training.inspection import Activations
 
 _WORST = 0.8  # share of the shown episodes that are the worst ones
 _DIGITS = np.array(list("0123456789abcdefghijklmnopqrstuvwxyz"))
@@ -33,10 +33,10 @@ def page_data(policy: TrainedPolicy, assessment: Assessment, most: int, about: M
         most: how many episodes to show.
         about: what `--json` says, which the page's head repeats.
     """
-    values = assessment.values[LEARNT]
+    values = assessment.values[LEARNED]
     chosen, typical = choose_episodes(values.best_returns - values.returns, _fingerprints(assessment), most)
     recording = record_episodes(assessment, chosen)
-    inner = thoughts(policy, recording)
+    inner = activations(policy, recording)
     starts = jax.tree.map(lambda x: x[0], recording.states)
     routes = jax.jit(jax.vmap(lambda state: best_routes(state, SCORE_DISCOUNT)))(starts)
     recording, inner, routes = jax.device_get((recording, inner, routes))
@@ -87,7 +87,7 @@ def choose_episodes(regrets: np.ndarray, fingerprints: Sequence[bytes], most: in
 def _fingerprints(assessment: Assessment) -> list[bytes]:
     """Equal for episodes that go the same way from the same start."""
     starts, actions = jax.device_get((assessment.starts, assessment.actions))
-    lengths = assessment.values[LEARNT].lengths.astype(int)
+    lengths = assessment.values[LEARNED].lengths.astype(int)
     cells = np.concatenate([starts.agent_positions, starts.food_positions], axis=1)
     return [cells[k].tobytes() + actions[: lengths[k], k].tobytes() for k in range(len(lengths))]
 
@@ -121,7 +121,7 @@ def _course(recording: Recording) -> dict[str, Any]:
     }
 
 
-def _values_of(inner: Thoughts, length: int) -> dict[str, Any]:
+def _values_of(inner: Activations, length: int) -> dict[str, Any]:
     return {
         name: None if values is None else _thousandths(np.asarray(values[:length]))
         for name, values in inner._asdict().items()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ParamSpec
 
 from env_jax.types import Environment
-from qmix_jax.errors import DivergedError, sparing
+from qmix_jax.errors import DivergedError, warn_on_failure
 from qmix_jax.runs import runner
 from qmix_jax.runs.collectives import is_first
 from qmix_jax.runs.runner import RunResult
@@ -39,7 +39,7 @@ def _report(path: Path, given: Environment | None) -> None:
     run = RunDirectory(path)
     if not is_first() or not read_config(run.hparams).report:
         return
-    with sparing(path / "report.html"):
+    with warn_on_failure(path / "report.html"):
         from qmix_jax.reports.report import report_run  # SciPy's import should not delay the first progress
         from qmix_jax.reports.report_options import ReportOptions
 

@@ -97,7 +97,7 @@ class ConstantReward(Probe):
 class CueReward(Probe):
     """One step; the team's reward is the cue: q_tot is the cue. It is shown in one place only, drawn at the reset.
 
-    Shown to agent 0 or 1 (places 0 and 1), it is learnt only through that agent's network; shown in the global state
+    Shown to agent 0 or 1 (places 0 and 1), it is learned only through that agent's network; shown in the global state
     (place 2), only through the mixer.
     """
 

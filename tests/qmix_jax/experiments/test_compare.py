@@ -117,7 +117,7 @@ def test_edited_settings_are_refused(folder, refusal, changes, expected):
 def test_a_link_is_not_followed(folder, refusal):
     write_comparison(folder, Comparison(ComparisonSettings(), {}))
     (folder / "qmix").symlink_to("/")
-    assert "'qmix' is no plain file or folder" in refusal("--resume", ".")
+    assert "'qmix' is not a plain file or folder" in refusal("--resume", ".")
 
 
 def test_settings_come_back(tmp_path):

@@ -216,7 +216,7 @@ def test_a_process_that_dies_is_named_and_the_sweep_goes_on(folder, whole, monke
         (["--workers", "0"], "--workers 0: must be a whole number, at least 1"),
         (["--workers", "9999"], "--workers 9999: must be at most "),
         (["--workers", "1", "--coordinator", "auto"], "--workers 1: cannot be given with --coordinator"),
-        (["--coordinator", "here:1"], "--num_processes: --coordinator auto stands alone"),
+        (["--coordinator", "here:1"], "--num_processes: --coordinator auto excludes"),
     ],
 )
 def test_processes_that_cannot_be(tmp_path, monkeypatch, capsys, flags, line):

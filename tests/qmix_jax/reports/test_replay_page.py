@@ -15,7 +15,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from qmix_jax.learning.learner import make_learner
-from qmix_jax.reports.assessment import LEARNT, assess
+from qmix_jax.reports.assessment import LEARNED, assess
 from qmix_jax.reports.replay_data import choose_episodes, page_data
 from qmix_jax.reports.replay_page import make_page, write_page
 from qmix_jax.reports.scores import json_figures, summarise
@@ -64,10 +64,10 @@ def _played(policy, environment):
         "env_mode": "random",
         "episodes": 40,
         "seed": 0,
-        **figures.pop(LEARNT),
+        **figures.pop(LEARNED),
         "baselines": figures,
     }
-    return assessment.values[LEARNT], about, page_data(policy, assessment, 10, about)
+    return assessment.values[LEARNED], about, page_data(policy, assessment, 10, about)
 
 
 @pytest.fixture
