@@ -139,5 +139,5 @@ def test_settings_of_other_replays_and_targets_may_be_traced(settings, name):
 
 
 def test_what_shapes_the_program_cannot_be_traced():
-    with pytest.raises(ConfigError, match="--n_step: shapes the program; those that need not are"):
+    with pytest.raises(ConfigError, match="--n_step: cannot be traced; must be one of"):
         CONFIG.traced({"n_step": jnp.float32(3)})
