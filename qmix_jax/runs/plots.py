@@ -95,7 +95,7 @@ def _plot_evaluation(
         axes.axhline(best_return, color=_GREEN, linestyle="--", label=f"best possible, {best_return:.2f}")
     if not math.isnan(baseline_return):
         axes.axhline(baseline_return, color=_GREY, linestyle=":", label=f"{baseline_name}, {baseline_return:.2f}")
-    _plot_column(axes, evaluations, "mean_return", "QMIX", _BLUE, "{:.2f}")
+    _plot_column(axes, evaluations, "mean_return", "greedy policy", _BLUE, "{:.2f}")
     low, high = axes.get_ylim()
     axes.set_ylim(min(0.0, low), high + 0.03 * abs(high))
     _add_legend(axes)
