@@ -97,7 +97,7 @@ def _begin(sweep: Sweep, joined: bool) -> str:
     """Make the folder of a new sweep, after a check that its members fit into memory."""
     import jax
 
-    from qmix_jax.experiments.sweep import count_workers, plan_shares
+    from qmix_jax.experiments.capacity import count_workers, plan_shares
 
     if joined and jax.process_count() > len(sweep.members()):
         raise ConfigError(

@@ -1,9 +1,9 @@
-"""What one of a sweep's processes does: `python -m qmix_jax.experiments.worker --folder results/sweep_1 --share 0`.
+"""Worker process of a sweep: `python -m qmix_jax.experiments.worker --folder results/sweep_1 --share 0`.
 
-On one machine, `qmix-jax sweep` starts them with a pipe as their standard input, and asks them to stop. When
-it ends, however that happens, the pipe closes and they end too: their files are whole at any moment. On several
-machines each process of the sweep becomes one of these, once it knows the folder (`--joined`): members exchange
-nothing, and if one process dies, the others go on. The one that ends last writes the findings.
+On one machine, `python -m qmix_jax.sweep` starts the workers with a pipe as standard input and signals them to stop.
+When it ends, for whatever reason, the pipe closes and the workers end too; their files are complete at any moment. On
+several machines each process of the sweep becomes a worker once the folder is known (`--joined`). Workers exchange
+nothing: if one dies, the others continue. The last one to end writes the findings.
 """
 
 import sys
@@ -20,12 +20,13 @@ from qmix_jax.runs.signals import StopRequest, exit_with_parent
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Train one share of a sweep. Returns the exit status, see `command.run_command`."""
-    parser = FlagParser("qmix-jax sweep", "Train one share of a sweep, for `qmix-jax sweep`.")
-    group = "The share"
-    parser.add_flag("folder", "FOLDER", "results/sweep_<i>", group)
-    parser.add_flag("share", "N", "which share, from 0", group)
-    parser.add_flag("joined", "GPUS", "other machines train the other shares; this one uses these of its GPUs", group)
+    """Train one share of a sweep. Returns the exit status (`command.run_command`)."""
+    parser = FlagParser("Train one share of a sweep, for qmix_jax.sweep.", [], prog="python -m qmix_jax.sweep")
+    parser.add_flag("folder", "FOLDER", "results/sweep_<i>")
+    parser.add_flag("share", "N", "index of the share, from 0")
+    parser.add_flag(
+        "joined", "GPUS", "other machines train the other shares; GPUs of this machine that this process uses"
+    )
     return run_command(parser, argv, _train)
 
 
@@ -37,14 +38,15 @@ def _train(arguments: dict[str, Any]) -> None:
     prepare_libraries()
     import jax
 
-    from qmix_jax.experiments.sweep import conclude, count_ended, plan_shares, start_lines, train_share
+    from qmix_jax.experiments.capacity import plan_lines, plan_shares
+    from qmix_jax.experiments.sweep import conclude, count_ended, train_share
 
     if joined:
         jax.config.update("jax_cuda_visible_devices", arguments["joined"])
     shares = plan_shares(sweep)
     with reporting(path, "sweep"), StopRequest(leaves=joined) as stop:
-        if joined:  # else the process that started this one has said so
-            print(*start_lines(shares), sep="\n", flush=True)
+        if joined:  # otherwise the process that started this one has printed them
+            print(*plan_lines(shares), sep="\n", flush=True)
         stopped_by = train_share(path, shares[share], lambda: None, lambda: stop.signal_number)
         if stopped_by is not None:
             raise StoppedError(path, stopped_by, count_ended(path, sweep))

@@ -17,7 +17,7 @@ from resumed import assert_same_run, wait_until
 
 from qmix_jax import sweep as sweep_program
 from qmix_jax.config import ConfigError
-from qmix_jax.experiments import sweep as sweep_run
+from qmix_jax.experiments import capacity
 from qmix_jax.experiments import sweep_spec as sweep_settings
 from qmix_jax.experiments import workers as members
 from qmix_jax.experiments.workers import available_cores
@@ -227,19 +227,19 @@ def test_processes_that_cannot_be(tmp_path, monkeypatch, capsys, flags, line):
 
 
 def test_as_many_processes_as_memory_has_room_for(monkeypatch):
-    monkeypatch.setattr(sweep_run, "available_cores", lambda: [*range(64)])
-    monkeypatch.setattr(sweep_run, "device_memory", lambda: 8 * 2**30)
-    assert sweep_run.count_workers(sweep_settings.sweep_from_flags({"num_seeds": "4"})) == 4
-    assert sweep_run.count_workers(sweep_settings.sweep_from_flags({"num_seeds": "100"})) == 5
-    assert sweep_run.count_workers(sweep_settings.sweep_from_flags({"num_seeds": "100", "workers": "64"})) == 64
+    monkeypatch.setattr(capacity, "available_cores", lambda: [*range(64)])
+    monkeypatch.setattr(capacity, "device_memory", lambda: 8 * 2**30)
+    assert capacity.count_workers(sweep_settings.read_flags({"num_seeds": "4"})) == 4
+    assert capacity.count_workers(sweep_settings.read_flags({"num_seeds": "100"})) == 5
+    assert capacity.count_workers(sweep_settings.read_flags({"num_seeds": "100", "workers": "64"})) == 64
 
 
 def test_with_an_accelerator_there_is_one_process(monkeypatch):
-    monkeypatch.setattr(sweep_run.jax, "default_backend", lambda: "gpu")
-    four = sweep_settings.sweep_from_flags({"num_seeds": "4"})
-    assert sweep_run.count_workers(four) == 1
+    monkeypatch.setattr(capacity.jax, "default_backend", lambda: "gpu")
+    four = sweep_settings.read_flags({"num_seeds": "4"})
+    assert capacity.count_workers(four) == 1
     with pytest.raises(ConfigError, match="--workers 2: must be 1 where JAX has an accelerator"):
-        sweep_run.count_workers(four.shared_by(2))
+        capacity.count_workers(four.shared_by(2))
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from qmix_jax.config import Config
-from qmix_jax.experiments import sweep as sweep_run
-from qmix_jax.experiments.sweep_spec import sweep_from_flags
+from qmix_jax.experiments import capacity
+from qmix_jax.experiments.sweep_spec import read_flags
 from qmix_jax.runs import compilation, descriptors, runner
 from qmix_jax.settings import ConfigError
 from qmix_jax.storage.machine_memory import available_memory, format_bytes
@@ -166,7 +166,7 @@ def limited(monkeypatch, files):
 
 
 def sizes(sweep):
-    return [[len(group.members) for group in groups] for groups in sweep_run.plan_shares(sweep)]
+    return [[len(group.members) for group in groups] for groups in capacity.plan_shares(sweep)]
 
 
 def test_groups_are_no_larger_than_files_that_may_be_open(monkeypatch):
@@ -209,11 +209,11 @@ def test_the_soft_limit_is_raised_to_the_hard_one(monkeypatch):
 
 
 def test_memory_for_not_even_one_member_is_refused_by_the_flag_that_was_given(monkeypatch):
-    monkeypatch.setattr(sweep_run, "device_memory", lambda: 2**20)
+    monkeypatch.setattr(capacity, "device_memory", lambda: 2**20)
     with pytest.raises(ConfigError) as caught:
-        sizes(sweep_from_flags({"num_seeds": "2"}))
-    size = sweep_run.member_bytes(Config())
-    free = format_bytes(0.7 * 2**20 / sweep_run.sharing_devices())
+        sizes(read_flags({"num_seeds": "2"}))
+    size = capacity.member_bytes(Config())
+    free = shown_bytes(0.7 * 2**20 / capacity.sharing_devices())
     assert str(caught.value) == (
         f"--buffer_capacity 100000: one run takes {format_bytes(size)}, but only {free} are free"
     )
