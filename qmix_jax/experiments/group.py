@@ -1,7 +1,7 @@
-"""Trains the members of a sweep: one compiled program for a group of them, and a normal run directory for each."""
+"""Trains a group of a sweep's members with one compiled program, and writes a normal run directory for each member."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -12,20 +12,28 @@ from typing import Any
 import jax
 
 from qmix_jax.analysis.run_record import has_ended
-from qmix_jax.errors import warn_on_failure
-from qmix_jax.experiments.group_loop import GroupLoop, member_state
-from qmix_jax.experiments.group_programs import compile_group
-from qmix_jax.experiments.group_resume import common_points
+from qmix_jax.errors import sparing
+from qmix_jax.experiments.group_loop import GroupLoop, compile_group, member_state
 from qmix_jax.experiments.plan import Group
 from qmix_jax.runs.baselines import play_baselines
 from qmix_jax.runs.messages import run_title
 from qmix_jax.runs.recorder import Recorder
 from qmix_jax.runs.resume import saved_template
 from qmix_jax.runs.signals import StopSignal
+from qmix_jax.settings import ConfigError, DamagedError
+from qmix_jax.storage.checkpoint import checkpoints, clear_models, clear_unfinished, remove_models
 from qmix_jax.storage.directory import RunDirectory, make_run_directory
 from qmix_jax.storage.hparams import describe_run, write_hparams
 from qmix_jax.storage.lock import RunLock
-from qmix_jax.storage.resume_point import state_arrays
+from qmix_jax.storage.resume_point import (
+    Notes,
+    ResumePoint,
+    Saved,
+    has_rows,
+    load_resume_point,
+    read_notes,
+    state_arrays,
+)
 from qmix_jax.training.environments import make_environment
 from qmix_jax.training.evaluation import baseline_name, extra_names
 from qmix_jax.training.population import stack_states
@@ -33,20 +41,21 @@ from qmix_jax.training.trainer import make_trainer
 
 
 def train_group(group: Group, root: Path, show: Callable[[], None], stop_signal: StopSignal) -> int | None:
-    """Train a group's members to their end, or until `stop_signal` gives a number, which is returned.
+    """Train a group's members to their end, continuing from their newest common checkpoint if there is one.
 
-    They go on from what an earlier process has left.
-
-    A member whose updates are not finite stays as it was before them, and the others go on.
+    A member whose updates are not finite keeps its last finite state; the others train on.
 
     Args:
-        group: members of one program.
+        group: members that share a program.
         root: the sweep's folder.
         show: called after every chunk.
-        stop_signal: asked after every chunk.
+        stop_signal: asked after every chunk for the signal to stop with.
+
+    Returns:
+        The signal that stopped the training, None at its end.
 
     Raises:
-        ConfigError: another process trains a member, or members cannot go on together.
+        ConfigError: another process is training a member, or the members have no checkpoint in common.
         CannotWriteError: a member's folder cannot be written to.
     """
     config = group.members[0].config
@@ -56,7 +65,7 @@ def train_group(group: Group, root: Path, show: Callable[[], None], stop_signal:
         for member, directory in zip(group.members, directories, strict=True):
             stack.enter_context(RunLock(directory.path))
             write_hparams(directory.hparams, describe_run(member.config, environment.spec))
-        points = common_points(directories, saved_template(make_trainer(config, environment)))
+        points = common_resume_points(directories, saved_template(make_trainer(config, environment)))
         writer, background = (stack.enter_context(ThreadPoolExecutor(1)) for _ in range(2))
         recorders = [
             stack.enter_context(Recorder(member.config, directory, extra_names(environment), point, False, writer))
@@ -76,8 +85,8 @@ def train_group(group: Group, root: Path, show: Callable[[], None], stop_signal:
         for i, recorder in enumerate(recorders):
             recorder.start(_row(params, i), None if first is None else member_state(first, i))
         for recorder in recorders:
-            recorder.wait()  # members that have rows can be resumed, and so can all others
-        seeds = dict.fromkeys(member.config.seed for member in group.members)  # each has starts of its own
+            recorder.wait()  # from here on every member can be resumed
+        seeds = dict.fromkeys(member.config.seed for member in group.members)  # each has its own starts
         baselines = {seed: background.submit(play_baselines, replace(config, seed=seed), environment) for seed in seeds}
 
         done = sum(point.notes.episodes for point in points or [])
@@ -101,9 +110,75 @@ def train_group(group: Group, root: Path, show: Callable[[], None], stop_signal:
 
 
 def is_finished(group: Group, root: Path) -> bool:
-    """Whether an earlier process left nothing to do for the group: plots are what a member writes last."""
+    """Return whether an earlier process has finished the group: a member writes its plots last."""
     directories = [RunDirectory(root / member.folder) for member in group.members]
     return all(has_ended(directory) and directory.diagnostics_plots.is_file() for directory in directories)
+
+
+def common_resume_points(directories: Sequence[RunDirectory], template: Saved) -> list[ResumePoint] | None:
+    """Load each member's checkpoint of the newest step that all members have, and remove later checkpoints.
+
+    Members write their checkpoints one after another, so a kill leaves some of them one checkpoint ahead.
+
+    Args:
+        directories: the members' run directories.
+        template: shapes and dtypes that each resume.npz must have.
+
+    Returns:
+        None where no member had made a step: the group starts over, in cleared folders.
+
+    Raises:
+        ConfigError: members have made steps, but have no whole checkpoint of one step in common.
+    """
+    whole = [_whole_checkpoints(directory) for directory in directories]
+    while common := set.intersection(*map(set, whole)):
+        newest = max(common)
+        points = [
+            _load_point(directory, found, newest, template) for directory, found in zip(directories, whole, strict=True)
+        ]
+        loaded = [point for point in points if point is not None]
+        if len(loaded) == len(directories):
+            return [_clear_later(*each, newest) for each in zip(directories, whole, loaded, strict=True)]
+    if any(map(has_rows, directories)):
+        raise ConfigError(
+            f"--resume {directories[0].path.parent}: must have whole checkpoints of all members at one step"
+        )
+    for directory in directories:
+        clear_unfinished(directory.models)
+        remove_models(checkpoints(directory.models))
+        for log in directory.logs:
+            log.unlink(missing_ok=True)
+    return None
+
+
+def _whole_checkpoints(directory: RunDirectory) -> dict[int, tuple[Path, Notes]]:
+    """Return folder and notes of every undamaged checkpoint, by environment steps."""
+    found: dict[int, tuple[Path, Notes]] = {}
+    for path in checkpoints(directory.models):
+        try:
+            notes = read_notes(path, directory)
+        except (OSError, DamagedError):
+            continue
+        found.setdefault(notes.env_steps, (path, notes))
+    return found
+
+
+def _load_point(
+    directory: RunDirectory, found: dict[int, tuple[Path, Notes]], step: int, template: Saved
+) -> ResumePoint | None:
+    path, notes = found[step]
+    try:
+        return load_resume_point(path, notes, template)
+    except (OSError, DamagedError):
+        del found[step]
+        return None
+
+
+def _clear_later(
+    directory: RunDirectory, found: dict[int, tuple[Path, Notes]], point: ResumePoint, step: int
+) -> ResumePoint:
+    remove_models(path for at, (path, _) in found.items() if at > step)
+    return point._replace(checkpoint=clear_models(directory.models, point.checkpoint))
 
 
 def _row(tree: Any, member: int) -> Any:

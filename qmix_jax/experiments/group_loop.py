@@ -1,32 +1,82 @@
-"""The chunks of a group of members one after another, see `loop` for those of one run."""
+"""The compiled functions of a group of members, and its training in chunks; `runs.loop` is that of one run."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from env_jax.types import Environment
 from qmix_jax.config import Config
-from qmix_jax.experiments.group_programs import GroupPrograms
+from qmix_jax.experiments.plan import Group, member_values
+from qmix_jax.runs.compilation import chunk_options, donated, naming_faults, snapshot
 from qmix_jax.runs.loop import Chunk, chunk_ends, evaluation_due
 from qmix_jax.runs.signals import StopSignal
 from qmix_jax.storage.resume_point import STATE, state_arrays
-from qmix_jax.training.population import is_shared
+from qmix_jax.training.evaluation import evaluation_key
+from qmix_jax.training.pinning import seed_key
+from qmix_jax.training.population import is_shared, make_members
 from qmix_jax.types import EpisodeLog, Evaluation, Progression, TrainState
 
 
-class GroupChunk(NamedTuple):
-    """What one compiled call left of all members, on the host once the next call runs."""
+class GroupPrograms(NamedTuple):
+    """Compiled functions, bound to the members' settings and keys. Groups of equal shape share the compiled code."""
 
-    env_steps: int  # of every member, by its end
+    init: Any  # () -> TrainState
+    train_chunk: Any  # TrainState (donated) -> (TrainState, EpisodeLog)
+    evaluate: Any  # Params -> Evaluation
+    snapshot: Any  # LearnerState -> Progression
+    shardings: Any  # TrainState of each array's sharding
+    rows: int  # members, padded to a multiple of the devices
+
+
+def compile_group(group: Group, environment: Environment) -> GroupPrograms:
+    """Compile a group's functions for all local devices, or for as many as there are members."""
+    devices = min(len(group.members), jax.local_device_count())
+    # Every device needs the same number of members: copies of the last one fill up.
+    filled = group._replace(members=group.members + group.members[-1:] * (-len(group.members) % devices))
+    members = make_members(group.members[0].config, environment, group.names, devices)
+    settings = {name: jnp.array(values, jnp.float32) for name, values in member_values(filled).items()}
+    keys = jnp.stack([seed_key(member.config.seed) for member in filled.members])
+    eval_keys = jnp.stack([evaluation_key(seed_key(member.config.seed)) for member in filled.members])
+
+    init = jax.jit(members.init).lower(settings, keys).compile()
+    state = jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        jax.eval_shape(members.init, settings, keys),
+        init.output_shardings,
+    )
+    shardings, options = init.output_shardings, chunk_options(devices)
+    chunk = jax.jit(members.train_chunk, donate_argnums=donated(1)).lower(settings, state).compile(options)
+    evaluate = jax.jit(members.evaluate).lower(settings, state.learner.params, eval_keys).compile()
+    chunk_settings, eval_settings, eval_keys = jax.device_put(
+        (settings, settings, eval_keys),
+        (chunk.input_shardings[0][0], evaluate.input_shardings[0][0], evaluate.input_shardings[0][2]),
+    )
+    init, chunk, evaluate = map(naming_faults, (init, chunk, evaluate))
+    return GroupPrograms(
+        init=lambda: init(settings, keys),
+        train_chunk=lambda state: chunk(chunk_settings, state),
+        evaluate=lambda params: evaluate(eval_settings, params, eval_keys),
+        snapshot=jax.jit(snapshot).lower(state.learner).compile(),
+        shardings=shardings,
+        rows=len(filled.members),
+    )
+
+
+class GroupChunk(NamedTuple):
+    """Results of one compiled call for all members, fetched to the host while the next call runs."""
+
+    env_steps: int  # of every member, at its end
     log: EpisodeLog  # [M, C, E]
     progression: Progression  # [M], but for `updates`
     evaluation: Evaluation | None  # [M], None where none was due
     state: dict[str, np.ndarray] | None  # TrainState of all, where checkpoints are due
-    diverged: np.ndarray  # bool[M], at the end: whose updates were not finite, so that they stand still
+    diverged: np.ndarray  # bool[M], at the last chunk: members stopped by updates that were not finite
 
     def of_member(self, member: int) -> Chunk:
-        """One member's part; call it on what `jax.device_get` returns."""
+        """Return one member's part, of a chunk on the host."""
         log, evaluation, (params, updates, faults) = self.log, self.evaluation, self.progression
         own_log, own_evaluation, own_params, own_faults = jax.tree.map(
             lambda leaf: leaf[member], (log, evaluation, params, faults)
@@ -37,14 +87,14 @@ class GroupChunk(NamedTuple):
 
 
 class GroupLoop:
-    """Chunks of all members, each handed over when the next one already runs.
+    """Trains all members chunk by chunk. Each chunk is handed over while the next one runs.
 
     Args:
-        config: what the members have in common.
-        programs: their functions.
-        state: where they stand.
-        size: how many of the state's rows are members.
-        episodes: how many they have finished by then, all together.
+        config: settings that the members have in common.
+        programs: the group's compiled functions.
+        state: the members' training state.
+        size: how many rows of the state are members, not padding.
+        episodes: how many episodes all members together have finished so far.
     """
 
     def __init__(self, config: Config, programs: GroupPrograms, state: TrainState, size: int, episodes: int) -> None:
@@ -58,7 +108,7 @@ class GroupLoop:
     def chunks(self, stop_signal: StopSignal) -> Iterator[GroupChunk]:
         """Train to the members' end, or until `stop_signal` gives a number.
 
-        Checkpoints are due when the members have finished `save_interval` more episodes, in the mean.
+        A checkpoint is due whenever the members have finished `save_interval` more episodes on average.
         """
         config, programs, pending = self._config, self._programs, None
         interval = config.save_interval * self._size
@@ -68,7 +118,7 @@ class GroupLoop:
             evaluation = programs.evaluate(progression.params) if evaluation_due(config, end) else None
             if pending is not None:
                 yield jax.device_get(pending)
-            # Here the host waits for the chunk; before the next one takes the state away, it is copied if need be.
+            # The host waits for the chunk here. The next one donates the state, so a checkpoint copies it now.
             before, self._episodes = self._episodes, self._episodes + self._finished(log)
             self.stopped_by = stop_signal()
             ends = end == config.env_steps
@@ -87,5 +137,5 @@ class GroupLoop:
 
 
 def member_state(arrays: dict[str, np.ndarray], member: int) -> dict[str, np.ndarray]:
-    """What a checkpoint of one member holds, from `state_arrays` of all."""
+    """Return the arrays of one member's checkpoint, from `state_arrays` of all members."""
     return {name: array if is_shared(name.removeprefix(STATE)) else array[member] for name, array in arrays.items()}
