@@ -1,49 +1,56 @@
-"""curves.png: learning curves of several groups of seeds, against environment steps and against wall time."""
+"""Plots of several runs: learning curves by group (curves.png), final scores by setting (settings.png)."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import NullLocator, PercentFormatter
 
 from qmix_jax.analysis.run_record import RunRecord
-from qmix_jax.analysis.stats import Band, common_points, make_band, step_values
+from qmix_jax.analysis.stats import Band, common_points, estimate, make_band, step_values
+from qmix_jax.cli.parser import shown
 from qmix_jax.runs.plots import decorate
 from qmix_jax.storage.files import replacing
 
-# Okabe and Ito's colours, but yellow: safe for colour-blind eyes. Line styles tell groups apart in black and white.
+# Okabe and Ito's colour-blind safe palette without yellow. Line styles tell groups apart in black and white.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _STYLES: tuple[str | tuple[int, tuple[float, ...]], ...] = ("-", "--", "-.", (0, (1.2, 1.2)))
 _MOST_POINTS = 200  # of a curve
+_PANELS_A_ROW = 3
+_MOST_MEANS = 12  # distinct values of a setting up to which each has a mean; random draws have none
+_LOG_RATIO = 20.0  # ratio of largest to smallest value from which the axis is logarithmic
 _LABELS = {"optimality": "share of the best possible return", "mean_return": "discounted team return"}
 
 
 def training_steps(record: RunRecord) -> np.ndarray:
-    """Environment steps of a run's evaluations."""
+    """Return the environment steps of a run's evaluations."""
     return record.evaluations["env_steps"]
 
 
 def training_seconds(record: RunRecord) -> np.ndarray:
-    """Wall time of a run's evaluations since its first chunk: how long programs compile is a matter of caches."""
+    """Return the wall time of a run's evaluations since its first chunk, which excludes compilation."""
     return record.evaluations["seconds"] - record.started
 
 
 def make_bands(
     records: Sequence[RunRecord], score: str, positions: Callable[[RunRecord], np.ndarray]
 ) -> dict[str, Band]:
-    """Interquartile mean of each group's scores with its bootstrap intervals.
+    """Return the interquartile mean of each group's scores with bootstrap intervals.
+
+    A run keeps its last score after its end, so that each curve reaches the end of its group's longest run.
 
     Args:
         records: runs of all groups.
         score: column of the score.
-        positions: where a run's evaluations lie on the axis. A run's last policy stands after its end, and each curve
-            goes on to the end of its group's longest run.
+        positions: returns where a run's evaluations lie on the x axis.
 
     Returns:
-        The bands by group, in the order of the records.
+        Bands by group, in the order of the records.
     """
     groups: dict[str, list[RunRecord]] = {}
     for record in records:
@@ -64,11 +71,9 @@ def plot_curves(path: Path, title: str, records: Sequence[RunRecord], score: str
         title: what was trained.
         records: runs of all groups.
         score: column of the score, see `score_name`.
-        wall_time: whether a second panel shows them against time. Of runs that took turns it would say nothing.
+        wall_time: whether a second panel shows them against time, which means nothing for runs trained in turn.
     """
-    figure = Figure(
-        figsize=(13 if wall_time else 8, 5.6), layout="constrained"
-    )  # not pyplot's: nothing global is touched
+    figure = Figure(figsize=(13 if wall_time else 8, 5.6), layout="constrained")  # no pyplot: no global state
     figure.get_layout_engine().set(h_pad=0.12, w_pad=0.12)  # type: ignore[union-attr, call-arg]
     figure.suptitle(f"{title}\ninterquartile mean over seeds, 95% bootstrap intervals", fontsize=13)
     left, *right = figure.subplots(1, 1 + wall_time, sharey=True, squeeze=False)[0]
@@ -82,8 +87,34 @@ def plot_curves(path: Path, title: str, records: Sequence[RunRecord], score: str
     handles, labels = left.get_legend_handles_labels()
     if handles:
         figure.legend(handles, labels, loc="outside lower center", ncols=min(len(handles), 6), frameon=False)
-    with replacing(path) as temporary:
-        FigureCanvasAgg(figure).print_png(temporary)
+    _save(path, figure)
+
+
+def plot_settings(
+    path: Path, title: str, points: Sequence[Mapping[str, Any]], records: Sequence[RunRecord], score: str
+) -> None:
+    """Draw a panel for each setting: a dot for each run, and means with intervals where values repeat.
+
+    Args:
+        path: the PNG to write.
+        title: what was trained.
+        points: each run's settings by name, the same names for all runs.
+        records: the runs.
+        score: column of the score.
+    """
+    names = list(points[0])
+    columns = min(len(names), _PANELS_A_ROW)
+    rows = math.ceil(len(names) / columns)
+    figure = Figure(figsize=(max(6.5, 4.6 * columns), 4.2 * rows), layout="constrained")
+    figure.suptitle(f"{title}\nfinal scores; means over runs with 95% bootstrap intervals", fontsize=12)
+    panels = np.ravel(figure.subplots(rows, columns, sharey=True, squeeze=False))
+    scores = np.array([[math.nan, *record.evaluations[score]][-1] for record in records])
+    for number, (axes, name) in enumerate(zip(panels, names, strict=False)):
+        decorate(axes, name, name, "" if number % columns else _LABELS[score])
+        _plot_setting(axes, [point[name] for point in points], scores)
+    for axes in panels[len(names) :]:
+        axes.set_visible(False)
+    _save(path, figure)
 
 
 def _plot_bands(axes: Axes, bands: Mapping[str, Band]) -> None:
@@ -94,3 +125,31 @@ def _plot_bands(axes: Axes, bands: Mapping[str, Band]) -> None:
         axes.plot(band.x, band.value, color=colour, linestyle=style, linewidth=1.8, marker=marker, label=name)
     last = max([band.x[-1] for band in bands.values() if len(band.x)], default=0.0)
     axes.set_xlim(0.0, 1.02 * last if last > 0.0 else 1.0)
+
+
+def _plot_setting(axes: Axes, values: Sequence[Any], scores: np.ndarray) -> None:
+    distinct = list(dict.fromkeys(values))
+    numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    if numeric:
+        distinct.sort()
+    places = dict(zip(distinct, distinct if numeric else range(len(distinct)), strict=True))
+    x = np.array([places[value] for value in values], float)
+    axes.plot(x, scores, "o", color=_COLOURS[0], alpha=0.45, markersize=5, markeredgewidth=0)
+    if numeric and min(x) > 0 and max(x) / min(x) >= _LOG_RATIO:
+        axes.set_xscale("log")
+    if len(distinct) <= _MOST_MEANS:
+        axes.set_xticks([places[value] for value in distinct], [shown(value, "x") for value in distinct])
+        axes.xaxis.set_minor_locator(NullLocator())
+        for value in distinct:
+            mean = estimate(scores[x == places[value]])
+            low, high = (0.0 if math.isnan(end) else abs(end - mean.value) for end in (mean.low, mean.high))
+            axes.errorbar(
+                places[value], mean.value, [[low], [high]], fmt="D", color=_COLOURS[1], capsize=4, markersize=6
+            )
+    if not numeric:
+        axes.set_xlim(-0.5, len(distinct) - 0.5)
+
+
+def _save(path: Path, figure: Figure) -> None:
+    with replacing(path) as temporary:
+        FigureCanvasAgg(figure).print_png(temporary)
