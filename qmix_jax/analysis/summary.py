@@ -52,7 +52,7 @@ class Summary(NamedTuple):
     skipped: int  # of those, not made, because they were not finite
 
 
-def summarise(
+def summarise_group(
     records: Sequence[RunRecord], score: str, parameters: int, reference: Sequence[RunRecord] = ()
 ) -> Summary:
     """Figures of one group.

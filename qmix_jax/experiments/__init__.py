@@ -1,1 +1,1 @@
-"""Many runs: sweeps and comparisons, planned, trained by processes or as one program, and summarised."""
+"""Sweeps and comparisons: planning, training in processes or as one program, and findings."""

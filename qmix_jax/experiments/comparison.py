@@ -1,4 +1,4 @@
-"""Trains the runs of a comparison that have not ended yet, each in a process of its own, and compares all that have."""
+"""Runs a comparison: trains each run in a process of its own and writes the findings."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -10,9 +10,9 @@ from qmix_jax.analysis.run_record import has_diverged, has_ended, read_record
 from qmix_jax.config import Config
 from qmix_jax.errors import CannotWriteError, DivergedError, RunError, StoppedError, warn_on_failure
 from qmix_jax.experiments.comparison_spec import Comparison, Member, write_comparison
-from qmix_jax.experiments.findings import write_findings
+from qmix_jax.experiments.findings import write_comparison_findings
 from qmix_jax.experiments.outcomes import DIVERGED, DONE, follow, reason, show_runs
-from qmix_jax.experiments.workers import Job, Members, Outcome
+from qmix_jax.experiments.workers import Job, Outcome, WorkerPool
 from qmix_jax.reports.report import report_findings
 from qmix_jax.reports.report_options import ReportOptions
 from qmix_jax.runs.progress import GroupProgress
@@ -25,12 +25,10 @@ _SHARE_MODULE = "qmix_jax.experiments.comparison_worker"
 
 
 def run_comparison(path: Path, comparison: Comparison) -> None:
-    """Train what has not ended, and write what is compared and the findings into the comparison's folder.
-
-    The last line names it.
+    """Train the runs that have not ended; write specification and findings into the folder, named in the last line.
 
     Raises:
-        ConfigError: a run is refused, is not this comparison's, or is trained by another process.
+        ConfigError: a run is refused, is not this comparison's, or is being trained by another process.
         RunError: runs diverged (the findings are written), could not write, failed, or were stopped.
     """
     with RunLock(path):
@@ -42,7 +40,7 @@ def run_comparison(path: Path, comparison: Comparison) -> None:
         ended = [member for member in members if has_ended(member.directory)]
         try:
             if ended:
-                for warning in write_findings(path, comparison, ended):
+                for warning in write_comparison_findings(path, comparison, ended):
                     print(f"warning: {warning}")
                 if ended[0].config.report:
                     with warn_on_failure(path / "report.html"):
@@ -54,24 +52,24 @@ def run_comparison(path: Path, comparison: Comparison) -> None:
         print(f"comparison directory: {path}", flush=True)
     diverged = [member.name for member in members if has_diverged(member.directory)]
     if failures:
-        told = "; ".join(f"{name} {reason}" for name, reason in failures.items())
-        raise RunError(f"{len(failures)} of {len(members)} runs failed: {told}; to continue: --resume {path}")
+        reasons = "; ".join(f"{name} {why}" for name, why in failures.items())
+        raise RunError(f"{len(failures)} of {len(members)} runs failed: {reasons}; to go on: --resume {path}")
     if diverged:
         raise DivergedError(f"{len(diverged)} of {len(members)} runs diverged: {', '.join(diverged)}")
 
 
 def _train(path: Path, comparison: Comparison, members: Sequence[Member]) -> dict[str, str]:
-    """Returns what became of the runs that failed, by name."""
+    """Train the runs. Returns why some of them failed, by name."""
     by_name = {member.name: member for member in members}
     runs = [(member.config, member.directory) for member in members]
     jobs = [_job(comparison, member) for member in members if not has_ended(member.directory)]
     with (
         GroupProgress(sum(config.env_steps for config, _ in runs), len(runs)) as progress,
-        Members(comparison.settings.workers, _SHARE_MODULE) as processes,
-        StopRequest(last_act=processes.kill) as stop,
+        WorkerPool(comparison.settings.workers, _SHARE_MODULE) as pool,
+        StopRequest(last_act=pool.kill) as stop,
     ):
-        outcomes = processes.train(jobs, lambda: stop.signal_number, lambda: show_runs(progress, runs))
-        failures = follow(outcomes, processes, stop, lambda outcome: progress.say(_line(by_name, outcome)))
+        outcomes = pool.train(jobs, lambda: stop.signal_number, lambda: show_runs(progress, runs))
+        failures = follow(outcomes, pool, stop, lambda outcome: progress.say(_line(by_name, outcome)))
         show_runs(progress, runs)
     if stop.signal_number is not None:
         done = sum(has_ended(directory) for _, directory in runs)
@@ -80,7 +78,7 @@ def _train(path: Path, comparison: Comparison, members: Sequence[Member]) -> dic
 
 
 def _job(comparison: Comparison, member: Member) -> Job:
-    """Begin it, or go on with what an earlier process saved."""
+    """Return the job that starts a run, or resumes it."""
     if member.directory.hparams.is_file():
         return Job(member.name, [f"--resume={member.directory.path}"])
     return Job(member.name, comparison.train_words(member))
@@ -104,7 +102,7 @@ def _check_member(path: Path, member: Member) -> None:
 
 
 def _line(by_name: Mapping[str, Member], outcome: Outcome) -> str:
-    """What became of a run, in one line."""
+    """Return the line printed when a run has ended."""
     member = by_name[outcome.job.name]
     if outcome.status not in (DONE, DIVERGED):
         return f"{member.name}: failed, {reason(outcome)}"

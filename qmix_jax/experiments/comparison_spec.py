@@ -1,8 +1,8 @@
-"""A comparison on disk: which runs it is made of, where they are, and how far each has come.
+"""Specification of a comparison: its runs, their flags of `train.py`, and its folder.
 
 results/compare_<i>/
-  configs/compare.json        what is compared
-  <algorithm>/seed_<k>/       a run directory each
+  configs/compare.json        the specification
+  <algorithm>/seed_<k>/       run directories
   evaluations.csv  summary.csv  comparison.md  curves.png
 """
 
@@ -19,24 +19,24 @@ from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.files import check_no_links, read_json, write_json
 
 _FORMAT = 2  # of compare.json
-_OLDER = {1: {"time_limit": "terminal"}}  # formats that can be read, with flags that they did not know
+_OLDER = {1: {"time_limit": "terminal"}}  # readable older formats, with the values of flags added since
 _ALGORITHMS = {declared.name: declared for declared in fields(Config)}["algorithm"].metadata["choices"]
 
 
 @dataclass(frozen=True)
 class ComparisonSettings:
-    """What is compared; Config has the settings of each run."""
+    """Flags of a comparison; Config has those of each run."""
 
     algorithms: tuple[str, ...] = setting(
-        ("qmix", "vdn", "iql", "madqn"), "what to compare", choices=_ALGORITHMS, group="The comparison"
+        ("qmix", "vdn", "iql", "madqn"), "algorithms to compare", choices=_ALGORITHMS, group="The comparison"
     )
-    num_seeds: int = setting(5, "runs of each algorithm, with the seeds 0, 1, ...", at_least=1, at_most=1_000)
+    num_seeds: int = setting(5, "runs of each algorithm, with seeds 0, 1, ...", at_least=1, at_most=1_000)
     workers: int = setting(
-        1, "runs at once, each on an equal share of the cores; 1: each has the machine to itself", at_least=1
+        1, "runs at once, each on an equal share of the cores; 1: each run has the whole machine", at_least=1
     )
 
     def __post_init__(self) -> None:
-        """Refuse what cannot work.
+        """Refuse invalid values.
 
         Raises:
             ConfigError: naming the flag.
@@ -58,20 +58,20 @@ class Member(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Its folder's name in the comparison's."""
+        """Its folder, relative to the comparison's."""
         return f"{self.algorithm}/seed_{self.seed}"
 
 
 class Comparison(NamedTuple):
-    """What is compared, and with which flags of `train.py`, as text by name."""
+    """A comparison's own settings, and its flags of `train.py` as text by name."""
 
     settings: ComparisonSettings
     flags: Mapping[str, Any]
 
     def configs(self) -> list[Config]:
-        """Every run's configuration, in the order of training: a seed of each algorithm, then the next seed.
+        """Return the runs' configurations in the order of training: a seed of each algorithm, then the next seed.
 
-        In this order a machine that is slow for an hour is slow for all algorithms.
+        In this order an hour in which the machine is slow affects all algorithms alike.
 
         Raises:
             ConfigError: a flag is not accepted.
@@ -83,7 +83,7 @@ class Comparison(NamedTuple):
         ]
 
     def members(self, path: Path) -> list[Member]:
-        """Its runs in the folder `path`, in the order of training."""
+        """Return the runs in the folder `path`, in the order of training."""
         return [
             Member(
                 config.algorithm,
@@ -95,13 +95,13 @@ class Comparison(NamedTuple):
         ]
 
     def train_words(self, member: Member) -> list[str]:
-        """What `train.py` is given to train it from the start."""
+        """Return the arguments with which `train.py` trains a run from the start."""
         given = {**self.flags, "algorithm": member.algorithm, "seed": str(member.seed)}
         return flag_words({**given, "run_directory": str(member.directory.path)})
 
 
 def comparison_from_flags(arguments: Mapping[str, Any]) -> Comparison:
-    """Return the comparison that flags, as text by name, describe.
+    """Return the comparison of these flags, given as text by name.
 
     Raises:
         ConfigError: a flag is not accepted.
@@ -117,13 +117,13 @@ def comparison_from_flags(arguments: Mapping[str, Any]) -> Comparison:
     return comparison
 
 
-def settings_path(path: Path) -> Path:
-    """The file of a comparison's folder that says what is compared."""
+def comparison_file(path: Path) -> Path:
+    """Return the path of a comparison's specification in its folder."""
     return path / "configs" / "compare.json"
 
 
 def write_comparison(path: Path, comparison: Comparison) -> None:
-    """Write compare.json, in place of an older one at once."""
+    """Write compare.json, atomically."""
     settings = comparison.settings
     content = {
         "format": _FORMAT,
@@ -132,18 +132,18 @@ def write_comparison(path: Path, comparison: Comparison) -> None:
         "workers": settings.workers,
         "flags": comparison.flags,
     }
-    written = settings_path(path)
+    written = comparison_file(path)
     written.parent.mkdir(exist_ok=True)
     write_json(written, content)
 
 
 def read_comparison(path: Path) -> Comparison:
-    """What `write_comparison` wrote.
+    """Read back a comparison that `write_comparison` wrote.
 
     Raises:
-        ConfigError: the folder holds no comparison that can be gone on with.
+        ConfigError: the folder holds no comparison that can be resumed.
     """
-    flag, written = f"--resume {path}", settings_path(path)
+    flag, written = f"--resume {path}", comparison_file(path)
     try:
         if not written.is_file():
             raise ConfigError(f"must be the folder of a comparison, with {written.relative_to(path)}")

@@ -1,6 +1,6 @@
-"""What one of a comparison's processes does: `train.py`, but it ends with the process that started it.
+"""Worker process of a comparison: `train.py`, but it ends when the process that started it ends.
 
-`qmix-jax compare` starts it with a pipe as its standard input, see `signals.exit_with_parent`.
+`python -m qmix_jax.compare` starts it with a pipe as standard input, see `signals.end_with_starter`.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""What a comparison comes to: evaluations.csv, summary.csv, comparison.md and curves.png in its folder."""
+"""Writes the findings of sweeps and comparisons: evaluations.csv, summary.csv, a page in Markdown and plots."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -9,92 +9,207 @@ import jax
 import numpy as np
 
 from qmix_jax.analysis.run_record import RunRecord, read_record, score_name, write_evaluations
-from qmix_jax.analysis.summary import Summary, summarise, write_summary
-from qmix_jax.analysis.tables import few_seeds, figures_table, questions_table, some_skipped
+from qmix_jax.analysis.summary import Summary, rank, summarise_group, write_summary
+from qmix_jax.analysis.tables import few_seeds, figures_table, questions_table, seeds_table, some_skipped
+from qmix_jax.cli.parser import flag_words, shown
 from qmix_jax.config import Config
-from qmix_jax.errors import warn_on_failure
-from qmix_jax.experiments.comparison_spec import Comparison, Member
-from qmix_jax.experiments.flags import flag_words
+from qmix_jax.errors import sparing
+from qmix_jax.experiments import comparison_spec, plan
+from qmix_jax.experiments.points import Point
+from qmix_jax.experiments.sweep_spec import Sweep
 from qmix_jax.runs.baselines import play_random
+from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.files import replacing
 from qmix_jax.storage.hparams import machine_line
 from qmix_jax.training.environments import make_environment
 from qmix_jax.training.pinning import seed_key
 from qmix_jax.training.trainer import make_trainer
 
-REFERENCE = "iql"  # learns without any mixer from the same reward: what the others gain on it, they gain by mixing
-_COLUMN = "algorithm"
-_EXPLANATION = """\
+REFERENCE = "iql"  # learns from the same reward without a mixer: what the others gain on it, they gain by mixing
+_MOST_CURVES = 6
+_FIGURES = """\
 Figures are interquartile means over seeds (Agarwal et al. 2021) of the greedy policy's last evaluation; in brackets
 are their 95% percentile bootstrap intervals over seeds; `-` is unknown. *Random actions*: their return from the same
-starts; a run gains what its return is above that. *Optimality*: share of the best possible return, where that is known
+starts; a run's gain is its return above that. *Optimality*: share of the best possible return, where that is known
 and above 0. *Steps to 90% of its best*: environment steps of the first evaluation with 90% of the run's own best gain.
 *Range over seeds*: interquartile range of the final {score}. *Kept its best*: share of runs that end with 95% of their
-own best gain and did not diverge. These three are `-` where no run gains anything. *Steps/s*: environment steps a
-second, median over a run's chunks after the first, {concurrency}. A run that diverged, or skipped more than a tenth of
-its updates, counts with its last evaluation, and one without any as worse than all others."""
+own best gain and did not diverge. These three are `-` where no run gains anything."""
+_SWEEP_EXPLANATION = f"""\
+The best final return comes first; a run that diverged, or skipped more than a tenth of its updates, ranks below all
+others. {_FIGURES} *Steps/s*: environment steps a second of one run while its group was trained: at once on an
+accelerator, in turn on a CPU."""
+_COMPARISON_EXPLANATION = f"""\
+{_FIGURES} *Steps/s*: environment steps a second, median over a run's chunks after the first, {{concurrency}}. A run
+that diverged, or skipped more than a tenth of its updates, counts with its last evaluation, and one without any as
+worse than all others."""
+_SCORES = {"optimality": "optimality", "mean_return": "return"}  # columns, and what a page calls them
 
 
-def write_findings(path: Path, comparison: Comparison, members: Sequence[Member]) -> list[str]:
-    """Write all four files.
+def write_sweep_findings(path: Path, sweep: Sweep, members: Sequence[plan.Member]) -> list[str]:
+    """Write a sweep's files: also sweep.md, curves.png, and settings.png where settings are tried.
+
+    Args:
+        path: the sweep's folder.
+        sweep: its specification.
+        members: its runs, all of them ended.
+
+    Returns:
+        Lines to print: warnings, and the best point.
+
+    Raises:
+        DamagedError: a log of a run is not one that a run writes.
+        OSError: a file cannot be read or written.
+    """
+    points = sweep.points()
+    names = [point_name(point) for point in points]
+    records = [
+        _read_record(names[member.point], member.seed, member.config, RunDirectory(path / member.folder))
+        for member in members
+    ]
+    score = score_name(records)
+    summaries, ranks = [], []
+    for number in range(len(points)):
+        own = [record for record, member in zip(records, members, strict=True) if member.point == number]
+        config = next(member.config for member in members if member.point == number)
+        summaries.append(summarise_group(own, score, count_parameters(config)))
+        ranks.append(rank(own))
+    order = sorted(range(len(points)), key=lambda i: ranks[i], reverse=True)
+    ranked = [summaries[i] for i in order]
+    warnings = find_warnings(records, summaries)
+    page = _sweep_page(path, sweep, members, records, ranked, score, warnings)
+    _write_tables(path, "settings", records, ranked, "sweep.md", page)
+    best = [names[i] for i in order[:_MOST_CURVES]]
+    title = f"{members[0].config.algorithm} on {make_environment(members[0].config).spec.name}"
+    title += f", the best {len(best)} of {len(points)} points" if len(best) < len(points) else ""
+    curves = [record for name in best for record in records if record.group == name]
+    _plot_curves(path, title, curves, score, wall_time=False)
+    if points[0]:
+        with sparing(path / "settings.png"):
+            from qmix_jax.analysis.curves import plot_settings
+
+            plot_settings(path / "settings.png", title, [points[member.point] for member in members], records, score)
+    lines = [f"warning: {warning}" for warning in warnings]
+    return [*lines, f"best: {_first_line(ranked[0])}; all in {path / 'sweep.md'}"]
+
+
+def write_comparison_findings(
+    path: Path, comparison: comparison_spec.Comparison, members: Sequence[comparison_spec.Member]
+) -> list[str]:
+    """Write a comparison's files: also comparison.md and curves.png.
 
     Args:
         path: the comparison's folder.
-        comparison: what is compared.
+        comparison: its specification.
         members: its runs that have ended, at least one.
 
     Returns:
         Warnings, a line each.
 
     Raises:
-        DamagedError: a log of a run holds something else than a run writes.
+        DamagedError: a log of a run is not one that a run writes.
         OSError: a file cannot be read or written.
     """
-    records = [
-        read_record(member.algorithm, member.seed, member.directory)._replace(random_return=play_random(member.config))
-        for member in members
-    ]
+    records = [_read_record(member.algorithm, member.seed, member.config, member.directory) for member in members]
     order = [name for name in comparison.settings.algorithms if any(record.group == name for record in records)]
     records.sort(key=lambda record: (order.index(record.group), record.seed))
     groups = {name: [record for record in records if record.group == name] for name in order}
     configs = {member.algorithm: member.config for member in members}
     score = score_name(records)
     reference = groups.get(REFERENCE, [])
-    summaries = [summarise(group, score, count_parameters(configs[name]), reference) for name, group in groups.items()]
-    write_evaluations(path / "evaluations.csv", _COLUMN, records)
-    write_summary(path / "summary.csv", _COLUMN, summaries)
+    summaries = [
+        summarise_group(group, score, count_parameters(configs[name]), reference) for name, group in groups.items()
+    ]
     warnings = find_warnings(records, summaries)
-    with replacing(path / "comparison.md") as page:
-        page.write_text(_page(comparison, members, summaries, score, warnings), encoding="utf-8")
-    with warn_on_failure(path / "curves.png"):
-        from qmix_jax.analysis.curves import plot_curves
-
-        plot_curves(path / "curves.png", _title(members[0].config, groups), records, score)
+    page = _comparison_page(comparison, members, summaries, score, warnings)
+    _write_tables(path, "algorithm", records, summaries, "comparison.md", page)
+    _plot_curves(path, _comparison_title(members[0].config, groups), records, score)
     return warnings
 
 
+def point_name(point: Point) -> str:
+    """Return a point's settings as text, such as 'lr=0.001 gamma=0.95'."""
+    return " ".join(f"{name}={shown(value, 'x')}" for name, value in point.items()) or "all seeds"
+
+
 def find_warnings(records: Sequence[RunRecord], summaries: Sequence[Summary]) -> list[str]:
-    """What a reader of the tables has to know first, a line each."""
+    """Return caveats about the tables, a line each."""
     found = few_seeds(min(summary.runs for summary in summaries)), some_skipped(records)
     return [warning for warning in found if warning is not None]
 
 
 def count_parameters(config: Config) -> int:
-    """Numbers that a run learns, the mixer's among them and target networks not. Nothing is computed for it."""
-    config = replace(config, num_devices=1)  # which does not change them, and may be more than there are
+    """Return how many parameters a run learns, the mixer's included and target networks not, by tracing only."""
+    config = replace(config, num_devices=1)  # may be more than there are, and does not change the count
     state = jax.eval_shape(make_trainer(config, make_environment(config)).init, seed_key(0))
     return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(state.learner.params))
 
 
-def _title(config: Config, groups: Mapping[str, Sequence[RunRecord]]) -> str:
+def _read_record(group: str, seed: int, config: Config, directory: RunDirectory) -> RunRecord:
+    return read_record(group, seed, directory)._replace(random_return=play_random(config))
+
+
+def _write_tables(
+    path: Path,
+    group_column: str,
+    records: Sequence[RunRecord],
+    summaries: Sequence[Summary],
+    page_name: str,
+    page: str,
+) -> None:
+    write_evaluations(path / "evaluations.csv", group_column, records)
+    write_summary(path / "summary.csv", group_column, summaries)
+    with replacing(path / page_name) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+def _plot_curves(path: Path, title: str, records: Sequence[RunRecord], score: str, wall_time: bool = True) -> None:
+    with sparing(path / "curves.png"):
+        from qmix_jax.analysis.curves import plot_curves
+
+        plot_curves(path / "curves.png", title, records, score, wall_time)
+
+
+def _first_line(first: Summary) -> str:
+    share = "" if np.isnan(first.optimality.value) else f" ({first.optimality.value:z.1%} of the best possible)"
+    diverged = f", of which {first.diverged} diverged" if first.diverged else ""
+    return f"{first.group}, return {first.final_return.value:z.3f}{share} over {first.runs} seed(s){diverged}"
+
+
+def _comparison_title(config: Config, groups: Mapping[str, Sequence[RunRecord]]) -> str:
     seeds = max(map(len, groups.values()))
     environment = make_environment(config).spec.name
     return f"{', '.join(groups)} on {environment} ({config.env_mode}), {seeds} seed{'s' * (seeds > 1)}"
 
 
-def _page(
-    comparison: Comparison,
-    members: Sequence[Member],
+def _sweep_page(
+    path: Path,
+    sweep: Sweep,
+    members: Sequence[plan.Member],
+    records: Sequence[RunRecord],
+    ranked: Sequence[Summary],
+    score: str,
+    warnings: Sequence[str],
+) -> str:
+    hparams, spec = RunDirectory(path / members[0].folder).hparams, make_environment(members[0].config).spec
+    workers = sweep.settings.workers or 1
+    command = shlex.join(flag_words(sweep.words()))
+    only_seeds = not sweep.points()[0]
+    return "\n\n".join(
+        [
+            f"# {len(members)} runs of {members[0].config.env_steps:,} environment steps",
+            f"`python -m qmix_jax.sweep {command}` on {spec.name}; {workers} x {machine_line(hparams)}.",
+            *(f"**Warning**: {warning}." for warning in warnings),
+            figures_table("settings", ranked),
+            _SWEEP_EXPLANATION.format(score=_SCORES[score]),
+            *([seeds_table(records)] if only_seeds else ["![Final scores by setting](settings.png)"]),
+            "![Learning curves](curves.png)\n",
+        ]
+    )
+
+
+def _comparison_page(
+    comparison: comparison_spec.Comparison,
+    members: Sequence[comparison_spec.Member],
     summaries: Sequence[Summary],
     score: str,
     warnings: Sequence[str],
@@ -102,9 +217,9 @@ def _page(
     settings, config = comparison.settings, members[0].config
     words = ["--algorithms", *settings.algorithms, "--num_seeds", str(settings.num_seeds)]
     command = shlex.join([*words, *flag_words(comparison.flags)])
-    shown = {"optimality": "optimality", "mean_return": "return"}[score]
     concurrency = f"{settings.workers} runs at once" if settings.workers > 1 else "one run at a time"
     missing = settings.num_seeds * len(settings.algorithms) - len(members)
+    has_reference = len(summaries) > 1 and any(summary.group == REFERENCE for summary in summaries)
     return "\n\n".join(
         [
             f"# {', '.join(settings.algorithms)} at {config.env_steps:,} environment steps",
@@ -112,14 +227,10 @@ def _page(
             f"{machine_line(members[0].directory.hparams, config.num_devices)}.",
             *([f"**{missing} runs are missing**: they have not ended."] if missing else []),
             *(f"**Warning**: {warning}." for warning in warnings),
-            figures_table(_COLUMN, summaries),
-            _EXPLANATION.format(score=shown, concurrency=concurrency),
+            figures_table("algorithm", summaries),
+            _COMPARISON_EXPLANATION.format(score=_SCORES[score], concurrency=concurrency),
             "## Question by question",
-            questions_table(summaries, REFERENCE if len(summaries) > 1 and _has_reference(summaries) else None),
+            questions_table(summaries, REFERENCE if has_reference else None),
             "![Learning curves](curves.png)\n",
         ]
     )
-
-
-def _has_reference(summaries: Sequence[Summary]) -> bool:
-    return any(summary.group == REFERENCE for summary in summaries)

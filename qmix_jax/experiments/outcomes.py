@@ -1,4 +1,4 @@
-"""What becomes of processes that train runs, and how far they have come."""
+"""Follows training processes: what their exit statuses mean, and the progress of their runs."""
 
 import signal
 from collections.abc import Callable, Iterable, Sequence
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from qmix_jax.analysis.run_record import has_ended
 from qmix_jax.config import Config
 from qmix_jax.errors import CannotWriteError
-from qmix_jax.experiments.workers import Members, Outcome, signal_name
+from qmix_jax.experiments.workers import Outcome, WorkerPool, signal_name
 from qmix_jax.runs.progress import GroupProgress
 from qmix_jax.runs.signals import StopRequest
 from qmix_jax.settings import ConfigError
@@ -18,22 +18,22 @@ Run = tuple[Config, RunDirectory]
 
 
 def follow(
-    outcomes: Iterable[Outcome], processes: Members, stop: StopRequest, ended: Callable[[Outcome], None]
+    outcomes: Iterable[Outcome], pool: WorkerPool, stop: StopRequest, ended: Callable[[Outcome], None]
 ) -> dict[str, str]:
-    """Wait for all processes. Once one is refused or cannot write, as the next would be, the others are asked to stop.
+    """Wait for all processes. If one is refused or cannot write, as the next would be, ask the others to stop.
 
     Args:
-        outcomes: how they end, one after another.
-        processes: they.
-        stop: whether they were asked to stop.
-        ended: called with every outcome that is the process's own.
+        outcomes: the processes' outcomes, as they end.
+        pool: the processes.
+        stop: whether the user asked to stop.
+        ended: called with the outcome of each process that ended by itself.
 
     Returns:
         Why processes failed, by the names of their jobs.
 
     Raises:
-        ConfigError: one was refused.
-        CannotWriteError: one could not write.
+        ConfigError: a process was refused.
+        CannotWriteError: a process could not write.
     """
     failures: dict[str, str] = {}
     refusal: ConfigError | CannotWriteError | None = None
@@ -41,7 +41,7 @@ def follow(
         if outcome.status in (REFUSED, CANNOT_WRITE):
             error = ConfigError if outcome.status == REFUSED else CannotWriteError
             refusal = refusal or error(f"{outcome.job.name}: {reason(outcome)}")
-            processes.ask_to_stop(signal.SIGTERM)
+            pool.ask_to_stop(signal.SIGTERM)
         elif outcome.status in (DONE, DIVERGED):
             ended(outcome)
         elif stop.signal_number is None and refusal is None:
@@ -53,14 +53,14 @@ def follow(
 
 
 def reason(outcome: Outcome) -> str:
-    """What the process said last, or how it ended."""
+    """Return the process's last error message, or how it ended."""
     ended = f"by {signal_name(outcome.status)}" if outcome.status < 0 else f"with status {outcome.status}"
-    told = outcome.message.partition(": error: ")[2]
-    return told or f"ended {ended}{': ' if outcome.message else ''}{outcome.message}"
+    message = outcome.message.partition(": error: ")[2]
+    return message or f"ended {ended}{': ' if outcome.message else ''}{outcome.message}"
 
 
 def show_runs(progress: GroupProgress, runs: Sequence[Run]) -> None:
-    """Let a bar that somebody watches say how far runs have come, by their files."""
+    """Update a visible progress bar from the runs' files."""
     if progress.visible:
         ended = [has_ended(directory) for _, directory in runs]
         steps = sum(
@@ -71,7 +71,7 @@ def show_runs(progress: GroupProgress, runs: Sequence[Run]) -> None:
 
 
 def steps_made(directory: RunDirectory) -> int:
-    """Environment steps of a run by its timing.csv, which is being written; 0 where it does not say so."""
+    """Return a run's environment steps by its timing.csv, which is being written; 0 where it cannot be read."""
     try:
         lines = directory.timing.read_text().split("\n")[1:-1]
         return int(lines[-1].partition(",")[0]) if lines else 0

@@ -1,4 +1,4 @@
-"""Which runs a sweep makes, which of them one compiled program serves, and how many fit in memory at once."""
+"""The runs of a sweep, grouped by compiled program and divided among processes."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -11,24 +11,24 @@ from qmix_jax.experiments.points import Point
 class Member(NamedTuple):
     """One run of a sweep."""
 
-    point: int  # index of the settings that it tries
+    point: int  # index of its settings
     seed: int  # index of its seed
     config: Config
-    folder: str  # of its run directory, below the sweep's
+    folder: str  # its run directory, relative to the sweep's folder
 
 
 class Group(NamedTuple):
-    """Members that one compiled program trains: they differ in seeds and in settings that need not be static."""
+    """Members trained by one compiled program: they differ only in seeds and in traceable settings."""
 
-    names: tuple[str, ...]  # those settings
+    names: tuple[str, ...]  # the settings in which they differ
     members: tuple[Member, ...]
 
 
 def plan_members(config: Config, points: Sequence[Point], num_seeds: int) -> list[Member]:
-    """A run for every point and seed, seeds counted from the configuration's own.
+    """Return a run for every point and seed. Seeds count from the configuration's own.
 
     Raises:
-        ConfigError: a point's settings do not go together.
+        ConfigError: a point's settings contradict each other.
     """
     members = []
     for number, point in enumerate(points):
@@ -39,7 +39,7 @@ def plan_members(config: Config, points: Sequence[Point], num_seeds: int) -> lis
 
 
 def group_members(members: Sequence[Member]) -> list[Group]:
-    """Members by the settings that shape their programs, in the order of their first ones."""
+    """Group members by the settings that shape their programs, in order of first appearance."""
     groups: dict[Any, list[Member]] = {}
     for member in members:
         groups.setdefault(_shape(member.config), []).append(member)
@@ -47,9 +47,9 @@ def group_members(members: Sequence[Member]) -> list[Group]:
 
 
 def share_groups(groups: Sequence[Group], count: int) -> list[list[Group]]:
-    """Members in turn to `count` processes, so that each has as many of every group, but for one more or less.
+    """Deal members to `count` processes, so that their shares of every group differ by at most one member.
 
-    What is traced in a group stays so in its parts: they are parts of one program's members.
+    A part keeps its group's traced settings, even where its own members agree on them.
     """
     shares: list[list[Group]] = [[] for _ in range(count)]
     done = 0
@@ -63,7 +63,7 @@ def share_groups(groups: Sequence[Group], count: int) -> list[list[Group]]:
 
 
 def split_group(group: Group, fitting: int) -> list[Group]:
-    """The fewest groups of at most `fitting` members each, as equal in size as can be."""
+    """Split a group into the fewest groups of at most `fitting` members, as equal in size as possible."""
     count = -(-len(group.members) // fitting)
     sizes = [len(group.members[part::count]) for part in range(count)]
     ends = [sum(sizes[: part + 1]) for part in range(count)]
@@ -71,12 +71,12 @@ def split_group(group: Group, fitting: int) -> list[Group]:
 
 
 def member_values(group: Group) -> dict[str, list[float]]:
-    """The members' values of the settings that differ, by name."""
+    """Return the members' values of the settings that differ, by name."""
     return {name: [float(getattr(member.config, name)) for member in group.members] for name in group.names}
 
 
 def _shape(config: Config) -> tuple[Any, ...]:
-    """Settings that shape the program: all but the seed and what may be traced, where it is set."""
+    """Return the settings that shape the program: all but the seed and the traceable ones that are set."""
     settings = asdict(replace(config, seed=0))
     return tuple(None if name in TRACEABLE and value is not None else (name, value) for name, value in settings.items())
 

@@ -1,6 +1,6 @@
-"""Which settings a sweep tries: every combination of listed values, or random draws from ranges.
+"""The points of a sweep: every combination of listed values, or random draws from ranges.
 
-Imports at the top stay light, see `train`.
+Imports must stay light, see `train`.
 """
 
 import math
@@ -16,7 +16,7 @@ from qmix_jax.settings import is_tuple, read_settings, scalar_type
 
 Point = Mapping[str, Any]  # settings by name
 
-_OF_THE_SWEEP = ("seed", "results_dir", "num_devices")  # these are for the sweep to say
+_OF_THE_SWEEP = ("seed", "results_dir", "num_devices")  # the sweep sets these itself
 _SETTINGS: dict[str, Field[Any]] = {
     declared.name: declared for declared in fields(Config) if declared.name not in _OF_THE_SWEEP
 }
@@ -24,9 +24,9 @@ _MOST_POINTS = 10_000
 
 
 def grid_points(words: Sequence[str]) -> list[Point]:
-    """Every combination of 'NAME=VALUE,VALUE,...' words; the last name changes fastest.
+    """Return every combination of 'NAME=VALUE,VALUE,...' words; the last name changes fastest.
 
-    Values of a list are joined by x: 'hidden_sizes=64x64,128x128'.
+    Elements of a tuple are joined by x: 'hidden_sizes=64x64,128x128'.
 
     Raises:
         ConfigError: naming the word and what would be accepted.
@@ -45,7 +45,7 @@ def grid_points(words: Sequence[str]) -> list[Point]:
 
 
 def random_points(words: Sequence[str], count: int, seed: int) -> list[Point]:
-    """`count` draws, uniform over 'NAME=LOW:HIGH' words, or over the logarithm where a word ends in ':log'.
+    """Return `count` draws, uniform over 'NAME=LOW:HIGH' words, log-uniform where a word ends in ':log'.
 
     Whole numbers are rounded. The same words, count and seed give the same points.
 
@@ -76,7 +76,7 @@ def _draw(generator: random.Random, name: str, low: float, high: float, logarith
     value = low * (high / low) ** share if logarithmic else low + share * (high - low)
     if scalar_type(_SETTINGS[name]) is int:
         return round(value)
-    return float(f"{min(max(value, low), high):.6g}")  # as it is shown, so that a table's row can be typed again
+    return float(f"{min(max(value, low), high):.6g}")  # as tables show it, so that a row can be typed as flags
 
 
 def _split(flag: str, word: str, form: str, known: Mapping[str, Any]) -> tuple[str, str]:

@@ -12,12 +12,12 @@ import jax
 from qmix_jax.analysis.run_record import has_diverged, has_ended
 from qmix_jax.errors import DivergedError, RunError, StoppedError, reporting, sparing
 from qmix_jax.experiments.capacity import plan_lines, plan_shares
+from qmix_jax.experiments.findings import write_sweep_findings
 from qmix_jax.experiments.group import is_finished, train_group
 from qmix_jax.experiments.outcomes import follow, show_runs
 from qmix_jax.experiments.plan import Group
-from qmix_jax.experiments.sweep_findings import write_findings
 from qmix_jax.experiments.sweep_spec import Sweep
-from qmix_jax.experiments.workers import Job, Members, available_cores, program_environment, program_words
+from qmix_jax.experiments.workers import Job, WorkerPool, available_cores, program_environment, program_words
 from qmix_jax.reports.report import report_findings
 from qmix_jax.reports.report_options import ReportOptions
 from qmix_jax.runs.progress import GroupProgress
@@ -81,7 +81,7 @@ def sum_up(path: Path, sweep: Sweep) -> None:
         DivergedError: runs diverged.
     """
     members = sweep.members()
-    print(*write_findings(path, sweep, members), sep="\n")
+    print(*write_sweep_findings(path, sweep, members), sep="\n")
     if sweep.config().report:
         with warn_on_failure(path / "report.html"):
             report_findings(path / "sweep.md", ReportOptions())
@@ -127,14 +127,14 @@ def _train(path: Path, shares: list[list[Group]], show: Callable[[], None]) -> i
     if not jobs:
         return None
     with (
-        Members(min(len(jobs), len(available_cores())), SHARE_MODULE) as processes,
-        StopRequest(last_act=processes.kill) as stop,
+        WorkerPool(min(len(jobs), len(available_cores())), SHARE_MODULE) as pool,
+        StopRequest(last_act=pool.kill) as stop,
     ):
-        outcomes = processes.train(jobs, lambda: stop.signal_number, show)
-        failures = follow(outcomes, processes, stop, lambda _: None)
+        outcomes = pool.train(jobs, lambda: stop.signal_number, show)
+        failures = follow(outcomes, pool, stop, lambda _: None)
     if stop.signal_number is None and failures:
-        told = "; ".join(f"{name} {why}" for name, why in failures.items())
-        raise RunError(f"{len(failures)} of {len(jobs)} processes failed: {told}; to continue: --resume {path}")
+        reasons = "; ".join(f"{name} {why}" for name, why in failures.items())
+        raise RunError(f"{len(failures)} of {len(jobs)} processes failed: {reasons}; to go on: --resume {path}")
     return stop.signal_number
 
 

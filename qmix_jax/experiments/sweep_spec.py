@@ -1,11 +1,11 @@
-"""A sweep on disk: which settings and seeds it tries, with which flags of `train.py`.
+"""Specification of a sweep: the settings and seeds it tries, its flags of `train.py`, and its folder.
 
 results/sweep_<i>/
-  configs/sweep.json                 what is tried
-  seed_<k>/  or  point_<j>/seed_<k>/ a run directory each
+  configs/sweep.json                 the specification
+  seed_<k>/  or  point_<j>/seed_<k>/ run directories
   evaluations.csv  summary.csv  sweep.md  curves.png  settings.png
 
-Imports at the top stay light, see `train`.
+Imports must stay light, see `train`.
 """
 
 from collections.abc import Mapping
@@ -22,39 +22,38 @@ from qmix_jax.settings import ConfigError, DamagedError, check_setting, read_set
 from qmix_jax.storage.files import check_no_links, read_json, write_json
 
 _FORMAT = 3  # of sweep.json
-_OLDER = {2: {"time_limit": "terminal"}}  # formats that can be read, with flags that they did not know
+_OLDER = {2: {"time_limit": "terminal"}}  # readable older formats, with the values of flags added since
 
 
 @dataclass(frozen=True)
 class SweepSettings:
-    """What is tried; Config has the settings of each run."""
+    """Flags of a sweep; Config has those of each run."""
 
     num_seeds: int = setting(
-        1, "runs of each point, with the seeds --seed, --seed + 1, ...", at_least=1, at_most=10_000, group="The sweep"
+        1, "runs of each point, with seeds --seed, --seed + 1, ...", at_least=1, at_most=10_000, group="The sweep"
     )
     grid: tuple[str, ...] | None = setting(
         None,
         "every combination: lr=1e-3,5e-4 gamma=0.95,0.97 hidden_sizes=64x64,128x128",
         metavar="NAME=VALUE,VALUE",
     )
-    random: int | None = setting(None, "instead: so many draws from --ranges", at_least=1, at_most=10_000)
+    random: int | None = setting(None, "instead of --grid: this many draws from --ranges", at_least=1, at_most=10_000)
     ranges: tuple[str, ...] | None = setting(
-        None, "what --random draws from: lr=1e-4:1e-2:log gamma=0.9:0.99", metavar="NAME=LOW:HIGH[:log]"
+        None, "ranges for --random: lr=1e-4:1e-2:log gamma=0.9:0.99", metavar="NAME=LOW:HIGH[:log]"
     )
     memory_limit: float | None = setting(
         None,
-        "GiB that members may take at once, on each device or in each process; not set: 70 % of what there is",
+        "GiB for the members trained at once, on each device or in each process; not set: 70 % of the memory",
         above=0.0,
     )
     workers: int | None = setting(
         None,
-        "processes at once, each on an equal share of the cores; not set: one for each core, 1 where JAX has an "
-        "accelerator",
+        "processes at once, each on an equal share of the cores; not set: one for each core, or 1 with an accelerator",
         at_least=1,
     )
 
     def __post_init__(self) -> None:
-        """Refuse what cannot work.
+        """Refuse invalid combinations.
 
         Raises:
             ConfigError: naming the flag.
@@ -69,13 +68,13 @@ class SweepSettings:
 
 
 class Sweep(NamedTuple):
-    """What is tried, and with which flags of `train.py`, as text by name."""
+    """A sweep's own settings, and its flags of `train.py` as text by name."""
 
     settings: SweepSettings
     flags: Mapping[str, Any]
 
     def config(self) -> Config:
-        """What all members have in common, but for what the sweep tries.
+        """Return the configuration that members share, apart from the settings the sweep tries.
 
         Raises:
             ConfigError: a flag is not accepted.
@@ -83,26 +82,26 @@ class Sweep(NamedTuple):
         return make_config(self.flags)
 
     def points(self) -> list[Point]:
-        """The settings that are tried, one empty point where only seeds are.
+        """Return the points; a single empty one where only seeds differ.
 
         Raises:
-            ConfigError: they cannot be read.
+            ConfigError: --grid or --ranges cannot be read.
         """
         if self.settings.random is not None:
             return random_points(self.settings.ranges or (), self.settings.random, self.config().seed)
         return grid_points(self.settings.grid or ())
 
     def words(self) -> dict[str, Any]:
-        """Flags of a command line that tries the same, wherever it runs, as text by name."""
+        """Return the flags that start the same sweep on any machine, as text by name."""
         own = {name: value for name, value in asdict(self.settings).items() if value is not None and name != "workers"}
         texts = {name: [*value] if isinstance(value, tuple) else str(value) for name, value in own.items()}
         return {**texts, **self.flags}
 
     def members(self) -> list[Member]:
-        """All runs.
+        """Return all runs.
 
         Raises:
-            ConfigError: settings cannot work, or fewer checkpoints are kept than a sweep goes on from.
+            ConfigError: settings contradict each other, or too few checkpoints are kept to resume a sweep.
         """
         config, points = self.config(), self.points()
         for name in points[0]:
@@ -119,11 +118,11 @@ class Sweep(NamedTuple):
         return members
 
     def shared_by(self, workers: int) -> "Sweep":
-        """The same, trained by so many processes."""
+        """Return the same sweep for this many processes."""
         return self._replace(settings=replace(self.settings, workers=workers))
 
     def shares(self) -> list[list[Group]]:
-        """Groups of runs by the process that trains them.
+        """Return each process's groups of runs.
 
         Raises:
             ConfigError: there are more processes than runs.
@@ -135,7 +134,7 @@ class Sweep(NamedTuple):
 
 
 def sweep_from_flags(arguments: Mapping[str, Any]) -> Sweep:
-    """Return the sweep that flags, as text by name, describe.
+    """Return the sweep of these flags, given as text by name.
 
     Raises:
         ConfigError: a flag is not accepted.
@@ -147,30 +146,30 @@ def sweep_from_flags(arguments: Mapping[str, Any]) -> Sweep:
     return sweep
 
 
-def settings_path(path: Path) -> Path:
-    """The file of a sweep's folder that says what is tried."""
+def sweep_file(path: Path) -> Path:
+    """Return the path of a sweep's specification in its folder."""
     return path / "configs" / "sweep.json"
 
 
 def write_sweep(path: Path, sweep: Sweep) -> None:
-    """Write sweep.json, in place of an older one at once."""
+    """Write sweep.json, atomically."""
     content = {"format": _FORMAT, **asdict(sweep.settings), "flags": sweep.flags}
-    written = settings_path(path)
+    written = sweep_file(path)
     written.parent.mkdir(exist_ok=True)
     write_json(written, content)
 
 
 def read_sweep(path: Path, is_checked: bool = False) -> Sweep:
-    """What `write_sweep` wrote.
+    """Read back a sweep that `write_sweep` wrote.
 
     Args:
         path: the sweep's folder.
-        is_checked: whether another process has looked for links in it, and may be writing into it by now.
+        is_checked: whether another process has checked the folder for links, and may be writing into it.
 
     Raises:
-        ConfigError: the folder holds no sweep that can be gone on with.
+        ConfigError: the folder holds no sweep that can be resumed.
     """
-    written = settings_path(path)
+    written = sweep_file(path)
     try:
         if not written.is_file():
             raise ConfigError(f"must be the folder of a sweep, with {written.relative_to(path)}")
@@ -179,7 +178,7 @@ def read_sweep(path: Path, is_checked: bool = False) -> Sweep:
         content = read_json(written)
         flags = read_stored_flags(written, content, _FORMAT, _OLDER)
         if content.keys() != {declared.name for declared in fields(SweepSettings)}:
-            raise ConfigError(f"{written}: must hold what is tried, and flags")
+            raise ConfigError(f"{written}: must hold the sweep's settings and flags")
         settings: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in content.items()
         }

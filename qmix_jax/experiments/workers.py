@@ -1,4 +1,4 @@
-"""Several training processes, so many at once, of which none takes another's cores."""
+"""A pool of training processes pinned to disjoint cores."""
 
 import os
 import signal
@@ -12,23 +12,23 @@ from typing import IO, Any, NamedTuple, Self
 
 from qmix_jax.runs.signals import StopSignal
 
-_WAIT = 0.2  # seconds between looks
-_LONGEST_ERROR = 10_000  # bytes of stderr's end that are read
+_WAIT = 0.2  # seconds between polls
+_LONGEST_ERROR = 10_000  # bytes read from the end of stderr
 
 
 class Job(NamedTuple):
-    """What a fresh process is to train."""
+    """Work for one fresh process."""
 
     name: str
-    words: list[str]  # after the name of the module
+    words: list[str]  # command-line arguments of the module
 
 
 class Outcome(NamedTuple):
     """How a process ended."""
 
     job: Job
-    status: int  # exit status; of one that a signal ended, minus that signal
-    message: str  # last line that it wrote to stderr
+    status: int  # exit status; minus the signal, if one ended it
+    message: str  # last line of its stderr
 
 
 class _Process(NamedTuple):
@@ -43,14 +43,14 @@ class _Process(NamedTuple):
             self.process.stdin.close()
 
 
-class Members:
-    """Trains jobs, each by a process of a `module` of this package. Leaving the context ends what still runs.
+class WorkerPool:
+    """Runs jobs, at most `workers` at once, each as a process of a `module` of this package.
 
-    Each process has a group of its own, so that a terminal's Ctrl-C reaches only this one, which passes it on once. A
-    batch system's SIGTERM reaches all of them: a process must not take what is passed on for a second request, after
-    which it would leave without saving (`StopRequest`'s `leaves`). With several `workers` each is bound to an equal
-    share of the cores, where the system can do that: their wall times can be compared. A single one has all cores,
-    as a run that is started by hand. They read from a pipe that closes when this process ends.
+    Leaving the context kills the processes that still run. Each has its own process group: Ctrl-C in a terminal reaches
+    only this process, which forwards it once. A batch system's SIGTERM reaches all of them, so a worker must not count
+    the forwarded signal as a second request, on which it would leave without saving (`StopRequest`'s `leaves`). Several
+    workers are pinned to equal shares of the cores where the system allows it, so that their wall times compare; a
+    single one may use all cores, like a run started by hand. Their standard input closes when this process ends.
     """
 
     def __init__(self, workers: int, module: str) -> None:
@@ -69,24 +69,24 @@ class Members:
             running.close()
 
     def kill(self) -> None:
-        """End what runs at once. Their files are whole at any moment."""
+        """Kill all processes. Their files are complete at any moment."""
         for running in self._running:
             running.process.kill()
 
     def ask_to_stop(self, number: int) -> None:
-        """Pass a signal on, so that they save and end; nothing more is started."""
+        """Forward a signal, on which processes save and end, and start no more."""
         if self._asked is None:
             self._asked = number
             for running in self._running:
                 running.process.send_signal(number)
 
     def train(self, jobs: Sequence[Job], stop_signal: StopSignal, meanwhile: Callable[[], None]) -> Iterator[Outcome]:
-        """Start the jobs in their order, and give each one's outcome when it has ended.
+        """Start the jobs in their order and yield the outcome of each when it ends.
 
         Args:
-            jobs: what to train.
-            stop_signal: asked often; once it gives a number, that signal is passed on.
-            meanwhile: called often while processes run.
+            jobs: the work.
+            stop_signal: polled; once it returns a signal, that is forwarded.
+            meanwhile: called between polls.
         """
         waiting = list(jobs)
         while True:
@@ -109,7 +109,7 @@ class Members:
 
     def _start(self, job: Job) -> None:
         slot = min(set(range(len(self._shares))) - {running.slot for running in self._running})
-        errors = tempfile.TemporaryFile()  # a pipe that nobody reads would fill and stop its writer
+        errors = tempfile.TemporaryFile()  # an unread pipe would fill up and block its writer
         process = subprocess.Popen(
             [sys.executable, *self._program, *job.words],
             stdin=subprocess.PIPE,
@@ -119,31 +119,31 @@ class Members:
             process_group=0,
         )
         if len(self._shares) > 1 and hasattr(os, "sched_setaffinity"):
-            os.sched_setaffinity(process.pid, self._shares[slot])  # long before it imports JAX, which counts them
+            os.sched_setaffinity(process.pid, self._shares[slot])  # before it imports JAX, which counts them
         self._running.append(_Process(job, process, errors, slot))
 
 
 def program_words(module: str) -> tuple[str, ...]:
-    """What Python is given to run a module, not from the working directory, but from where this process has it."""
+    """Return the arguments with which Python runs a module of this installation, not of the working directory."""
     return "-P", "-m", module
 
 
 def core_shares(workers: int) -> list[set[int]]:
-    """Disjoint sets of the cores that this process may use, equally many for each worker, as long as there are any."""
+    """Return disjoint, equally large sets of the available cores, one for each worker."""
     cores = available_cores()
     each = len(cores) // workers
     return [set(cores[worker * each : (worker + 1) * each]) for worker in range(workers)]
 
 
 def available_cores() -> list[int]:
-    """Numbers of the cores that this process may use."""
+    """Return the numbers of the cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
 
 
 def signal_name(status: int) -> str:
-    """What ended a process of this negative status, such as 'SIGKILL'."""
+    """Return the signal behind a negative exit status, such as 'SIGKILL'."""
     try:
         return signal.Signals(-status).name
     except ValueError:
@@ -151,7 +151,7 @@ def signal_name(status: int) -> str:
 
 
 def program_environment() -> dict[str, str]:
-    """This process's, so that one of `program_words` imports the packages that this one did."""
+    """Return this process's environment, extended so that `program_words` imports the same packages."""
     here = str(Path(__file__).parents[2])
     return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))}
 

@@ -17,7 +17,7 @@ from qmix_jax.analysis.run_record import (
     write_evaluations,
 )
 from qmix_jax.analysis.stats import FEWEST_SEEDS, Estimate, estimate
-from qmix_jax.analysis.summary import Summary, rank, summarise, write_summary
+from qmix_jax.analysis.summary import Summary, rank, summarise_group, write_summary
 from qmix_jax.analysis.tables import few_seeds, figures_table, questions_table, seeds_table, some_skipped
 from qmix_jax.storage.directory import make_run_directory
 
@@ -65,7 +65,7 @@ def test_a_run_that_skipped_more_than_a_tenth_of_its_updates_has_ended_and_diver
     assert has_diverged(run) == diverged
     record = read("a", 0, run)
     assert (record.updates, record.skipped, record.diverged) == (60, skipped, diverged)
-    row = summarise([record], "optimality", 10)
+    row = summarise_group([record], "optimality", 10)
     assert (row.diverged, row.updates, row.skipped, row.kept) == (diverged, 60, skipped, not diverged)
 
 
@@ -82,7 +82,7 @@ def test_a_record_knows_when_evaluations_were_made_and_how_fast(records):
 def test_a_run_that_had_to_end_before_its_first_evaluation(tmp_path):
     empty = read("a", 0, save_run(tmp_path / "empty", [], model="diverged_ep0"))
     assert np.isnan(empty.steps_per_second)
-    row = summarise([empty], "optimality", 10)
+    row = summarise_group([empty], "optimality", 10)
     assert (row.runs, row.diverged) == (1, 1)
     assert np.isnan([row.final_return.value, row.mean_score.value, row.steps_to_near_best.value, row.kept]).all()
 
@@ -90,14 +90,14 @@ def test_a_run_that_had_to_end_before_its_first_evaluation(tmp_path):
 def test_what_gained_nothing_on_random_actions_is_not_praised(tmp_path):
     """Evaluations of -0.0003 throughout once had '8,576 steps to 90 % of its best', 'kept 100 %' and 'range 0'."""
     flat = [read("a", seed, save_run(tmp_path / f"flat{seed}", [-0.0003] * 3), 0.02) for seed in range(2)]
-    row = summarise(flat, "optimality", 10)
+    row = summarise_group(flat, "optimality", 10)
     assert row.random_return == 0.02
     assert np.isnan([row.steps_to_near_best.value, row.kept, row.score_range]).all()
     assert figures_table("algorithm", [row]).endswith(
         "| 0.020 | 0.000 [0.000, 0.000] | 0% [0%, 0%] | - | - | - | 50 [50, 50] | 10 |"
     )
     learned = [read("a", seed, save_run(tmp_path / f"good{seed}", [0.0, 0.5, 1.0]), 0.02) for seed in range(2)]
-    row = summarise([*learned, flat[0]], "optimality", 10)  # which counts as worse than the others
+    row = summarise_group([*learned, flat[0]], "optimality", 10)  # which counts as worse than the others
     assert (row.steps_to_near_best.value, row.kept) == (np.inf, 2 / 3) or np.isnan(row.steps_to_near_best.value)
     assert row.kept == pytest.approx(2 / 3)
 
@@ -106,7 +106,7 @@ def test_how_near_the_best_is_does_not_depend_on_where_returns_begin(tmp_path):
     returns = np.array([0.0, 0.4, 0.91, 1.0, 0.96])
     for number, offset in enumerate((-10.0, -1.0, 0.0, 5.0)):
         record = read("a", 0, save_run(tmp_path / str(number), offset / 2 + returns / 2), offset)
-        row = summarise([record], "mean_return", 10)
+        row = summarise_group([record], "mean_return", 10)
         assert (row.steps_to_near_best.value, row.kept) == (600.0, 1.0)
 
 
@@ -135,7 +135,7 @@ def test_the_merged_table_has_a_row_for_each_evaluation(tmp_path, records):
 
 
 def test_figures_of_two_seeds(records):
-    row = summarise(of(records, "a"), "optimality", 1234)
+    row = summarise_group(of(records, "a"), "optimality", 1234)
     assert (row.group, row.runs, row.diverged, row.parameters) == ("a", 2, 0, 1234)
     assert row.final_return == pytest.approx((1.9, 1.8, 2.0))  # 2.0 and 1.8
     assert row.optimality == pytest.approx((0.95, 0.9, 1.0))
@@ -150,18 +150,18 @@ def test_figures_of_two_seeds(records):
 
 
 def test_a_diverged_run_counts_with_what_it_left(records):
-    row = summarise(of(records, "b"), "optimality", 10, reference=of(records, "a"))
+    row = summarise_group(of(records, "b"), "optimality", 10, reference=of(records, "a"))
     assert (row.runs, row.diverged) == (3, 1)
     assert row.optimality.value == pytest.approx(0.3)  # of 0.2, 0.5, 0.2
     assert row.advantage.value == pytest.approx(0.3 - 0.95)
     assert row.mean_score.value == pytest.approx((0.5 + 1.1 + 0.6) / 9)  # 0.5 stands for its third evaluation
     assert row.kept == pytest.approx(1 / 3)  # b0; b2 lost a third, b1 diverged
-    assert np.isnan(summarise(of(records, "a"), "optimality", 10, reference=of(records, "a")).advantage.value)
+    assert np.isnan(summarise_group(of(records, "a"), "optimality", 10, reference=of(records, "a")).advantage.value)
 
 
 def test_negative_returns_have_a_best_too(tmp_path):
     record = read("a", 0, save_run(tmp_path / "run", [-3.0, -1.06, -1.0, -1.04]), -10.0)
-    row = summarise([record], "mean_return", 10)  # -6, -2.12, -2, -2.08
+    row = summarise_group([record], "mean_return", 10)  # -6, -2.12, -2, -2.08
     assert row.steps_to_near_best.value == 400.0
     assert row.kept == 1.0
 
@@ -170,11 +170,13 @@ def test_the_return_is_the_score_where_optimality_is_unknown(tmp_path, records):
     blind = read_record("c", 0, save_run(tmp_path / "c0", [NAN, NAN]))
     assert score_name(records) == "optimality"
     assert score_name([*records, blind]) == "mean_return"
-    assert np.isnan(summarise([blind], "mean_return", 10).optimality.value)
+    assert np.isnan(summarise_group([blind], "mean_return", 10).optimality.value)
 
 
 def test_summaries_as_csv(tmp_path, records):
-    write_summary(tmp_path / "s.csv", "algorithm", [summarise(of(records, group), "optimality", 10) for group in "ab"])
+    write_summary(
+        tmp_path / "s.csv", "algorithm", [summarise_group(of(records, group), "optimality", 10) for group in "ab"]
+    )
     with (tmp_path / "s.csv").open() as file:
         first, second = csv.DictReader(file)
     assert (first["algorithm"], first["runs"], first["parameters"]) == ("a", "2", "10")

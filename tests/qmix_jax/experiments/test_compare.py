@@ -159,7 +159,7 @@ SKIPPING = 103  # stands for 3 of a run that has trained to its end, but skipped
 
 
 class Processes:
-    """Stands for Members: what becomes of each run is told beforehand, 0 where nothing is."""
+    """Stands for WorkerPool: what becomes of each run is told beforehand, 0 where nothing is."""
 
     def __init__(self, statuses):
         self.statuses = statuses
@@ -213,7 +213,7 @@ def outcome(folder, monkeypatch, capsys):
 
     def run(statuses, *arguments):
         processes = Processes(statuses)
-        monkeypatch.setattr(comparison_run, "Members", processes)
+        monkeypatch.setattr(comparison_run, "WorkerPool", processes)
         status = compare.main(arguments or "--algorithms vdn iql --num_seeds 2".split())
         return status, *capsys.readouterr(), processes.trained
 

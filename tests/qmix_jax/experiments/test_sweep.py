@@ -17,9 +17,8 @@ from resumed import assert_same_run, wait_until
 
 from qmix_jax import sweep as sweep_program
 from qmix_jax.config import ConfigError
-from qmix_jax.experiments import capacity
+from qmix_jax.experiments import capacity, workers
 from qmix_jax.experiments import sweep_spec as sweep_settings
-from qmix_jax.experiments import workers as members
 from qmix_jax.experiments.workers import available_cores
 from qmix_jax.storage.checkpoint import checkpoints, load_params
 from qmix_jax.storage.hparams import read_config
@@ -129,7 +128,7 @@ def test_kills_at_any_moment_change_nothing(folder, whole):
         else:  # some members have written a checkpoint, and others have not
             known = set(path.glob("point_*/seed_*/models/*.writing*"))
             wait_until(process, lambda known=known: set(path.glob("point_*/seed_*/models/*.writing*")) - known)
-        workers = owners(path)
+        processes = owners(path)
         if number == 2:
             process.terminate()
             _, err = process.communicate()
@@ -139,7 +138,7 @@ def test_kills_at_any_moment_change_nothing(folder, whole):
             process.kill()
             process.communicate()
         deadline = time.monotonic() + 30
-        while any(map(is_alive, workers)):  # they end with the process that started them
+        while any(map(is_alive, processes)):  # they end with the process that started them
             assert time.monotonic() < deadline
             time.sleep(0.01)
         process = start(folder, "--resume", str(path))
@@ -200,11 +199,11 @@ def test_a_process_that_dies_is_named_and_the_sweep_goes_on(folder, whole, monke
     sweep_settings.write_sweep(path, written)
     for member in written.shares()[1][0].members:
         shutil.rmtree(path / member.folder)
-    program = members.program_words
-    monkeypatch.setattr(members, "program_words", lambda module: ("-c", "import os; os.kill(os.getpid(), 9)"))
+    program = workers.program_words
+    monkeypatch.setattr(workers, "program_words", lambda module: ("-c", "import os; os.kill(os.getpid(), 9)"))
     assert sweep_program.main(["--resume", str(path)]) == 1
-    assert "1 of 1 processes failed: process 1 ended by SIGKILL; to continue: --resume" in capsys.readouterr().err
-    monkeypatch.setattr(members, "program_words", program)
+    assert "1 of 1 processes failed: process 1 ended by SIGKILL; to go on: --resume" in capsys.readouterr().err
+    monkeypatch.setattr(workers, "program_words", program)
     assert sweep_program.main(["--resume", str(path)]) == 0
     for member in MEMBERS:
         assert_same_run(path / member, whole[0] / member)
@@ -229,14 +228,14 @@ def test_processes_that_cannot_be(tmp_path, monkeypatch, capsys, flags, line):
 def test_as_many_processes_as_memory_has_room_for(monkeypatch):
     monkeypatch.setattr(capacity, "available_cores", lambda: [*range(64)])
     monkeypatch.setattr(capacity, "device_memory", lambda: 8 * 2**30)
-    assert capacity.count_workers(sweep_settings.read_flags({"num_seeds": "4"})) == 4
-    assert capacity.count_workers(sweep_settings.read_flags({"num_seeds": "100"})) == 5
-    assert capacity.count_workers(sweep_settings.read_flags({"num_seeds": "100", "workers": "64"})) == 64
+    assert capacity.count_workers(sweep_settings.sweep_from_flags({"num_seeds": "4"})) == 4
+    assert capacity.count_workers(sweep_settings.sweep_from_flags({"num_seeds": "100"})) == 5
+    assert capacity.count_workers(sweep_settings.sweep_from_flags({"num_seeds": "100", "workers": "64"})) == 64
 
 
 def test_with_an_accelerator_there_is_one_process(monkeypatch):
     monkeypatch.setattr(capacity.jax, "default_backend", lambda: "gpu")
-    four = sweep_settings.read_flags({"num_seeds": "4"})
+    four = sweep_settings.sweep_from_flags({"num_seeds": "4"})
     assert capacity.count_workers(four) == 1
     with pytest.raises(ConfigError, match="--workers 2: must be 1 where JAX has an accelerator"):
         capacity.count_workers(four.shared_by(2))
@@ -252,7 +251,7 @@ def test_with_an_accelerator_there_is_one_process(monkeypatch):
 )
 def test_edited_settings_are_refused(tmp_path, capsys, change, line):
     sweep_settings.write_sweep(tmp_path, sweep_settings.sweep_from_flags({"num_seeds": "4"}).shared_by(2))
-    path = sweep_settings.settings_path(tmp_path)
+    path = sweep_settings.sweep_file(tmp_path)
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     assert sweep_program.main(["--resume", str(tmp_path)]) == 2
     assert line in capsys.readouterr().err

@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from qmix_jax.experiments import workers as members
-from qmix_jax.experiments.workers import Job, Members, Outcome, available_cores, core_shares, signal_name
+from qmix_jax.experiments.workers import Job, Outcome, WorkerPool, available_cores, core_shares, signal_name
 
 SAVING = """
 import signal, sys, time
@@ -29,14 +29,14 @@ def nothing():
 def test_outcomes_with_the_last_line_of_what_went_wrong(program):
     program("import sys; print('a\\n\\nb: error: no\\n ', file=sys.stderr); sys.exit(int(sys.argv[1]))")
     jobs = [Job(f"job {status}", [str(status)]) for status in (0, 3)]
-    with Members(1, "any") as processes:
+    with WorkerPool(1, "any") as processes:
         outcomes = list(processes.train(jobs, nothing, nothing))
     assert outcomes == [Outcome(jobs[0], 0, "b: error: no"), Outcome(jobs[1], 3, "b: error: no")]
 
 
 def test_a_lot_of_output_stops_nobody(program):
     program("import sys; sys.stderr.write('x' * 1_000_000); print('y' * 1_000_000)")
-    with Members(1, "any") as processes:
+    with WorkerPool(1, "any") as processes:
         (outcome,) = processes.train([Job("loud", [])], nothing, nothing)
     assert outcome.status == 0
     assert len(outcome.message) == 10_000
@@ -53,7 +53,7 @@ def test_workers_have_cores_of_their_own(program, tmp_path, monkeypatch):
     shares = core_shares(2) if len(available_cores()) > 1 else [{0}, {0}]
     monkeypatch.setattr(members, "core_shares", lambda workers: shares)
     here, there = str(tmp_path / "here"), str(tmp_path / "there")
-    with Members(2, "any") as processes:
+    with WorkerPool(2, "any") as processes:
         outcomes = list(processes.train([Job("a", [here, there]), Job("b", [there, here])], nothing, nothing))
     assert {outcome.job.name: outcome.message for outcome in outcomes} == {
         "a": str(sorted(shares[0])),
@@ -72,7 +72,7 @@ def test_a_stop_is_passed_on_once_and_nothing_more_is_started(program, tmp_path)
     program(SAVING)
     begun, looks = tmp_path / "begun", []
     jobs = [Job("first", [str(begun)]), Job("second", [str(tmp_path / "second")])]
-    with Members(1, "any") as processes:
+    with WorkerPool(1, "any") as processes:
         outcomes = list(
             processes.train(jobs, lambda: signal.SIGINT if begun.exists() else None, lambda: looks.append(1))
         )
@@ -83,7 +83,7 @@ def test_a_stop_is_passed_on_once_and_nothing_more_is_started(program, tmp_path)
 
 def test_a_killed_member_is_told_apart(program):
     program("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
-    with Members(1, "any") as processes:
+    with WorkerPool(1, "any") as processes:
         (outcome,) = processes.train([Job("killed", [])], nothing, nothing)
     assert outcome.status == -signal.SIGKILL
     assert signal_name(outcome.status) == "SIGKILL"
@@ -98,7 +98,7 @@ def test_nobody_is_left_behind(program, tmp_path):
         if begun.exists() and begun.read_text().endswith("\n"):
             raise RuntimeError("the bar broke")
 
-    with pytest.raises(RuntimeError), Members(1, "any") as processes:
+    with pytest.raises(RuntimeError), WorkerPool(1, "any") as processes:
         list(processes.train([Job("first", [str(begun)])], nothing, fail))
     with pytest.raises(ProcessLookupError):
         os.kill(int(begun.read_text()), 0)

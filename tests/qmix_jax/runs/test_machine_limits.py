@@ -10,7 +10,7 @@ import pytest
 
 from qmix_jax.config import Config
 from qmix_jax.experiments import capacity
-from qmix_jax.experiments.sweep_spec import read_flags
+from qmix_jax.experiments.sweep_spec import sweep_from_flags
 from qmix_jax.runs import compilation, descriptors, runner
 from qmix_jax.settings import ConfigError
 from qmix_jax.storage.machine_memory import available_memory, format_bytes
@@ -211,7 +211,7 @@ def test_the_soft_limit_is_raised_to_the_hard_one(monkeypatch):
 def test_memory_for_not_even_one_member_is_refused_by_the_flag_that_was_given(monkeypatch):
     monkeypatch.setattr(capacity, "device_memory", lambda: 2**20)
     with pytest.raises(ConfigError) as caught:
-        sizes(read_flags({"num_seeds": "2"}))
+        sizes(sweep_from_flags({"num_seeds": "2"}))
     size = capacity.member_bytes(Config())
     free = shown_bytes(0.7 * 2**20 / capacity.sharing_devices())
     assert str(caught.value) == (

@@ -10,7 +10,7 @@ import pytest
 from qmix_jax import compare
 from qmix_jax.analysis import run_record
 from qmix_jax.analysis.run_record import RunRecord, read_record, write_evaluations
-from qmix_jax.experiments.comparison_spec import comparison_from_flags, settings_path, write_comparison
+from qmix_jax.experiments.comparison_spec import comparison_file, comparison_from_flags, write_comparison
 from qmix_jax.experiments.outcomes import steps_made
 from qmix_jax.learning.faults import init_faults
 from qmix_jax.runs.messages import conclusion_lines
@@ -109,10 +109,10 @@ def test_runs_whose_logs_have_other_columns_are_not_merged(tmp_path):
 def test_a_comparison_that_is_in_use_is_not_written_to(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(compare, "_check_workers", lambda comparison: None)
     write_comparison(tmp_path, comparison_from_flags({"num_seeds": "1"}))
-    written = settings_path(tmp_path).read_bytes()
+    written = comparison_file(tmp_path).read_bytes()
     with RunLock(tmp_path):
         held = sorted(path.name for path in tmp_path.rglob("*"))
         assert compare.main(["--resume", str(tmp_path), "--workers", "2"]) == 2
         assert f"{tmp_path}: must not be in use, but process {os.getpid()}" in capsys.readouterr().err
-        assert settings_path(tmp_path).read_bytes() == written
+        assert comparison_file(tmp_path).read_bytes() == written
         assert sorted(path.name for path in tmp_path.rglob("*")) == held
