@@ -1,37 +1,35 @@
-"""The report's page: HTML of its parts, and one file of a template, the replay page's style and its own."""
+"""HTML of a report: its elements, Markdown of findings, and the template that holds them in one file."""
 
 import base64
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
 
+_MARKS = ((r"`([^`]+)`", r"<code>\1</code>"), (r"\*\*([^*]+)\*\*", r"<b>\1</b>"), (r"\*([^*]+)\*", r"<em>\1</em>"))
+
 
 def html_page(title: str, about: str, sections: Sequence[str]) -> str:
-    """The whole page; `title` and `about` are text, the sections HTML."""
+    """Return the whole page; `title` and `about` are text, the sections HTML."""
     parts = {
         "title": escape(title),
-        "style": _part("replay_page.css") + _part("report_page.css"),
+        "style": package_text("replay_page.css") + package_text("report_page.css"),
         "heading": escape(title),
         "about": escape(about),
         "sections": "\n".join(sections),
     }
-    page = _part("report_page.html")
-    done = ""
-    for mark, part in parts.items():
-        before, _, page = page.partition(f"{{{{{mark}}}}}")
-        done += before + part
-    return done + page
+    return fill_template("report_page.html", parts)
 
 
 def section(title: str, *content: str, hint: str = "") -> str:
-    """A card with a heading; `title` and `hint` are text, the content HTML."""
+    """Return a card with a heading; `title` and `hint` are text, the content HTML."""
     note = f'<p class="hint">{escape(hint)}</p>' if hint else ""
     return f"<section><h2>{escape(title)}</h2>{note}{''.join(content)}</section>"
 
 
 def html_table(rows: Sequence[Sequence[str]]) -> str:
-    """A table of text, the first row and the first column its heads."""
+    """Return a table of text cells with headers in the first row and the first column."""
     head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in rows[0])
     body = "".join(
         f'<tr><th scope="row">{escape(row[0])}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in row[1:])}</tr>'
@@ -41,7 +39,7 @@ def html_table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def definitions(values: Sequence[tuple[str, str, bool]]) -> str:
-    """Names and values as text; what is marked stands out."""
+    """Return a list of names and values, which are text; marked ones are highlighted."""
     items = (
         f"<div{' class=marked' if marked else ''}><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
         for name, value, marked in values
@@ -50,7 +48,7 @@ def definitions(values: Sequence[tuple[str, str, bool]]) -> str:
 
 
 def picture(path: Path, description: str) -> str:
-    """A PNG as a part of the page, or a line where there is none; a click shows it in full size."""
+    """Return a PNG embedded into the page, or a line of text if it is missing; a click shows it in full size."""
     if not path.is_file() or path.is_symlink():
         return f'<p class="hint">{escape(path.name)} was not drawn.</p>'
     source = f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
@@ -58,10 +56,49 @@ def picture(path: Path, description: str) -> str:
 
 
 def embedded(page: str, title: str) -> str:
-    """Another whole page within this one, as high as its content."""
+    """Return another page embedded into this one, as high as its content."""
     grow = "this.style.height = this.contentDocument.body.scrollHeight + 24 + 'px'"
     return f'<iframe title="{escape(title)}" srcdoc="{escape(page)}" onload="{grow}"></iframe>'
 
 
-def _part(name: str) -> str:
+def blocks(markdown: str) -> list[str]:
+    """Split Markdown at empty lines."""
+    return [block.strip() for block in re.split(r"\n\s*\n", markdown) if block.strip()]
+
+
+def block_html(block: str, show_picture: Callable[[str, str], str]) -> str:
+    """Return one Markdown block as HTML. `show_picture` takes a picture's file name and description."""
+    if block.startswith("|"):
+        header, _, *rows = ([cell.strip() for cell in line.strip("| ").split(" | ")] for line in block.splitlines())
+        return html_table([header, *rows])
+    if match := re.fullmatch(r"!\[([^]]*)\]\(([\w.-]+)\)", block):
+        return show_picture(match[2], match[1])
+    if match := re.fullmatch(r"#+ (.*)", block):
+        return f"<h3>{_marked(match[1])}</h3>"
+    return f"<p>{_marked(block)}</p>"
+
+
+def _marked(text: str) -> str:
+    """Return text with its inline markup; code spans hold no other markup."""
+    pieces = re.split(r"(`[^`]+`)", escape(text, quote=False))
+    return "".join(_replaced(piece, _MARKS[:1] if piece.startswith("`") else _MARKS[1:]) for piece in pieces)
+
+
+def _replaced(text: str, marks: tuple[tuple[str, str], ...]) -> str:
+    for pattern, replacement in marks:
+        text = re.sub(pattern, replacement, text)
+    return text
+
+
+def fill_template(name: str, parts: Mapping[str, str]) -> str:
+    """Return a template with every `{{mark}}` replaced by its part. Parts come in the order of the marks."""
+    page, done = package_text(name), ""
+    for mark, part in parts.items():
+        before, _, page = page.partition(f"{{{{{mark}}}}}")
+        done += before + part
+    return done + page
+
+
+def package_text(name: str) -> str:
+    """Return the content of a text file in this folder."""
     return files("qmix_jax.reports").joinpath(name).read_text(encoding="utf-8")

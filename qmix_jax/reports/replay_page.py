@@ -1,9 +1,10 @@
-"""The replay page: one HTML file that needs nothing else, made of a template, its style, its script and the data."""
+"""The replay page: one self-contained HTML file of a template, its style, its script and the data."""
 
 import json
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
+
+from qmix_jax.reports.page import fill_template, package_text
 
 
 def write_page(path: Path, data: dict[str, Any]) -> None:
@@ -12,15 +13,8 @@ def write_page(path: Path, data: dict[str, Any]) -> None:
 
 
 def make_page(data: dict[str, Any]) -> str:
-    """The page's HTML."""
-    # Names in the data may hold anything: without < no script can end early, and text never becomes a tag.
+    """Return the page's HTML."""
+    # Names in the data may hold anything: without < they cannot end the script element or become tags.
     text = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-    page = _part("replay_page.html")
-    for mark, part in {"style": _part("replay_page.css"), "script": _part("replay_page.js"), "data": text}.items():
-        before, _, after = page.partition(f"{{{{{mark}}}}}")
-        page = before + part + after
-    return page
-
-
-def _part(name: str) -> str:
-    return files("qmix_jax.reports").joinpath(name).read_text(encoding="utf-8")
+    parts = {"style": package_text("replay_page.css"), "data": text, "script": package_text("replay_page.js")}
+    return fill_template("replay_page.html", parts)

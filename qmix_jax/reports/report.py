@@ -10,9 +10,8 @@ from env_jax.types import Environment
 from qmix_jax.config import Config
 from qmix_jax.errors import RunError
 from qmix_jax.reports.evaluate import Played, heading, is_gridworld, play
-from qmix_jax.reports.markdown_html import block_html, blocks
 from qmix_jax.reports.options import Options
-from qmix_jax.reports.page import definitions, embedded, html_page, html_table, picture, section
+from qmix_jax.reports.page import block_html, blocks, definitions, embedded, html_page, html_table, picture, section
 from qmix_jax.reports.replay_data import page_data
 from qmix_jax.reports.replay_page import make_page
 from qmix_jax.reports.report_options import ReportOptions
