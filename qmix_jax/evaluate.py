@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from qmix_jax.cli.command import program_name, run_command
-from qmix_jax.cli.parser import FlagParser
-from qmix_jax.reports.options import Options
+from qmix_jax.cli.command import run_command
+from qmix_jax.cli.parser import FlagParser, read_settings
+from qmix_jax.reports.options import EvaluateOptions
 from qmix_jax.runs.shell import check_backend, prepare_libraries
 from qmix_jax.settings import ConfigError, read_settings
 from qmix_jax.storage.directory import existing_run
@@ -20,11 +20,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(make_parser(program_name("evaluate", argv)), argv, _evaluate)
 
 
-def make_parser(prog: str) -> FlagParser:
-    """Declare the flags."""
-    description = "Evaluate a trained policy, beside the random and greedy-nearest policies on the same initial states."
-    parser = FlagParser(prog, description, subject=("run", "results/run_<i>"))
-    parser.add_settings(Options)
+def _make_parser() -> FlagParser:
+    description = "Play episodes with a trained policy, and with random and greedy-nearest from the same starts."
+    parser = FlagParser(description, [], _PROG, ("run", "results/run_<i>"))
+    parser.add_settings(EvaluateOptions)
     return parser
 
 
@@ -36,7 +35,7 @@ def _evaluate(arguments: dict[str, Any]) -> None:
     if path is not None and torch_file is not None:
         raise ConfigError(f"{path} and --import_torch {torch_file}: give only one of them")
     run = None if path is None else existing_run(path)
-    options = Options(**read_settings(Options, arguments))
+    options = EvaluateOptions(**read_settings(EvaluateOptions, arguments))
     prepare_libraries()
     check_backend()
     from qmix_jax.reports.evaluate import evaluate_run

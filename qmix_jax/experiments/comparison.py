@@ -13,8 +13,8 @@ from qmix_jax.experiments.comparison_spec import Comparison, Member, write_compa
 from qmix_jax.experiments.findings import write_comparison_findings
 from qmix_jax.experiments.outcomes import DIVERGED, DONE, follow, reason, show_runs
 from qmix_jax.experiments.workers import Job, Outcome, WorkerPool
+from qmix_jax.reports.options import ReportOptions
 from qmix_jax.reports.report import report_findings
-from qmix_jax.reports.report_options import ReportOptions
 from qmix_jax.runs.progress import GroupProgress
 from qmix_jax.runs.signals import StopRequest
 from qmix_jax.settings import ConfigError, DamagedError

@@ -18,8 +18,8 @@ from qmix_jax.experiments.outcomes import follow, show_runs
 from qmix_jax.experiments.plan import Group
 from qmix_jax.experiments.sweep_spec import Sweep
 from qmix_jax.experiments.workers import Job, WorkerPool, available_cores, program_environment, program_words
+from qmix_jax.reports.options import ReportOptions
 from qmix_jax.reports.report import report_findings
-from qmix_jax.reports.report_options import ReportOptions
 from qmix_jax.runs.progress import GroupProgress
 from qmix_jax.runs.signals import StopRequest, StopSignal
 from qmix_jax.storage.directory import RunDirectory

@@ -1,6 +1,7 @@
-"""What `qmix-jax export` can be told, in the order `--help` shows it."""
+"""Options of `export`, and what it shares with the other commands that read a trained model."""
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 from qmix_jax.settings import check_setting, setting
 from qmix_jax.storage.output_file import check_output_file
@@ -8,24 +9,35 @@ from qmix_jax.storage.output_file import check_output_file
 FORMATS = ("safetensors", "npz", "onnx")
 
 
+def checkpoint_setting() -> Any:
+    """Return the field of the model to read."""
+    return setting("final", "final, best, or ep<N> for models/checkpoint_ep<N>")
+
+
+def check_options(options: Any, *outputs: str) -> None:
+    """Check every option, and that the files of those named in `outputs` can be written.
+
+    Raises:
+        ConfigError: naming the flag, its value and what would be accepted.
+    """
+    for declared in fields(options):
+        check_setting(declared, getattr(options, declared.name))
+    for name in outputs:
+        check_output_file(name, getattr(options, name))
+
+
 @dataclass(frozen=True)
 class ExportOptions:
-    """Which model is written, and how."""
+    """Which model is written, and how, in the order of `--help`."""
 
     format: str = setting(
         "safetensors",
         "safetensors, npz: all networks' parameters by name; onnx: the policy as a program, observations to actions",
         choices=FORMATS,
     )
-    checkpoint: str = setting("final", "final, best, or ep<N> for models/checkpoint_ep<N>")
-    output: str | None = setting(None, "what to write; the model's name in the run's folder by default", metavar="FILE")
+    checkpoint: str = checkpoint_setting()
+    output: str | None = setting(None, "file to write; by default the model's name in the run's folder", metavar="FILE")
 
     def __post_init__(self) -> None:
-        """Check every option.
-
-        Raises:
-            ConfigError: naming the flag, its value and what would be accepted.
-        """
-        for declared in fields(self):
-            check_setting(declared, getattr(self, declared.name))
-        check_output_file("output", self.output)
+        """Refuse invalid options, see `check_options`."""
+        check_options(self, "output")

@@ -13,13 +13,14 @@ from env_jax.gridworld.viewer import save_gif
 from env_jax.last_action import LastAction
 from env_jax.recording import cut
 from env_jax.types import Environment
+from qmix_jax.analysis.stats import Estimate
 from qmix_jax.config import Config
 from qmix_jax.interchange.torch_import import import_policy
-from qmix_jax.reports.assessment import LEARNED, Assessment, assess, record_episodes
-from qmix_jax.reports.options import Options
+from qmix_jax.reports.assessment import LEARNT, Assessment, assess, record_episodes
+from qmix_jax.reports.options import EvaluateOptions
 from qmix_jax.reports.replay_data import page_data
 from qmix_jax.reports.replay_page import write_page
-from qmix_jax.reports.scores import Figure, json_episodes, json_figures, summarise, table
+from qmix_jax.reports.scores import json_episodes, json_figures, score_episodes, score_table
 from qmix_jax.runs.policy import TrainedPolicy, load_chosen
 from qmix_jax.settings import ConfigError
 from qmix_jax.storage.directory import RunDirectory
@@ -33,11 +34,11 @@ class Played(NamedTuple):
 
     policy: TrainedPolicy
     assessment: Assessment
-    figures: dict[str, dict[str, Figure]]  # by policy, LEARNED first, then by the figure's name in JSON
+    figures: dict[str, dict[str, Estimate]]  # by policy, LEARNT first, then by the figure's name in JSON
     document: dict[str, Any]  # what was evaluated, and all of it, for JSON
 
 
-def evaluate_run(run: RunDirectory | None, options: Options) -> None:
+def evaluate_run(run: RunDirectory | None, options: EvaluateOptions) -> None:
     """Print the table, and write the files that `options` name.
 
     Args:
@@ -50,7 +51,7 @@ def evaluate_run(run: RunDirectory | None, options: Options) -> None:
     """
     played = play(run, options)
     print(heading(played.document))
-    print(table(played.figures))
+    print(score_table(played.figures))
     if options.json is not None:
         episodes = json_episodes(played.assessment.values[LEARNED])
         with writing(options.json) as path:
@@ -64,7 +65,7 @@ def evaluate_run(run: RunDirectory | None, options: Options) -> None:
             write_page(path, data)
 
 
-def play(run: RunDirectory | None, options: Options, given: Environment | None = None) -> Played:
+def play(run: RunDirectory | None, options: EvaluateOptions, given: Environment | None = None) -> Played:
     """Play what `options` ask for; arguments and errors as `evaluate_run`'s, and `given` is `load_policy`'s."""
     policy = import_policy(str(options.import_torch)) if run is None else load_chosen(run, options.checkpoint, given)
     changes: dict[str, Any] = {"env_mode": options.env_mode, "layout_seed": options.layout_seed}
@@ -77,8 +78,8 @@ def play(run: RunDirectory | None, options: Options, given: Environment | None =
             raise ConfigError(f"--{flag} {getattr(options, flag)}: shows GridWorld25, not {environment.spec.name}")
 
     assessment = assess(policy, environment, options.seed, options.episodes)
-    figures = {name: summarise(values, options.seed) for name, values in assessment.values.items()}
-    best = float(np.mean(assessment.values[LEARNED].best_returns))
+    figures = {name: score_episodes(values, options.seed) for name, values in assessment.values.items()}
+    best = float(np.mean(assessment.values[LEARNT].best_returns))
     document = {
         **_describe(run, config, environment, options),
         "best_return": best if np.isfinite(best) else None,
@@ -93,7 +94,9 @@ def is_gridworld(environment: Environment) -> bool:
     return isinstance(environment.environment if isinstance(environment, LastAction) else environment, GridWorld25)
 
 
-def _describe(run: RunDirectory | None, config: Config, environment: Environment, options: Options) -> dict[str, Any]:
+def _describe(
+    run: RunDirectory | None, config: Config, environment: Environment, options: EvaluateOptions
+) -> dict[str, Any]:
     """What was evaluated, for JSON."""
     source = {"run": options.import_torch, "checkpoint": "q_networks", "algorithm": "pytorch"}
     if run is not None:

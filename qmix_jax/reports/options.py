@@ -1,44 +1,42 @@
-"""What `qmix-jax evaluate` can be told, in the order `--help` shows it."""
+"""Options of `evaluate` and `report`, in the order of `--help`."""
 
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
-from qmix_jax.settings import ConfigError, check_setting, setting
-from qmix_jax.storage.output_file import check_output_file
-
-FILES = ("json", "gif", "html")  # options that name a file to write
+from qmix_jax.interchange.options import check_options, checkpoint_setting
+from qmix_jax.settings import ConfigError, setting
 
 
 @dataclass(frozen=True)
-class Options:
-    """What is evaluated, how, and what is written."""
+class EvaluateOptions:
+    """What is evaluated, how, and which files are written."""
 
     import_torch: str | None = setting(
-        None, "instead of a run: q_networks that the PyTorch script saved, on raw observations", metavar="FILE"
+        None, "instead of a run: q_networks saved by the PyTorch script, on raw observations", metavar="FILE"
     )
-    checkpoint: str = setting("final", "final, best, or ep<N> for models/checkpoint_ep<N>")
+    checkpoint: str = checkpoint_setting()
     episodes: int = setting(
-        1_000, "episodes; with random starts each from a start of its own", at_least=1, at_most=100_000
+        1_000, "episodes to play; random starts differ from episode to episode", at_least=1, at_most=100_000
     )
     env_mode: str | None = setting(
         None,
-        "starts: one layout restored at every reset, or a new one; as trained where not set",
+        "starts: one layout restored at every reset, or a new one; not set: as in training",
         choices=("fixed", "random"),
     )
     layout_seed: int | None = setting(
-        None, "NumPy seed of the fixed layout; as trained where not set", at_least=0, at_most=2**32 - 1
+        None, "NumPy seed of the fixed layout; not set: as in training", at_least=0, at_most=2**32 - 1
     )
     seed: int = setting(
         0,
-        "of the starts, the random policies and the intervals; a run's own seed repeats its evaluations' starts",
+        "of starts, random policies and intervals; a run's own seed repeats the starts of its evaluations",
         at_least=0,
         at_most=2**32 - 1,
     )
-    json: str | None = setting(None, "write the figures, and every episode's, to this file", metavar="FILE")
-    gif: str | None = setting(None, "write an episode to this file, as a moving picture", metavar="FILE")
-    episode: int = setting(0, "which of the episodes --gif shows, from 0", at_least=0)
+    json: str | None = setting(None, "write the figures, and those of every episode, to this file", metavar="FILE")
+    gif: str | None = setting(None, "write one episode to this file as an animation", metavar="FILE")
+    episode: int = setting(0, "index of the episode that --gif shows, from 0", at_least=0)
     html: str | None = setting(None, "write a page to this file that replays episodes, the worst first", metavar="FILE")
-    replays: int = setting(50, "most episodes in that page", at_least=1, at_most=1_000)
+    replays: int = setting(50, "most episodes on that page", at_least=1, at_most=1_000)
 
     def __post_init__(self) -> None:
         """Check every option.
@@ -46,19 +44,31 @@ class Options:
         Raises:
             ConfigError: naming the flag, its value and what would be accepted.
         """
-        for declared in fields(self):
-            check_setting(declared, getattr(self, declared.name))
+        check_options(self, "json", "gif", "html")
         if self.gif is not None and self.episode >= self.episodes:
             raise ConfigError(f"--episode {self.episode}: must be below --episodes, {self.episodes}")
         if self.import_torch is not None:
             self._check_import(self.import_torch)
-        for name in FILES:
-            check_output_file(name, getattr(self, name))
 
     def _check_import(self, path: str) -> None:
         if not path.strip() or "\0" in path or not os.path.isfile(path):
             raise ConfigError(f"--import_torch {path!r}: must be a file that exists")
-        if self.checkpoint != Options.checkpoint:
+        if self.checkpoint != EvaluateOptions.checkpoint:
             raise ConfigError(f"--checkpoint {self.checkpoint}: is for runs, and cannot be given with --import_torch")
         if self.html is not None:
             raise ConfigError(f"--html {self.html}: shows a run's networks, and cannot be given with --import_torch")
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """What a run's page evaluates, and where a page is written. A sweep or comparison has its figures already."""
+
+    checkpoint: str = checkpoint_setting()
+    episodes: int = setting(200, "episodes of the evaluation", at_least=1, at_most=100_000)
+    seed: int = setting(0, "of the evaluation's starts and intervals", at_least=0, at_most=2**32 - 1)
+    replays: int = setting(20, "most episodes to replay, the worst first", at_least=1, at_most=1_000)
+    output: str | None = setting(None, "file to write; report.html in the folder by default", metavar="FILE")
+
+    def __post_init__(self) -> None:
+        """Refuse invalid options, see `check_options`."""
+        check_options(self, "output")

@@ -10,11 +10,10 @@ from env_jax.types import Environment
 from qmix_jax.config import Config
 from qmix_jax.errors import RunError
 from qmix_jax.reports.evaluate import Played, heading, is_gridworld, play
-from qmix_jax.reports.options import Options
+from qmix_jax.reports.options import EvaluateOptions, ReportOptions
 from qmix_jax.reports.page import block_html, blocks, definitions, embedded, html_page, html_table, picture, section
 from qmix_jax.reports.replay_data import page_data
 from qmix_jax.reports.replay_page import make_page
-from qmix_jax.reports.report_options import ReportOptions
 from qmix_jax.reports.scores import figure_rows
 from qmix_jax.settings import DamagedError, as_text
 from qmix_jax.storage.directory import RunDirectory
@@ -32,7 +31,7 @@ def report_run(run: RunDirectory, options: ReportOptions, given: Environment | N
         RunError: a file of the run is damaged, or the page could not be written.
     """
     name = _output(run.path, options)
-    chosen = Options(checkpoint=options.checkpoint, episodes=options.episodes, seed=options.seed)
+    chosen = EvaluateOptions(checkpoint=options.checkpoint, episodes=options.episodes, seed=options.seed)
     try:
         config, hparams = read_config(run.hparams), read_json(run.hparams)
         played = play(run, chosen, given)

@@ -39,9 +39,9 @@ def _report(path: Path, given: Environment | None) -> None:
     run = RunDirectory(path)
     if not is_first() or not read_config(run.hparams).report:
         return
-    with warn_on_failure(path / "report.html"):
+    with sparing(path / "report.html"):
+        from qmix_jax.reports.options import ReportOptions
         from qmix_jax.reports.report import report_run  # SciPy's import should not delay the first progress
-        from qmix_jax.reports.report_options import ReportOptions
 
         report_run(run, ReportOptions(), given)
 

@@ -18,7 +18,7 @@ from qmix_jax.learning.learner import make_learner
 from qmix_jax.reports.assessment import LEARNED, assess
 from qmix_jax.reports.replay_data import choose_episodes, page_data
 from qmix_jax.reports.replay_page import make_page, write_page
-from qmix_jax.reports.scores import json_figures, summarise
+from qmix_jax.reports.scores import json_figures, score_episodes
 from qmix_jax.runs.policy import TrainedPolicy
 from qmix_jax.training.environments import make_environment
 
@@ -55,7 +55,7 @@ def played():
 
 def _played(policy, environment):
     assessment = assess(policy, environment, 0, 40)
-    figures = {name: json_figures(summarise(values, 0)) for name, values in assessment.values.items()}
+    figures = {name: json_figures(score_episodes(values, 0)) for name, values in assessment.values.items()}
     about = {
         "run": "results/run_<1>",
         "checkpoint": "final",

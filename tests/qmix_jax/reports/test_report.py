@@ -14,9 +14,9 @@ from saved_run import listing, save_run
 
 from qmix_jax import report
 from qmix_jax.errors import RunError
+from qmix_jax.reports.options import ReportOptions
 from qmix_jax.reports.page import block_html, blocks
 from qmix_jax.reports.report import report_findings, report_run
-from qmix_jax.reports.report_options import ReportOptions
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.logs import DIAGNOSTIC_COLUMNS
 

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from qmix_jax.reports.scores import EpisodeValues, Figure, json_episodes, json_figures, summarise, table
+from qmix_jax.analysis.stats import Estimate
+from qmix_jax.reports.scores import EpisodeValues, json_episodes, json_figures, score_episodes, score_table
 
 
 def values(returns, best=None, extra=None):
@@ -15,7 +16,9 @@ def values(returns, best=None, extra=None):
 
 
 def test_means_by_hand():
-    figures = summarise(values([1.0, 2.0, 3.0], best=[2.0, 2.0, 4.0], extra={"foods": np.float32([0, 1, 4])}), seed=0)
+    figures = score_episodes(
+        values([1.0, 2.0, 3.0], best=[2.0, 2.0, 4.0], extra={"foods": np.float32([0, 1, 4])}), seed=0
+    )
     assert {name: figure.value for name, figure in figures.items()} == pytest.approx(
         {"mean_return": 2.0, "optimality": 6 / 8, "solved": 2 / 3, "mean_length": 20.0, "foods": 5 / 3}
     )
@@ -26,7 +29,7 @@ def test_the_intervals_are_those_of_a_bootstrap_over_episodes():
     generator = np.random.default_rng(0)
     best = generator.uniform(1.0, 3.0, 60)
     returns = best * generator.uniform(0.8, 1.0, 60)
-    figures = summarise(values(returns, best), seed=0)
+    figures = score_episodes(values(returns, best), seed=0)
     quotients, means, apart = [], [], []
     for _ in range(4_000):
         drawn = generator.integers(0, 60, 60)
@@ -42,36 +45,36 @@ def test_the_intervals_are_those_of_a_bootstrap_over_episodes():
 
 def test_the_same_seed_gives_the_same_intervals():
     sample = values(np.random.default_rng(0).normal(size=20))
-    assert summarise(sample, seed=3) == summarise(sample, seed=3)
-    assert summarise(sample, seed=3) != summarise(sample, seed=4)
+    assert score_episodes(sample, seed=3) == score_episodes(sample, seed=3)
+    assert score_episodes(sample, seed=3) != score_episodes(sample, seed=4)
 
 
 def test_equal_episodes_leave_nothing_uncertain():
-    assert summarise(values([2.0] * 5), seed=0)["mean_return"] == (2.0, 2.0, 2.0)
+    assert score_episodes(values([2.0] * 5), seed=0)["mean_return"] == (2.0, 2.0, 2.0)
 
 
 def test_a_single_episode_has_no_interval():
-    figures = summarise(values([2.0], [2.5]), seed=0)
+    figures = score_episodes(values([2.0], [2.5]), seed=0)
     assert figures["optimality"].value == pytest.approx(0.8)
     assert math.isnan(figures["optimality"].low)
     assert json_figures({"solved": figures["solved"]}) == {"solved": 1.0, "solved_low": None, "solved_high": None}
-    assert table({"policy": figures}).splitlines()[1] == "return       2.000"
+    assert score_table({"policy": figures}).splitlines()[1] == "return       2.000"
 
 
 def test_what_has_no_best_return_has_no_optimality():
-    assert list(summarise(values([2.0, 3.0]), seed=0)) == ["mean_return", "solved", "mean_length"]
+    assert list(score_episodes(values([2.0, 3.0]), seed=0)) == ["mean_return", "solved", "mean_length"]
 
 
 def test_where_the_best_return_is_not_above_0_regret_stands_for_optimality():
-    figures = summarise(values([-27.0, -9.0], [-9.0, -9.0]), seed=0)
+    figures = score_episodes(values([-27.0, -9.0], [-9.0, -9.0]), seed=0)
     assert list(figures) == ["mean_return", "regret", "solved", "mean_length"]
     assert figures["regret"] == (9.0, 0.0, 18.0)
-    assert table({"policy": figures}).splitlines()[2] == "regret   9.000 (0.000 to 18.000)"
-    assert summarise(values([-1.0, -2.0], [0.0, 0.0]), seed=0)["regret"].value == 1.5
+    assert score_table({"policy": figures}).splitlines()[2] == "regret   9.000 (0.000 to 18.000)"
+    assert score_episodes(values([-1.0, -2.0], [0.0, 0.0]), seed=0)["regret"].value == 1.5
 
 
 def test_an_interval_is_unknown_where_some_draws_of_episodes_have_no_optimality():
-    figures = summarise(values([1.0, -2.0], [4.0, -1.0]), seed=0)
+    figures = score_episodes(values([1.0, -2.0], [4.0, -1.0]), seed=0)
     assert figures["optimality"].value == pytest.approx(-1 / 3)
     assert np.isnan(figures["optimality"][1:]).all()
 
@@ -88,9 +91,13 @@ def test_episodes_as_json():
 
 
 def test_the_table_by_hand():
-    one = {"mean_return": Figure(2.5, 2.25, 2.75), "solved": Figure(0.5, 0.25, 1.0), "mean_length": Figure(20, 10, 30)}
-    other = {name: Figure(0.0, 0.0, 0.0) for name in one}
-    assert table({"policy": one, "random": other}).splitlines() == [
+    one = {
+        "mean_return": Estimate(2.5, 2.25, 2.75),
+        "solved": Estimate(0.5, 0.25, 1.0),
+        "mean_length": Estimate(20, 10, 30),
+    }
+    other = {name: Estimate(0.0, 0.0, 0.0) for name in one}
+    assert score_table({"policy": one, "random": other}).splitlines() == [
         "         policy                   random",
         "return   2.500 (2.250 to 2.750)   0.000 (0.000 to 0.000)",
         "solved   50.0 % (25.0 to 100.0)   0.0 % (0.0 to 0.0)",
