@@ -1,1 +1,1 @@
-"""Trained policies for other frameworks, and theirs for this one."""
+"""Export of trained policies to other frameworks, and import from PyTorch."""

@@ -1,4 +1,4 @@
-"""What `qmix-jax export` does once it knows what is wanted."""
+"""Implementation of `export`: a trained model as .safetensors, .npz or .onnx."""
 
 import json
 from collections.abc import Callable
@@ -17,10 +17,10 @@ from qmix_jax.storage.output_file import check_output_file, writing
 
 
 def export_run(run: RunDirectory, options: ExportOptions) -> None:
-    """Write the model that `options` name, and say what its file holds.
+    """Write the model that `options` name.
 
     Raises:
-        ConfigError: the run, its model or an option cannot be used, or a library is not installed.
+        ConfigError: the run, its model or an option is invalid, or a library is not installed.
         RunError: the model is damaged, or the file could not be written.
     """
     policy = load_chosen(run, options.checkpoint)
@@ -38,16 +38,16 @@ def export_run(run: RunDirectory, options: ExportOptions) -> None:
 
 
 def parameters_by_name(policy: TrainedPolicy) -> dict[str, np.ndarray]:
-    """All networks' parameters, such as 'agents.Dense_0.kernel'.
+    """Return all networks' parameters by name, such as 'agents.Dense_0.kernel'.
 
-    Kernels are [inputs, outputs]. The agents' have a first axis over agents, unless they share their parameters.
+    Kernels are [inputs, outputs]. Those of agents have a first axis over agents, unless agents share parameters.
     """
     arrays = named_arrays(policy.params)
     return {name.replace("/params/", ".").replace("/", "."): array for name, array in arrays.items()}
 
 
 def described(policy: TrainedPolicy) -> dict[str, str]:
-    """What a reader of the file needs to know, as text by name; 'settings' and 'environment' are JSON."""
+    """Return the metadata of a file, as text by name; 'settings' and 'environment' are JSON."""
     spec = policy.environment.spec
     numbers = {name: getattr(spec, name) for name in ("name", "num_agents", "num_actions", "observation_size")}
     return {"settings": json.dumps(asdict(policy.config)), "environment": json.dumps(numbers)}

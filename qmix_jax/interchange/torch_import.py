@@ -1,29 +1,34 @@
-"""Checkpoints of the PyTorch script as policies: `q_networks`, a state dict of one Q-network for each agent."""
+"""Imports checkpoints of the PyTorch script: `q_networks`, a state dict with a Q-network for each agent.
+
+Parameters are named as in PyTorch, without the agent's number, and have a first axis over agents. Weights are [outputs,
+inputs]. `shared.2` is a LayerNorm where its weight has one axis, else a second linear layer with a ReLU.
+"""
 
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from env_jax.types import Environment, EnvSpec
 from qmix_jax.config import Config, ConfigError
-from qmix_jax.interchange.torch_networks import torch_q_values
 from qmix_jax.learning.learner import make_learner
 from qmix_jax.runs.policy import TrainedPolicy
 from qmix_jax.training.environments import make_environment
 from qmix_jax.types import Array, Params
 
 _LAYERS = ("shared.0", "shared.2", "value_head.0", "value_head.2", "advantage_head.0", "advantage_head.2")
+_LAYER_NORM_EPSILON = 1e-5  # PyTorch's
 
 
 def import_policy(path: str) -> TrainedPolicy:
-    """The greedy policy of a file that `torch.save` wrote: the state dict, or a dict that has it as 'q_networks'.
+    """Return the greedy policy of a file by `torch.save`: the state dict, or a dict that holds it as 'q_networks'.
 
-    Only numbers are loaded from it (`weights_only`): a stranger's file cannot run anything.
+    Only tensors are loaded (`weights_only`), so an untrusted file cannot run code.
 
     Raises:
-        ConfigError: PyTorch is missing, the file cannot be read, or it holds other networks than the script's.
+        ConfigError: PyTorch is missing, the file cannot be read, or its networks are not those of the script.
     """
     config = Config(encoding="raw")
     environment: Environment = make_environment(config)
@@ -40,7 +45,7 @@ def import_policy(path: str) -> TrainedPolicy:
 
 
 def _read(path: str) -> dict[str, np.ndarray]:
-    """Arrays by PyTorch's names."""
+    """Return the arrays by their names in PyTorch."""
     try:
         import torch
     except ModuleNotFoundError:
@@ -57,10 +62,10 @@ def _read(path: str) -> dict[str, np.ndarray]:
 
 
 def stacked_networks(arrays: Mapping[str, np.ndarray], spec: EnvSpec) -> dict[str, np.ndarray]:
-    """Parameters by name without the agent's number, stacked over agents; see `torch_networks`.
+    """Return the parameters by name without the agent's number, stacked over agents.
 
     Raises:
-        ConfigError: naming the first parameter that is missing, too many, or of another shape.
+        ConfigError: naming the first parameter that is missing, unknown, or of the wrong shape.
     """
     wanted = _shapes(arrays, spec)
     names = {f"{agent}.{name}": shape for agent in range(spec.num_agents) for name, shape in wanted.items()}
@@ -75,7 +80,7 @@ def stacked_networks(arrays: Mapping[str, np.ndarray], spec: EnvSpec) -> dict[st
 
 
 def _shapes(arrays: Mapping[str, np.ndarray], spec: EnvSpec) -> dict[str, tuple[Any, ...]]:
-    """What the first agent's layers say of their widths, as shapes that must fit each other."""
+    """Return the shapes of one network's parameters, by the widths of the first agent's layers."""
 
     def width(layer: str) -> int:
         array = arrays.get(f"0.{layer}.weight")
@@ -97,3 +102,31 @@ def _shapes(arrays: Mapping[str, np.ndarray], spec: EnvSpec) -> dict[str, tuple[
     for layer, shape in weights.items():
         shapes |= {f"{layer}.weight": shape, f"{layer}.bias": shape[:1]}
     return shapes
+
+
+def torch_q_values(params: Mapping[str, Array], observations: Array) -> Array:
+    """Return the values of all actions (Wang et al. 2016, eq. 9), float32[N, B, A], of raw observations [B, N, O]."""
+    seen = jnp.swapaxes(observations, 0, 1).astype(jnp.float32)
+    hidden = jax.nn.relu(_linear(params, "shared.0", seen))
+    if params["shared.2.weight"].ndim == 2:
+        hidden = _layer_norm(params, "shared.2", hidden)
+    else:
+        hidden = jax.nn.relu(_linear(params, "shared.2", hidden))
+    value, advantage = (_head(params, name, hidden) for name in ("value_head", "advantage_head"))
+    return value + advantage - jnp.mean(advantage, axis=-1, keepdims=True)
+
+
+def _head(params: Mapping[str, Array], name: str, hidden: Array) -> Array:
+    return _linear(params, f"{name}.2", jax.nn.relu(_linear(params, f"{name}.0", hidden)))
+
+
+def _linear(params: Mapping[str, Array], name: str, inputs: Array) -> Array:
+    return jnp.einsum("nbi,noi->nbo", inputs, params[f"{name}.weight"]) + params[f"{name}.bias"][:, None]
+
+
+def _layer_norm(params: Mapping[str, Array], name: str, inputs: Array) -> Array:
+    """Normalise as in Ba et al. 2016, eq. 4."""
+    centred = inputs - jnp.mean(inputs, axis=-1, keepdims=True)
+    variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
+    normalised = centred * jax.lax.rsqrt(variance + _LAYER_NORM_EPSILON)
+    return normalised * params[f"{name}.weight"][:, None] + params[f"{name}.bias"][:, None]

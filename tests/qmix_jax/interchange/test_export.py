@@ -200,7 +200,6 @@ def test_a_missing_library_names_its_extra(saved_model, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     monkeypatch.delitem(sys.modules, "qmix_jax.interchange.onnx_policy")
     monkeypatch.delitem(sys.modules, "qmix_jax.interchange.onnx_graph")
-    monkeypatch.delitem(sys.modules, "qmix_jax.interchange.onnx_encoding")
     assert export.main([str(run), "--format", "onnx"]) == 2
     assert "--format onnx: needs onnx: pip install -e '.[export]'" in capsys.readouterr().err
 
