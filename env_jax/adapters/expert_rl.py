@@ -20,10 +20,10 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from env_jax.adapters import _frames
 from env_jax.adapters.numpy_world import Cell, Food, NumpyWorld
 from env_jax.gridworld.constants import GRID_SIZE, NUM_ACTIONS, NUM_AGENTS, NUM_FOODS, OBSERVATION_SIZE
 from env_jax.gridworld.layouts import draw_start
+from env_jax.gridworld.viewer import draw_state, write_gif
 
 _FIXED_SIZES = {"num_agents": NUM_AGENTS, "grid_size": GRID_SIZE}
 
@@ -136,7 +136,7 @@ class GridWorld25v0(gymnasium.Env):
 
     def render(self) -> np.ndarray | None:
         """Return a picture of the current state, uint8[525, 525, 3]; "human" shows it instead, if there is a screen."""
-        picture = _frames.as_array(_frames.draw(self._world.agents, self._world.foods))
+        picture = np.array(draw_state(self._world.agents, self._world.foods))
         if self.render_mode != "human":
             return picture
         self._show(picture)
@@ -151,7 +151,8 @@ class GridWorld25v0(gymnasium.Env):
         """
         if not self._episode:
             raise ValueError("there is no episode to save before reset() or setup()")
-        _frames.save_gif(path, [_frames.draw(*state) for state in self._episode], self.metadata["render_fps"])
+        duration = round(1000 / self.metadata["render_fps"])
+        write_gif(path, [draw_state(*state) for state in self._episode], [duration] * len(self._episode))
 
     def close(self) -> None:
         """Close the window, if one was opened."""

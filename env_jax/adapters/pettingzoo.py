@@ -6,11 +6,11 @@ import gymnasium
 import numpy as np
 import pettingzoo
 
-from env_jax.adapters import _frames
 from env_jax.adapters.numpy_world import NumpyWorld
 from env_jax.gridworld.constants import GRID_SIZE, NUM_ACTIONS, NUM_AGENTS, OBSERVATION_SIZE
 from env_jax.gridworld.environment import MODES
 from env_jax.gridworld.layouts import draw_start
+from env_jax.gridworld.viewer import draw_state
 
 Agent = str
 Shown = tuple[
@@ -109,4 +109,4 @@ class ParallelGridWorld(pettingzoo.ParallelEnv[Agent, np.ndarray, int]):
         """Return a picture of the current state, uint8[525, 525, 3], in mode "rgb_array"; else nothing."""
         if self.render_mode is None:
             return None
-        return _frames.as_array(_frames.draw(self._world.agents, self._world.foods))
+        return np.array(draw_state(self._world.agents, self._world.foods))

@@ -153,10 +153,10 @@ def test_draws_the_state_and_saves_the_episode(tmp_path):
     picture = env.render()
     assert (picture.shape, picture.dtype) == ((525, 525, 3), np.uint8)
     # Centres of cells: agent 0 at (11, 12), food 0 at (6, 7), and (0, 0), which is empty.
-    blue, vermilion, white = (0x56, 0xB4, 0xE9), (0xD5, 0x5E, 0x00), (255, 255, 255)
+    blue, yellow, white = (0x00, 0x72, 0xB2), (0xF0, 0xE4, 0x42), (255, 255, 255)
     agent, food, empty = ((24 + 20 * x + 10, 24 + 20 * y + 10) for x, y in ((11, 12), (6, 7), (0, 0)))
     assert tuple(picture[agent[1] - 6, agent[0]]) == blue  # above its number
-    assert tuple(picture[food[1], food[0]]) == vermilion
+    assert tuple(picture[food[1], food[0]]) == yellow
     assert tuple(picture[empty[1], empty[0]]) == white
     for _ in range(3):
         env.step([1, 1, 1, 1])
