@@ -1,6 +1,6 @@
 """JaxMARL's environments (Rutherford et al. 2024) in our contract: dictionaries of agents become rows of arrays."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, cast
 
 import jax
@@ -10,140 +10,107 @@ from jaxmarl.environments.multi_agent_env import MultiAgentEnv
 from jaxmarl.environments.spaces import Discrete
 
 from env_jax.foreign.contract import (
-    ForeignState,
+    ForeignEnvironment,
     UnfitError,
     concatenated,
     episode_metrics,
-    first_state,
     library_style,
-    next_state,
-    one_step_longer,
+    make_foreign,
 )
-from env_jax.types import Array, EnvSpec, TimeStep
+from env_jax.types import Array, EnvSpec
 
-_WORLD_STATE = "world_state"  # where some environments put the global state among the agents' observations
+_GLOBAL_STATE = "world_state"  # JaxMARL's key of a global state among the agents' observations
 
 
 def names() -> tuple[str, ...]:
-    """Every name that the library registers; not all of them fit."""
+    """Return all registered names; not all of them fit."""
     return tuple(jaxmarl.registered_envs)
 
 
 def make(name: str, max_steps: int) -> "FromJaxMARL":
-    """The environment of a registered name, with its library's defaults; `max_steps` as for `FromJaxMARL`.
-
-    Raises:
-        UnfitError: it cannot be made, or does not fit.
-    """
-    try:
-        with library_style():
-            world = jaxmarl.make(name)
-    except Exception as error:  # whatever a stranger's constructor may raise
-        raise UnfitError(f"JaxMARL cannot make it: {error}") from error
-    return FromJaxMARL(world, max_steps, f"jaxmarl:{name}")
+    """Make the environment of a registered name; arguments and errors as for `make_foreign`."""
+    return make_foreign(FromJaxMARL, "JaxMARL", jaxmarl.make, name, max_steps)
 
 
 @dataclass(frozen=True)
-class FromJaxMARL:
-    """A cooperative `world` of JaxMARL whose agents have the same sizes. Hashable: a static argument of `jax.jit`.
+class FromJaxMARL(ForeignEnvironment):
+    """A cooperative environment of JaxMARL whose agents have equal sizes, see `ForeignEnvironment`.
 
-    Rewards are each agent's own, as the library pays them, and the team's reward is their sum (as in JaxMARL's own
-    Q-learning). Where all are paid a shared reward, the team gets it N times: a scale, the same for every policy.
+    Rewards are each agent's own, and the team's reward is their sum (as in JaxMARL's own Q-learning). Where all agents
+    get a shared reward, the team gets it N times: a scale, the same for every policy.
 
-    An episode lasts `max_steps` steps, or the environment's own limit (its attribute `max_steps`) where that is
-    shorter, and is then truncated. The library does not tell that limit from an end, so that the adapter steps a copy
-    whose limit is one step later: what that ends, at whichever step, has terminated. An observation of the time left,
-    such as Overcooked's urgency, is therefore one step late. A limit that the library keeps by another name counts as
-    an end. (The particle environments, MPE, would go on for one step more than the limit they state; here they do not.)
+    The environment's limit is its attribute `max_steps`. An observation of the time left, such as Overcooked's urgency,
+    is one step late. A limit that the library keeps by another name counts as a termination. (The particle
+    environments, MPE, would go on for one step beyond the limit they state; here they do not.)
 
     Raises:
-        UnfitError: agents of several kinds, of different sizes, or with actions that are not numbered.
+        UnfitError: agents are of several kinds, of different sizes, or have actions that are not numbered.
     """
 
-    world: MultiAgentEnv
-    max_steps: int
-    name: str
-    spec: EnvSpec = field(init=False, compare=False, repr=False)
-    _longer: MultiAgentEnv = field(init=False, compare=False, repr=False)
+    _kind = MultiAgentEnv
+    _limit = "max_steps"
 
-    def __post_init__(self) -> None:
-        """Ask the environment for its sizes, once."""
-        object.__setattr__(self, "spec", _spec(self.world, self.name, self.max_steps))
-        object.__setattr__(self, "_longer", one_step_longer(self.world, MultiAgentEnv, "max_steps"))
+    def _reset(self, key_data: Array) -> tuple[Any, Any]:
+        shown, library_state = self.environment.reset(key_data)
+        return library_state, shown
 
-    def reset(self, key: Array) -> tuple[ForeignState, TimeStep]:
-        """Start an episode."""
-        with library_style():
-            seen, world = self.world.reset(jax.random.key_data(key))
-            never = jnp.zeros((), bool)
-            return first_state(world), self._time_step(seen, world, jnp.zeros(self.spec.num_agents), never, never)
+    def _step(self, key_data: Array, library_state: Any, actions: Array) -> tuple[Any, Any, Array, Array, Array]:
+        agents = self.environment.agents
+        by_agent = dict(zip(agents, actions, strict=True))
+        shown, library_state, by_name, dones, _ = self._longer.step_env(key_data, library_state, by_agent)
+        rewards = jnp.stack([jnp.asarray(by_name[agent], jnp.float32) for agent in agents])
+        done = jnp.asarray(dones["__all__"], bool)
+        return library_state, shown, rewards, done, done
 
-    def step(self, key: Array, state: ForeignState, actions: Array) -> tuple[ForeignState, TimeStep]:
-        """Take one step with int32[N] actions."""
-        with library_style():
-            chosen = dict(zip(self.world.agents, actions, strict=True))
-            seen, world, paid, done, _ = self._longer.step_env(jax.random.key_data(key), state.world, chosen)
-            rewards = jnp.stack([jnp.asarray(paid[agent], jnp.float32) for agent in self.world.agents])
-            state = next_state(state, world, rewards)
-            terminated = jnp.asarray(done["__all__"], bool)
-            truncated = ~terminated & (state.step_count >= self.spec.max_steps)
-            return state, self._time_step(seen, world, rewards, terminated, truncated)
-
-    def _time_step(self, seen: Any, world: Any, rewards: Array, terminated: Array, truncated: Array) -> TimeStep:
-        agents, spec = self.world.agents, self.spec
-        observations = jnp.stack([seen[agent].reshape(-1).astype(jnp.float32) for agent in agents])
+    def _observe(self, library_state: Any, shown: Any) -> tuple[Array, Array, Array]:
+        agents, spec = self.environment.agents, self.spec
+        observations = jnp.stack([shown[agent].reshape(-1).astype(jnp.float32) for agent in agents])
         mask = jnp.ones((spec.num_agents, spec.num_actions), bool)
-        allowed_actions = _allowed_actions(self.world)
+        allowed_actions = _allowed_actions(self.environment)
         if allowed_actions is not None:
-            allowed = allowed_actions(world)
+            allowed = allowed_actions(library_state)
             mask = jnp.stack([allowed[agent].astype(bool) for agent in agents])
-        has_state = spec.state_from_observations is None
-        return TimeStep(
-            observations=observations,
-            state=seen[_WORLD_STATE].reshape(-1).astype(jnp.float32) if has_state else concatenated(observations),
-            action_mask=mask,
-            rewards=rewards,
-            terminated=terminated,
-            truncated=truncated,
+        if spec.state_from_observations is None:
+            return observations, shown[_GLOBAL_STATE].reshape(-1).astype(jnp.float32), mask
+        return observations, concatenated(observations), mask
+
+    def _make_spec(self) -> EnvSpec:
+        environment = self.environment
+        kinds = sorted({str(agent).rpartition("_")[0] for agent in environment.agents})
+        if len(kinds) > 1:
+            raise UnfitError(f"its agents are of several kinds, {' and '.join(kinds)}; must be of one")
+        for agent in environment.agents:
+            if not isinstance(environment.action_space(agent), Discrete):
+                raise UnfitError(f"the actions of {agent} are {environment.action_space(agent)}; must be numbered")
+        try:
+            with library_style():
+                shown, _ = jax.eval_shape(lambda key: environment.reset(jax.random.key_data(key)), jax.random.key(0))
+            shapes = [shown[agent].shape for agent in environment.agents]
+        except Exception as error:  # whatever a third-party reset may raise
+            raise UnfitError(f"it shows no observation for each agent: {error}") from error
+        actions = [int(cast(Discrete, environment.action_space(agent)).n) for agent in environment.agents]
+        for what, sizes in (("actions", actions), ("observations", shapes)):
+            if len(set(sizes)) > 1:
+                of_each = ", ".join(f"{agent} {size}" for agent, size in zip(environment.agents, sizes, strict=True))
+                raise UnfitError(f"its agents' {what} differ in size ({of_each}); must be alike")
+        dtype, size = shown[environment.agents[0]].dtype, shown[environment.agents[0]].size
+        has_state, own_limit = _GLOBAL_STATE in shown, getattr(environment, self._limit, None)
+        return EnvSpec(
+            name=self.name,
+            num_agents=len(environment.agents),
+            num_actions=actions[0],
+            observation_size=size,
+            state_size=shown[_GLOBAL_STATE].size if has_state else size * len(environment.agents),
+            max_steps=self.max_steps if own_limit is None else min(self.max_steps, int(own_limit)),
+            observation_dtype=dtype if dtype.itemsize == 1 else jnp.float32,
+            masks_actions=_allowed_actions(environment) is not None,
+            state_from_observations=None if has_state else concatenated,
+            episode_metrics=episode_metrics,
         )
 
 
-def _spec(world: MultiAgentEnv, name: str, max_steps: int) -> EnvSpec:
-    kinds = sorted({str(agent).rpartition("_")[0] for agent in world.agents})
-    if len(kinds) > 1:
-        raise UnfitError(f"its agents are of several kinds, {' and '.join(kinds)}; must be of one")
-    for agent in world.agents:
-        if not isinstance(world.action_space(agent), Discrete):
-            raise UnfitError(f"the actions of {agent} are {world.action_space(agent)}; must be numbered")
-    try:
-        with library_style():
-            seen, _ = jax.eval_shape(lambda key: world.reset(jax.random.key_data(key)), jax.random.key(0))
-        shapes = [seen[agent].shape for agent in world.agents]
-    except Exception as error:  # whatever a stranger's reset may raise
-        raise UnfitError(f"it shows no observation for each agent: {error}") from error
-    actions = [int(cast(Discrete, world.action_space(agent)).n) for agent in world.agents]
-    for what, sizes in (("actions", actions), ("observations", shapes)):
-        if len(set(sizes)) > 1:
-            of_each = ", ".join(f"{agent} {size}" for agent, size in zip(world.agents, sizes, strict=True))
-            raise UnfitError(f"its agents' {what} differ in size ({of_each}); must be alike")
-    dtype, size = seen[world.agents[0]].dtype, seen[world.agents[0]].size
-    own_limit = getattr(world, "max_steps", None)
-    return EnvSpec(
-        name=name,
-        num_agents=len(world.agents),
-        num_actions=actions[0],
-        observation_size=size,
-        state_size=seen[_WORLD_STATE].size if _WORLD_STATE in seen else size * len(world.agents),
-        max_steps=max_steps if own_limit is None else min(max_steps, int(own_limit)),
-        observation_dtype=dtype if dtype.itemsize == 1 else jnp.float32,
-        masks_actions=_allowed_actions(world) is not None,
-        state_from_observations=None if _WORLD_STATE in seen else concatenated,
-        episode_metrics=episode_metrics,
-    )
-
-
-def _allowed_actions(world: MultiAgentEnv) -> Any:
-    """Its function of the state that says which actions are allowed, by agent; None where all always are."""
-    if type(world).get_avail_actions is not MultiAgentEnv.get_avail_actions:
-        return world.get_avail_actions
-    return getattr(world, "get_legal_moves", None)  # Hanabi's name for it
+def _allowed_actions(environment: MultiAgentEnv) -> Any:
+    """Return the function of a state that gives the allowed actions by agent; None where all always are."""
+    if type(environment).get_avail_actions is not MultiAgentEnv.get_avail_actions:
+        return environment.get_avail_actions
+    return getattr(environment, "get_legal_moves", None)  # Hanabi's name for it

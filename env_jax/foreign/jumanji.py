@@ -1,135 +1,90 @@
 """Jumanji's environments of several agents (Bonnet et al. 2024) in our contract: dm_env's time steps become ours."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, cast
 
-import jax
 import jax.numpy as jnp
 import jumanji
 from jumanji import specs
-from jumanji.env import Environment as World
+from jumanji.env import Environment
 
-from env_jax.foreign.contract import (
-    ForeignState,
-    UnfitError,
-    concatenated,
-    episode_metrics,
-    first_state,
-    library_style,
-    next_state,
-    one_step_longer,
-)
-from env_jax.types import Array, EnvSpec, TimeStep
+from env_jax.foreign.contract import ForeignEnvironment, UnfitError, concatenated, episode_metrics, make_foreign
+from env_jax.types import Array, EnvSpec
 
 
 def names() -> tuple[str, ...]:
-    """Every name that the library registers; not all of them fit."""
+    """Return all registered names; not all of them fit."""
     return tuple(sorted(jumanji.registered_environments()))
 
 
 def make(name: str, max_steps: int) -> "FromJumanji":
-    """The environment of a registered name, with its library's defaults; `max_steps` as for `FromJumanji`.
-
-    Raises:
-        UnfitError: it cannot be made, or does not fit.
-    """
-    try:
-        with library_style():
-            world = jumanji.make(name)
-    except Exception as error:  # whatever a stranger's constructor may raise
-        raise UnfitError(f"Jumanji cannot make it: {error}") from error
-    return FromJumanji(world, max_steps, f"jumanji:{name}")
+    """Make the environment of a registered name; arguments and errors as for `make_foreign`."""
+    return make_foreign(FromJumanji, "Jumanji", jumanji.make, name, max_steps)
 
 
 @dataclass(frozen=True)
-class FromJumanji:
-    """A `world` of Jumanji that shows each agent a view of its own. Hashable: a static argument of `jax.jit`.
+class FromJumanji(ForeignEnvironment):
+    """An environment of Jumanji with a view for each agent, see `ForeignEnvironment`.
 
-    Rewards by agent are each agent's own, as the library pays them. A single reward is the team's: every agent gets its
-    Nth part, so that the sum is the library's.
+    Rewards by agent are each agent's own. A single reward is the team's: every agent gets an Nth of it, so that the sum
+    is the library's.
 
-    An episode lasts `max_steps` steps, or the environment's own limit (its attribute `time_limit`) where that is
-    shorter, and is then truncated. Some of these environments call that a termination, with a discount of 0, so that
-    the adapter steps a copy whose limit is one step later: what that ends with a discount of 0, at whichever step, has
-    terminated. A limit that the library keeps by another name, and calls a termination, counts as an end.
+    The environment's limit is its attribute `time_limit`. At its limit it may truncate, or terminate with a discount of
+    0; a limit that it keeps by another name and that terminates counts as a termination. Steps ignore the key: these
+    environments keep one in their state.
 
     Raises:
         UnfitError: it has no views, masks and equally many actions for each agent.
     """
 
-    world: World
-    max_steps: int
-    name: str
-    spec: EnvSpec = field(init=False, compare=False, repr=False)
-    _longer: World = field(init=False, compare=False, repr=False)
+    _kind = Environment
+    _limit = "time_limit"
 
-    def __post_init__(self) -> None:
-        """Ask the environment for its sizes, once."""
-        object.__setattr__(self, "spec", _spec(self.world, self.name, self.max_steps))
-        object.__setattr__(self, "_longer", one_step_longer(self.world, World, "time_limit"))
+    def _reset(self, key_data: Array) -> tuple[Any, Any]:
+        return self.environment.reset(key_data)
 
-    def reset(self, key: Array) -> tuple[ForeignState, TimeStep]:
-        """Start an episode."""
-        with library_style():
-            world, shown = self.world.reset(jax.random.key_data(key))
-            never = jnp.zeros((), bool)
-            return first_state(world), self._time_step(shown, jnp.zeros(self.spec.num_agents), never, never)
+    def _step(self, key_data: Array, library_state: Any, actions: Array) -> tuple[Any, Any, Array, Array, Array]:
+        library_state, shown = self._longer.step(library_state, actions)
+        agents = self.spec.num_agents
+        rewards = shown.reward if shown.reward.ndim else jnp.full(agents, shown.reward / agents)
+        terminated = shown.last() & jnp.all(shown.discount == 0.0)
+        return library_state, shown, rewards.astype(jnp.float32), terminated, shown.last()
 
-    def step(self, key: Array, state: ForeignState, actions: Array) -> tuple[ForeignState, TimeStep]:
-        """Take one step with int32[N] actions. Ignores the key: these environments keep one of their own."""
-        del key
-        with library_style():
-            world, shown = self._longer.step(state.world, actions)
-            agents = self.spec.num_agents
-            rewards = shown.reward if shown.reward.ndim else jnp.full(agents, shown.reward / agents)
-            state = next_state(state, world, rewards.astype(jnp.float32))
-            terminated = shown.last() & jnp.all(shown.discount == 0.0)
-            truncated = ~terminated & (shown.last() | (state.step_count >= self.spec.max_steps))
-            return state, self._time_step(shown, rewards.astype(jnp.float32), terminated, truncated)
-
-    def _time_step(self, shown: Any, rewards: Array, terminated: Array, truncated: Array) -> TimeStep:
+    def _observe(self, library_state: Any, shown: Any) -> tuple[Array, Array, Array]:
         views = shown.observation.agents_view
         observations = views.reshape(self.spec.num_agents, -1).astype(jnp.float32)
-        return TimeStep(
-            observations=observations,
-            state=concatenated(observations),
-            action_mask=shown.observation.action_mask,
-            rewards=rewards,
-            terminated=terminated,
-            truncated=truncated,
-        )
+        return observations, concatenated(observations), shown.observation.action_mask
 
-
-def _spec(world: World, name: str, max_steps: int) -> EnvSpec:
-    actions, seen = world.action_spec, cast(Any, world.observation_spec)
-    if not isinstance(actions, specs.MultiDiscreteArray) or len(set(actions.num_values.reshape(-1).tolist())) > 1:
-        raise UnfitError(
-            f"its actions are {type(actions).__name__}{actions.shape}; must be alike numbers, an agent each"
+    def _make_spec(self) -> EnvSpec:
+        actions, shown = self.environment.action_spec, cast(Any, self.environment.observation_spec)
+        if not isinstance(actions, specs.MultiDiscreteArray) or len(set(actions.num_values.reshape(-1).tolist())) > 1:
+            raise UnfitError(
+                f"its actions are {type(actions).__name__}{actions.shape}; must be alike numbers, an agent each"
+            )
+        for part in ("agents_view", "action_mask"):
+            shape = getattr(getattr(shown, part, None), "shape", ())
+            if shape[:1] != actions.shape:
+                raise UnfitError(f"it shows no {part} for each of {actions.shape[0]} agents")
+        num_agents, views = actions.shape[0], shown.agents_view
+        size = int(jnp.size(views.generate_value())) // num_agents
+        own_limit = getattr(self.environment, self._limit, self.max_steps)
+        return EnvSpec(
+            name=self.name,
+            num_agents=num_agents,
+            num_actions=int(actions.num_values[0]),
+            observation_size=size,
+            state_size=size * num_agents,
+            max_steps=min(self.max_steps, int(own_limit)),
+            observation_dtype=_smallest_dtype(views),
+            state_from_observations=concatenated,
+            episode_metrics=episode_metrics,
         )
-    for part in ("agents_view", "action_mask"):
-        shape = getattr(getattr(seen, part, None), "shape", ())
-        if shape[:1] != actions.shape:
-            raise UnfitError(f"it shows no {part} for each of {actions.shape[0]} agents")
-    num_agents, views = actions.shape[0], seen.agents_view
-    size = int(jnp.size(views.generate_value())) // num_agents
-    own_limit = getattr(world, "time_limit", max_steps)
-    return EnvSpec(
-        name=name,
-        num_agents=num_agents,
-        num_actions=int(actions.num_values[0]),
-        observation_size=size,
-        state_size=size * num_agents,
-        max_steps=min(max_steps, int(own_limit)),
-        observation_dtype=_smallest_dtype(views),
-        state_from_observations=concatenated,
-        episode_metrics=episode_metrics,
-    )
 
 
 def _smallest_dtype(views: Any) -> Any:
-    """int8 for whole numbers whose stated bounds it holds, float32 for everything else."""
+    """Return int8 for integers whose declared bounds it holds, else float32."""
     bounds = jnp.iinfo(jnp.int8)
-    stated = isinstance(views, specs.BoundedArray) and jnp.issubdtype(views.dtype, jnp.integer)
-    if stated and jnp.min(views.minimum) >= bounds.min and jnp.max(views.maximum) <= bounds.max:
+    declared = isinstance(views, specs.BoundedArray) and jnp.issubdtype(views.dtype, jnp.integer)
+    if declared and jnp.min(views.minimum) >= bounds.min and jnp.max(views.maximum) <= bounds.max:
         return jnp.int8
     return jnp.float32

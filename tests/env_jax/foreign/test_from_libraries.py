@@ -88,14 +88,14 @@ def spread():
 
 @pytest.fixture(scope="module")
 def spread_played(spread):
-    world = SimpleSpreadMPE()
+    library = SimpleSpreadMPE()
 
     def step(key, state, actions):
         chosen = {"agent_0": actions[0], "agent_1": actions[1], "agent_2": actions[2]}
-        seen, state, rewards, dones, _ = world.step_env(key, state, chosen)
+        seen, state, rewards, dones, _ = library.step_env(key, state, chosen)
         return state, (seen, rewards, dones["__all__"])
 
-    return play(spread, lambda key: world.reset(key)[1], step, 25)
+    return play(spread, lambda key: library.reset(key)[1], step, 25)
 
 
 @pytest.fixture(scope="module")
@@ -141,8 +141,8 @@ def test_spread_ends_at_the_limit_that_it_states(spread_played):
 
 def test_a_reward_of_spread_by_hand():
     """Three agents on the three landmarks, of which two touch: each of these pays half of one collision."""
-    world = SimpleSpreadMPE()
-    spread = from_jaxmarl.FromJaxMARL(world, 25, "spread")
+    library = SimpleSpreadMPE()
+    spread = from_jaxmarl.FromJaxMARL(library, 25, "spread")
     places = jnp.array([[0.0, 0.0], [0.2, 0.0], [0.0, 0.9]])
 
     def paid(key):
@@ -217,9 +217,9 @@ def test_an_end_on_the_last_step_is_told_from_the_librarys_limit():
     np.testing.assert_array_equal(_ends(limited, nobody_moves, 3), [[False] * 3, [False, False, True]])
 
     riddle = from_jaxmarl.make("switch_riddle", 100)
-    limit, agents = riddle.world.max_steps, riddle.spec.num_agents
+    limit, agents = riddle.environment.max_steps, riddle.spec.num_agents
     assert riddle.spec.max_steps == limit
-    nothing, tell = (jnp.full(agents, riddle.world.game_actions[name]) for name in ("NOTHING", "TELL"))
+    nothing, tell = (jnp.full(agents, riddle.environment.game_actions[name]) for name in ("NOTHING", "TELL"))
     np.testing.assert_array_equal(_ends(riddle, nothing, limit)[:, -1], [False, True])
     late = from_jaxmarl.make("switch_riddle", 1)
     np.testing.assert_array_equal(_ends(late, tell, 1)[:, -1], [True, False])
@@ -227,7 +227,7 @@ def test_an_end_on_the_last_step_is_told_from_the_librarys_limit():
 
 def test_a_wrapped_environments_limit_is_moved_too():
     smax = from_jaxmarl.make("HeuristicEnemySMAX", 200)
-    assert smax.world.max_steps == 100
+    assert smax.environment.max_steps == 100
     assert smax._longer.max_steps == smax._longer._env.max_steps == 101
 
 
@@ -253,8 +253,10 @@ def test_the_contract(name, request):
     rebuilt = np.stack([spec.state_from_observations(seen) for seen in played.observations[0]])
     np.testing.assert_array_equal(rebuilt, played.state[0])
     np.testing.assert_allclose(played.team_return, played.rewards.sum(axis=-1).cumsum(axis=-1), rtol=1e-4, atol=1e-6)
-    assert environment == type(environment)(environment.world, environment.max_steps, environment.name)
-    assert hash(environment) == hash(type(environment)(environment.world, environment.max_steps, environment.name))
+    assert environment == type(environment)(environment.environment, environment.max_steps, environment.name)
+    assert hash(environment) == hash(
+        type(environment)(environment.environment, environment.max_steps, environment.name)
+    )
 
 
 @pytest.mark.parametrize("name", ["spread", "foraging"])
@@ -290,13 +292,13 @@ def test_what_does_not_fit_is_told_in_one_line(adapter, name, reason):
 
 
 def test_agents_of_different_sizes_are_told():
-    world = SimpleSpreadMPE()
-    world.action_spaces = world.action_spaces | {"agent_2": type(world.action_spaces["agent_2"])(7)}
+    library = SimpleSpreadMPE()
+    library.action_spaces = library.action_spaces | {"agent_2": type(library.action_spaces["agent_2"])(7)}
     with pytest.raises(UnfitError, match=r"actions differ in size \(agent_0 5, agent_1 5, agent_2 7\)"):
-        from_jaxmarl.FromJaxMARL(world, 25, "uneven")
+        from_jaxmarl.FromJaxMARL(library, 25, "uneven")
 
 
-def test_a_world_with_masks_and_a_state_of_its_own():
+def test_an_environment_with_masks_and_a_state_of_its_own():
     environment = from_jaxmarl.make("HeuristicEnemySMAX", 200)
     spec = environment.spec
     _, step = jax.eval_shape(environment.reset, jax.random.key(0))
@@ -304,4 +306,4 @@ def test_a_world_with_masks_and_a_state_of_its_own():
     assert spec.state_from_observations is None
     assert step.state.shape == (spec.state_size,)
     assert step.action_mask.shape == (5, spec.num_actions)
-    assert spec.max_steps == environment.world.max_steps == 100
+    assert spec.max_steps == environment.environment.max_steps == 100
