@@ -1,4 +1,4 @@
-"""GridWorld25 in JAX: a cooperative foraging environment, pure, jittable, and usable without any learner."""
+"""GridWorld25 in JAX, a cooperative foraging environment, and the contract of environments. Needs no learner."""
 
 from env_jax.checking import check_environment
 from env_jax.contract import ContractError

@@ -1,4 +1,4 @@
-"""Whether an environment keeps the contract of `types`: in short before a run, at length for whoever writes one."""
+"""Checks whether an environment keeps the contract of `types`: briefly before a run, at length for its author."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,20 +10,20 @@ import numpy as np
 from env_jax.contract import ContractError, check_shapes, described, expected_time_step, one_line
 from env_jax.gridworld import GridWorld25
 from env_jax.last_action import LastAction
-from env_jax.rollout import Episodes, play, step_keys
+from env_jax.rollout import RandomEpisodes, play, step_keys
 from env_jax.types import Environment, TimeStep
 
 _BRIEF_EPISODES, _BRIEF_SECONDS = 8, 2.0
-_UNCOMPILED_STEPS = 3  # each takes longer than a compiled episode
+_UNCOMPILED_STEPS = 3  # each is slower than a compiled episode
 
 
 def check_briefly(environment: Environment) -> None:
-    """Check spec, shapes, dtypes, and for at most about 2 s after compilation the values of random episodes.
+    """Check spec, shapes, dtypes, and the values of random episodes for at most about 2 s after compilation.
 
-    The package's own environments are known to keep the contract, and are not checked again.
+    GridWorld25 is known to keep the contract and is not checked.
 
     Raises:
-        ContractError: naming the field that does not hold.
+        ContractError: naming the field that breaks the contract.
     """
     inner = environment.environment if isinstance(environment, LastAction) else environment
     if type(inner) is not GridWorld25:
@@ -34,25 +34,24 @@ def check_briefly(environment: Environment) -> None:
 def check_environment(
     environment: Environment, num_episodes: int = 16, seconds: float = 30.0, seed: int = 0
 ) -> list[str]:
-    """Check that an environment keeps the contract, as gymnasium's and PettingZoo's checkers do for theirs.
+    """Check that an environment keeps the contract, like the checkers of gymnasium and PettingZoo.
 
-    The spec's values; shapes and dtypes, by tracing; then, in episodes of random allowed actions, that numbers are
-    finite and fit the spec's dtype, masks and flags mean what they should, and episodes end in time; that the same keys
-    and actions give the same episodes bit for bit, traced anew; that `reset` and `step` compute without `jax.jit` and
-    `jax.vmap` what they do with them; that the spec's baseline plays allowed actions, and no random episode beats its
-    `best_return`.
+    Checked are the spec's values, and shapes and dtypes by tracing. In episodes of random allowed actions: numbers are
+    finite and fit the spec's dtype, masks and flags are consistent, episodes end in time; the same keys and actions
+    give the same episodes bit for bit when traced again; `reset` and `step` give the same results without `jax.jit` and
+    `jax.vmap`; the spec's baseline plays allowed actions, and no random episode beats `best_return`.
 
     Args:
-        environment: what to check.
-        num_episodes: how many, played at once.
-        seconds: after which episodes are cut short.
+        environment: the environment.
+        num_episodes: episodes, played in parallel.
+        seconds: time after which episodes are cut short.
         seed: of actions and keys.
 
     Returns:
-        What is no fault, but may not be meant: a line each.
+        Notes on what is allowed but may be unintended, a line each.
 
     Raises:
-        ContractError: naming the first field that does not hold, what came and what must be.
+        ContractError: naming the first field that breaks the contract, its value and what it must be.
     """
     shown = check_shapes(environment)
     episodes = play(environment, num_episodes, seconds, seed, keep=True)
@@ -68,8 +67,8 @@ def check_environment(
         ]
 
 
-def _check_again(environment: Environment, again: Episodes, before: Episodes) -> None:
-    """Refuse episodes that differ although their keys are the same."""
+def _check_again(environment: Environment, again: RandomEpisodes, before: RandomEpisodes) -> None:
+    """Refuse an environment whose episodes differ under equal keys."""
     for number, (one, other) in enumerate(zip(before.time_steps, again.time_steps, strict=False)):
         for name, (a, b) in _by_field(one, other).items():
             if not np.array_equal(a, b):
@@ -77,8 +76,8 @@ def _check_again(environment: Environment, again: Episodes, before: Episodes) ->
                 raise ContractError(environment, f"{message}; must depend on nothing but key, state and actions")
 
 
-def _check_uncompiled(environment: Environment, episodes: Episodes) -> None:
-    """Refuse a first episode that differs when nothing is compiled or batched, by more than rounding."""
+def _check_uncompiled(environment: Environment, episodes: RandomEpisodes) -> None:
+    """Refuse an environment whose first episode, uncompiled and unbatched, differs by more than rounding."""
     actions = episodes.actions[: min(_UNCOMPILED_STEPS, int(episodes.lengths[0]))]
     name = "reset"
     try:
@@ -89,7 +88,7 @@ def _check_uncompiled(environment: Environment, episodes: Episodes) -> None:
             key = step_keys(episodes.keys, number)[0]
             state, time_step = environment.step(key, state, jnp.asarray(joint[0]))
             found.append(time_step)
-    except Exception as error:  # whatever another's code may raise
+    except Exception as error:  # whatever a third-party environment may raise
         raise ContractError(environment, f"{name}: cannot be run without jax.jit: {one_line(error)}") from error
     for number, (alone, compiled) in enumerate(zip(found, episodes.time_steps, strict=False)):
         for name, (a, b) in _by_field(alone, jax.tree.map(lambda x: x[0], compiled)).items():
@@ -99,7 +98,7 @@ def _check_uncompiled(environment: Environment, episodes: Episodes) -> None:
                 )
 
 
-def _check_baseline(environment: Environment, episodes: Episodes) -> None:
+def _check_baseline(environment: Environment, episodes: RandomEpisodes) -> None:
     spec, first = environment.spec, episodes.time_steps[0]
     if spec.baseline_policy is None:
         return
@@ -110,7 +109,7 @@ def _check_baseline(environment: Environment, episodes: Episodes) -> None:
         raise ContractError(environment, f"spec.baseline_policy: {actions.min()} to {actions.max()}, must be {wanted}")
 
 
-def _check_best_return(environment: Environment, episodes: Episodes) -> None:
+def _check_best_return(environment: Environment, episodes: RandomEpisodes) -> None:
     best_return = environment.spec.best_return
     if best_return is None:
         return
@@ -135,31 +134,31 @@ def _dtype_notes(environment: Environment, shown: tuple[TimeStep, TimeStep]) -> 
     return notes
 
 
-def _episode_notes(environment: Environment, episodes: Episodes) -> list[str]:
+def _episode_notes(environment: Environment, episodes: RandomEpisodes) -> list[str]:
     spec, first, later = environment.spec, episodes.time_steps[0], episodes.time_steps[1:]
-    chosen_in = np.arange(len(later))[:, None] < episodes.lengths  # [T, K], what masks decide something
+    chosen_in = np.arange(len(later))[:, None] < episodes.lengths  # [T, K], masks of running episodes
     masks = np.stack([step.action_mask for step in episodes.time_steps[:-1]]).astype(bool)[chosen_in]
     starts = [x.reshape(len(x), -1) for x in (first.observations, first.state)]
     notes = []
     if len(episodes.lengths) > 1 and all((x == x[0]).all() for x in starts):
-        notes.append("reset: every episode starts alike, whatever the key")
+        notes.append("reset: every episode starts in the same state, whatever the key")
     if not episodes.ended.all():
         notes.append(
             f"truncated: {int((~episodes.ended).sum())} episodes were not played to their end: allow more seconds"
         )
     if np.any(first.rewards != 0):
-        notes.append("rewards: not 0 after reset, where nobody reads them")
+        notes.append("rewards: not 0 after reset, where they are ignored")
     if not any(np.any(step.rewards != 0) for step in later):
-        notes.append("rewards: random actions were never paid anything but 0")
+        notes.append("rewards: always 0 under random actions")
     if spec.masks_actions and masks.all():
-        notes.append("action_mask: nothing was forbidden; with spec.masks_actions False replay need not keep masks")
+        notes.append("action_mask: no action was masked; with spec.masks_actions False replay need not store masks")
     if not masks.any(axis=-1).all():
         notes.append("action_mask: some agents had no allowed action; they take action 0")
     return notes
 
 
-def _key_notes(environment: Environment, episodes: Episodes) -> list[str]:
-    """Whether `reset` or `step` use a key twice, as far as JAX can tell."""
+def _key_notes(environment: Environment, episodes: RandomEpisodes) -> list[str]:
+    """Note where `reset` or `step` use a key twice, as far as JAX can tell."""
     state, actions = jax.tree.map(lambda x: x[0], episodes.starts), jnp.asarray(episodes.actions[0][0])
     calls: dict[str, Callable[[Any], Any]] = {
         "reset": lambda key: environment.reset(key),

@@ -1,4 +1,4 @@
-"""What `types` says an environment is, as far as sizes, shapes and dtypes show it: checked without running anything."""
+"""Checks sizes, shapes and dtypes of an environment against `types`, by tracing only."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
@@ -15,7 +15,7 @@ _SIZES = ("num_agents", "num_actions", "observation_size", "state_size", "max_st
 
 
 class ContractError(ValueError):
-    """An environment that breaks the contract; the message is one line: where, what came, what must be."""
+    """An environment breaks the contract; the message is one line: the field, its value, what it must be."""
 
     def __init__(self, environment: Any, message: str) -> None:
         name = getattr(getattr(environment, "spec", None), "name", None)
@@ -24,7 +24,7 @@ class ContractError(ValueError):
 
 
 def expected_time_step(spec: EnvSpec) -> TimeStep:
-    """Shapes and dtypes of a time step."""
+    """Return the shapes and dtypes of a time step."""
 
     def leaf(*shape: int, dtype: Any = jnp.float32) -> Any:
         return jax.ShapeDtypeStruct(shape, dtype)
@@ -40,13 +40,13 @@ def expected_time_step(spec: EnvSpec) -> TimeStep:
 
 
 def check_shapes(environment: Environment) -> tuple[TimeStep, TimeStep]:
-    """Check the spec, and by tracing, the shapes and dtypes of what `reset`, `step` and the spec's functions return.
+    """Check the spec, and the shapes and dtypes that `reset`, `step` and the spec's functions return.
 
     Returns:
-        Shapes and dtypes of the time steps that `reset` and `step` give.
+        Shapes and dtypes of the time steps of `reset` and `step`.
 
     Raises:
-        ContractError: naming the first that does not fit.
+        ContractError: naming the first field that does not fit.
     """
     spec = _check_spec(environment)
     key = jax.eval_shape(lambda: jax.random.key(0))
@@ -59,24 +59,24 @@ def check_shapes(environment: Environment) -> tuple[TimeStep, TimeStep]:
 
 
 def trace(environment: Environment, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Shapes and dtypes of what `function` returns.
+    """Return the shapes and dtypes that `function` returns.
 
     Raises:
-        ContractError: whatever it raises, in one line.
+        ContractError: the function raised; with its message in one line.
     """
     try:
         return jax.eval_shape(function, *arguments)
-    except Exception as error:  # whatever another's code may raise
+    except Exception as error:  # whatever a third-party environment may raise
         raise ContractError(environment, f"{name}: cannot be traced: {one_line(error)}") from error
 
 
 def one_line(error: Exception) -> str:
-    """An exception's kind and the first line of its message."""
+    """Return an exception's type and the first line of its message."""
     return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"
 
 
 def described(leaf: Any) -> str:
-    """Dtype and shape, such as float32[2, 3]."""
+    """Return dtype and shape, such as float32[2, 3]."""
     if not hasattr(leaf, "dtype"):
         return f"{leaf!r:.50}"
     return f"{leaf.dtype}[{', '.join(map(str, leaf.shape))}]"
@@ -109,7 +109,7 @@ def _check_spec(environment: Environment) -> EnvSpec:
 
 
 def _check_returned(environment: Environment, spec: EnvSpec, name: str, *arguments: Any) -> tuple[Any, TimeStep]:
-    """What `reset` or `step` returns, every field of its time step of the right shape and of a dtype that will do."""
+    """Return what `reset` or `step` returns, after checking the fields of its time step."""
     function = getattr(environment, name, None)
     if not callable(function):
         raise ContractError(environment, f"{name}: is missing")
@@ -141,7 +141,7 @@ def _hint(name: str, got: Any, spec: EnvSpec) -> str:
 
 
 def _check_alike(environment: Environment, after_reset: Any, after_step: Any) -> None:
-    """Refuse states whose shapes and dtypes change from `reset` to `step`: a loop of steps must carry them."""
+    """Refuse states whose structure changes from `reset` to `step`, which a scan could not carry."""
     before, after = (jax.tree_util.tree_leaves_with_path(tree) for tree in (after_reset, after_step))
     if [path for path, _ in before] != [path for path, _ in after]:
         structures = f"{jax.tree.structure(after_reset)!s:.60} after reset and {jax.tree.structure(after_step)!s:.60}"
@@ -153,7 +153,7 @@ def _check_alike(environment: Environment, after_reset: Any, after_step: Any) ->
 
 
 def _check_functions(environment: Environment, spec: EnvSpec, key: Any, state: Any) -> None:
-    """Check what the spec's own functions return, those that there are."""
+    """Check what the spec's optional functions return."""
     agents = spec.num_agents
     shown = expected_time_step(spec)
     discount = jax.ShapeDtypeStruct((), jnp.float32)

@@ -1,4 +1,4 @@
-"""Environments whose numbers and flags are of other dtypes than the contract's, but mean the same."""
+"""Converts time steps to the contract's dtypes where an environment uses others with the same meaning."""
 
 from dataclasses import dataclass, fields
 from typing import Any
@@ -15,7 +15,7 @@ _FLAGS = ("action_mask", "terminated", "truncated")
 
 @dataclass(frozen=True, eq=False)
 class Converted:
-    """`environment` with time steps of exactly the contract's dtypes, where its own mean the same.
+    """`environment` with time steps of the contract's dtypes.
 
     Numbers become float32; flags and masks of other dtypes are true where they are not 0.
     """
@@ -39,12 +39,12 @@ class Converted:
 
 
 def conform(environment: Environment) -> Environment:
-    """`environment` if it fits the contract to the dtype, else what converts its numbers and flags: `Converted`.
+    """Return `environment`, in a `Converted` if its dtypes are not those of the contract.
 
-    Nothing is compiled or run. The package's own environments and adapters are taken as they are.
+    Nothing is compiled or run. This package's own environments and adapters are returned as they are.
 
     Raises:
-        ContractError: naming what does not fit.
+        ContractError: naming the field that does not fit.
     """
     if isinstance(environment, LastAction):
         inner = conform(environment.environment)

@@ -1,4 +1,4 @@
-"""A wrapper: every agent also sees what it did last, and whether that moved it."""
+"""A wrapper that shows every agent its last action, and whether that moved it."""
 
 from dataclasses import dataclass, replace
 
@@ -10,21 +10,21 @@ from env_jax.types import Array, Environment, EnvSpec, TimeStep
 
 @dataclass(frozen=True)
 class LastAction:
-    """`environment` with each agent's last action behind its observation (PyMARL's `obs_last_action`).
+    """`environment` with each agent's last action appended to its observation (PyMARL's `obs_last_action`).
 
-    A memory of one step. An agent that cannot see what blocks it sees that the same action failed before, and can
-    do something else, where a policy of the observation alone would repeat it for ever.
+    An agent that cannot see what blocks it sees that the same action failed before and can choose another, where a
+    policy of the observation alone would repeat it forever.
 
-    The observation holds one more number: 0 after a reset, else 1 + action, or where the environment tells positions
-    (`EnvSpec.agent_positions`) and the agent stands where it stood, 1 + action + number of actions. So does the global
-    state, for each agent. Feature maps turn it into a one-hot vector (all 0 after a reset).
+    The observation has one more number: 0 after a reset, else 1 + action, or 1 + action + number of actions where the
+    agent has not moved (known from `EnvSpec.agent_positions`). The global state has one for each agent. Feature maps
+    turn it into a one-hot vector (all 0 after a reset).
     """
 
     environment: Environment
 
     @property
     def largest(self) -> int:
-        """Largest number that tells an action: the length of its one-hot vector."""
+        """Largest number that encodes an action: the length of its one-hot vector."""
         spec = self.environment.spec
         return spec.num_actions * (1 if spec.agent_positions is None else 2)
 
@@ -72,12 +72,12 @@ class LastAction:
         )
 
     def reset(self, key: Array) -> tuple[object, TimeStep]:
-        """Start an episode; nothing was done yet."""
+        """Start an episode."""
         state, time_step = self.environment.reset(key)
         return state, _append(time_step, jnp.zeros(self.environment.spec.num_agents))
 
     def step(self, key: Array, state: object, actions: Array) -> tuple[object, TimeStep]:
-        """Take one step with int32[N] actions, and show them."""
+        """Take one step with int32[N] actions."""
         spec = self.environment.spec
         next_state, time_step = self.environment.step(key, state, actions)
         numbers = 1 + actions

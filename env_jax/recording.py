@@ -1,4 +1,4 @@
-"""Episodes written down step by step: what a picture or a page of one is made from."""
+"""Recordings of episodes step by step, for pictures and replay pages."""
 
 from typing import Any, NamedTuple
 
@@ -12,15 +12,15 @@ class Recording(NamedTuple):
     """An episode of T steps."""
 
     states: Any  # the environment's states, [T + 1, ...]: before every step, and after the last one
-    time_steps: TimeStep  # [T + 1, ...], what the agents saw in these states, and how they were paid on the way there
+    time_steps: TimeStep  # [T + 1, ...], observations of these states and the rewards on the way there
     actions: Array  # int[T, N]
 
 
 def record(environment: Environment, state: Any, time_step: TimeStep, actions: Array) -> Recording:
-    """Play the joint actions int[T, N] from a state and what the agents see there, of one episode.
+    """Record the joint actions int[T, N] from a state and its time step.
 
-    It is for environments that ignore the step's key, such as GridWorld25. Steps after the episode's end are the
-    caller's to cut off, see `cut`.
+    For environments that ignore the step's key, such as GridWorld25. Steps after the episode's end are recorded too,
+    see `cut`.
     """
     key = jax.random.key(0)
 
@@ -35,6 +35,6 @@ def record(environment: Environment, state: Any, time_step: TimeStep, actions: A
 
 
 def cut(recording: Recording, length: int) -> Recording:
-    """The first `length` steps."""
+    """Return the first `length` steps."""
     states, time_steps = jax.tree.map(lambda x: x[: length + 1], (recording.states, recording.time_steps))
     return Recording(states, time_steps, recording.actions[:length])

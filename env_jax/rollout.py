@@ -1,4 +1,4 @@
-"""Episodes of random actions, every value of which is held against the contract: what shapes and dtypes do not show."""
+"""Random episodes whose values are checked against the contract, beyond shapes and dtypes."""
 
 import time
 from collections.abc import Callable
@@ -13,35 +13,37 @@ from env_jax.contract import ContractError, one_line
 from env_jax.types import Array, Environment, TimeStep
 
 
-class Episodes(NamedTuple):
-    """What K episodes of random actions came to; all of them at once, each to its end."""
+class RandomEpisodes(NamedTuple):
+    """K episodes of random actions, played in parallel, each to its end."""
 
     actions: list[np.ndarray]  # int32[K, N] each, by step
-    keys: Array  # key[K], of the resets and, folded with the step's number, of the steps
+    keys: Array  # key[K] of the resets; folded with the step number, of the steps
     starts: Any  # the environment's states after the resets, batched over K
-    time_steps: list[TimeStep]  # NumPy values as they came, [K, ...] each, after the reset and after every step
-    lengths: np.ndarray  # int[K], steps; of an episode that did not end, those that were made
-    ended: np.ndarray  # bool[K], whether it came to its end
+    time_steps: list[TimeStep]  # unconverted NumPy values, [K, ...] each, after the reset and every step
+    lengths: np.ndarray  # int[K], steps made
+    ended: np.ndarray  # bool[K], whether the episode ended within the time
 
 
-def play(environment: Environment, num_episodes: int, seconds: float, seed: int = 0, keep: bool = False) -> Episodes:
+def play(
+    environment: Environment, num_episodes: int, seconds: float, seed: int = 0, keep: bool = False
+) -> RandomEpisodes:
     """Play and check episodes of random allowed actions until all have ended or `seconds` have passed.
 
-    It may be called while JAX traces, and computes for itself then. `keep` keeps all time steps, not just the last.
+    May be called while JAX traces: it computes eagerly. `keep` keeps all time steps, not just the last.
 
     Raises:
-        ContractError: naming the first field that does not hold.
+        ContractError: naming the first field that breaks the contract.
     """
     with jax.ensure_compile_time_eval():
         return _play(environment, num_episodes, time.monotonic() + seconds, seed, keep)
 
 
 def step_keys(keys: Array, step: int) -> Array:
-    """The keys of step `step` (from 1) of every episode, key[K]; 0 is the reset."""
+    """Return the keys of a step (from 1) of every episode, key[K]; step 0 is the reset."""
     return jax.vmap(jax.random.fold_in, in_axes=(0, None))(jax.random.clone(keys), step)
 
 
-def _play(environment: Environment, num_episodes: int, deadline: float, seed: int, keep: bool) -> Episodes:
+def _play(environment: Environment, num_episodes: int, deadline: float, seed: int, keep: bool) -> RandomEpisodes:
     spec = environment.spec
     generator = np.random.default_rng(seed)
     keys = jax.random.split(jax.random.key(seed), num_episodes)
@@ -61,27 +63,27 @@ def _play(environment: Environment, num_episodes: int, deadline: float, seed: in
         playing = playing & ~(time_step.terminated.astype(bool) | time_step.truncated.astype(bool))
         if not playing.any() or time.monotonic() > deadline:
             break
-    return Episodes(actions, keys, starts, kept, lengths, ~playing)
+    return RandomEpisodes(actions, keys, starts, kept, lengths, ~playing)
 
 
 def random_actions(generator: np.random.Generator, action_mask: np.ndarray) -> np.ndarray:
-    """An allowed action for every agent, int32[K, N], of masks [K, N, A]; 0 for an agent that has none."""
+    """Draw an allowed action for every agent, int32[K, N], from masks [K, N, A]; 0 where none is allowed."""
     draws = generator.random(action_mask.shape) * (action_mask != 0)
     return np.argmax(draws, axis=-1).astype(np.int32)
 
 
 def check(environment: Environment, step: int, shown: TimeStep, derived: Any, playing: np.ndarray) -> None:
-    """Hold the values after `step` steps (0: the reset) of the episodes that still play against the contract.
+    """Check the values after `step` steps (0: the reset) of running episodes against the contract.
 
     Args:
-        environment: whose they are.
-        step: how many steps were made.
-        shown: NumPy values as the environment gives them, [K, ...].
-        derived: float[K, S], what `spec.state_from_observations` makes of the observations; None without it.
-        playing: bool[K].
+        environment: the environment.
+        step: number of steps made.
+        shown: unconverted NumPy values, [K, ...].
+        derived: float[K, S], `spec.state_from_observations` of the observations; None without it.
+        playing: bool[K], which episodes are running.
 
     Raises:
-        ContractError: naming the first field that does not hold.
+        ContractError: naming the first field that breaks the contract.
     """
     spec = environment.spec
     when = "after reset" if step == 0 else f"after {step} step{'s' * (step > 1)}"
@@ -100,7 +102,7 @@ def check(environment: Environment, step: int, shown: TimeStep, derived: Any, pl
     refuse("state", ~np.isfinite(states), states, "be finite")
     if derived is not None:
         differs = ~np.isclose(states, derived, rtol=1e-6, atol=1e-6)
-        refuse("state", differs, states, "be what spec.state_from_observations makes of the observations")
+        refuse("state", differs, states, "equal spec.state_from_observations of the observations")
     masks = np.asarray(shown.action_mask, np.float64)
     refuse("action_mask", (masks != 0) & (masks != 1), masks, "be true or false")
     if not spec.masks_actions:
@@ -114,14 +116,14 @@ def check(environment: Environment, step: int, shown: TimeStep, derived: Any, pl
         if step == 0:
             refuse(name, values == 1, values == 1, "be false")
     both = (flags["terminated"] == 1) & (flags["truncated"] == 1)
-    refuse("truncated", both, both, "be false where terminated is true: an episode has one end")
+    refuse("truncated", both, both, "be false where terminated is true: an episode ends once")
     if step == spec.max_steps:
         goes_on = (flags["terminated"] == 0) & (flags["truncated"] == 0)
         refuse("truncated", goes_on, ~goes_on, f"be true unless terminated is: spec.max_steps is {step}")
 
 
 def holds(dtype: np.dtype, values: np.ndarray) -> np.ndarray:
-    """Where `dtype` holds float64 `values` exactly."""
+    """Return where `dtype` represents float64 `values` exactly."""
     if dtype == np.bool_:
         return (values == 0) | (values == 1)
     if jnp.issubdtype(dtype, jnp.integer):
@@ -139,7 +141,7 @@ def _range(dtype: np.dtype) -> str:
 
 
 def _shown(environment: Environment, function: Callable[..., tuple[Any, TimeStep]]) -> Callable[..., Any]:
-    """`function`, with the global state that the observations make where the spec says how."""
+    """Return `function` that also returns `spec.state_from_observations` of its observations, if there is one."""
     derive = environment.spec.state_from_observations
 
     def called(*arguments: Any) -> tuple[Any, TimeStep, Any]:
@@ -151,9 +153,9 @@ def _shown(environment: Environment, function: Callable[..., tuple[Any, TimeStep
 
 
 def _call(environment: Environment, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """State on the device, time step and derived state as NumPy."""
+    """Return the state on the device, time step and derived state as NumPy arrays."""
     try:
         state, *rest = function(*arguments)
         return (state, *jax.device_get(rest))
-    except Exception as error:  # whatever another's code may raise
+    except Exception as error:  # whatever a third-party environment may raise
         raise ContractError(environment, f"{name}: cannot be run: {one_line(error)}") from error

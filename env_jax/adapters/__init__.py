@@ -1,1 +1,1 @@
-"""Environments of other libraries in our contract, and ours in theirs; each module needs the library it names."""
+"""GridWorld25 in the interfaces of other libraries; each module needs the library it names."""

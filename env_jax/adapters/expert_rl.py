@@ -1,15 +1,15 @@
 """A drop-in for `expert_rl.GridWorld25v0`: change the import, and scripts written for it see the same trajectories.
 
-Taken from that package's public documentation and from scripts that use it: `reset` and `setup` return (observations
+Its interface follows that package's documentation and scripts that use it: `reset` and `setup` return (observations
 float32[4, 18], info dict), `step` takes four integers for all agents and returns (observations, rewards, terminated,
-truncated, info), and `action_space` is one agent's. Neither says the following, which is therefore assumed:
+truncated, info), and `action_space` is one agent's. Neither source says the following, which is assumed:
 
-- `observation_space` is that of all four agents, because it is what `reset` returns; `rewards` is a list of four floats
-  (as in lb-foraging), which `torch.FloatTensor` and `numpy` take; `info` is empty.
+- `observation_space` is that of all four agents, as `reset` returns it; `rewards` is a list of four floats (as in
+  lb-foraging), which `torch.FloatTensor` and `numpy` accept; `info` is empty.
 - Another seed, given to `seed` or `reset`, draws another start, in both modes.
-- `render` returns the picture in every mode but "human", where it shows a window if matplotlib has one to show.
+- `render` returns the picture in every mode but "human", where it opens a window if matplotlib can.
 
-Unlike the original it writes no file unasked: `save_animation` draws the whole episode, rendered or not.
+Unlike the original it writes files only on request: `save_animation` draws the whole episode, rendered or not.
 """
 
 from collections import deque
@@ -31,9 +31,9 @@ Shown = tuple[np.ndarray, list[float], bool, bool, dict[str, Any]]
 
 
 class GridWorld25v0(gymnasium.Env):
-    """GridWorld25v0 as the PyTorch scripts know it: one environment, stepped from Python.
+    """GridWorld25v0 as the PyTorch scripts use it: one environment, stepped from Python.
 
-    `mode_1` draws a new start at every reset, `mode_2` draws one and restores it. `gamma` is kept for scripts that read
+    `mode_1` draws a new start at every reset, `mode_2` draws one and restores it. `gamma` exists for scripts that read
     it; rewards are not discounted.
     """
 
@@ -52,7 +52,7 @@ class GridWorld25v0(gymnasium.Env):
         """Make the environment; `reset` or `setup` starts an episode.
 
         Raises:
-            ValueError: an argument is not one that this environment has.
+            ValueError: an argument is not supported by this environment.
         """
         for name, value in (("num_agents", num_agents), ("grid_size", grid_size)):
             if value != _FIXED_SIZES[name]:
@@ -67,7 +67,7 @@ class GridWorld25v0(gymnasium.Env):
         self.gamma, self.render_mode, self.mode = gamma, render_mode, mode
         self.action_space = gymnasium.spaces.Discrete(NUM_ACTIONS)
         self.observation_space = gymnasium.spaces.Box(0, GRID_SIZE - 1, (NUM_AGENTS, OBSERVATION_SIZE), np.float32)
-        self._world = NumpyWorld(max_steps)
+        self._environment = NumpyWorld(max_steps)
         self._episode: deque[tuple[list[Cell], list[Food]]] = deque(maxlen=max_steps + 1)
         self._window: Any = None
         self.seed(seed)
@@ -75,29 +75,29 @@ class GridWorld25v0(gymnasium.Env):
     @property
     def agent_positions(self) -> list[Cell]:
         """Cells (x, y) of the four agents; may be set, or changed in place, between steps."""
-        return self._world.agents
+        return self._environment.agents
 
     @agent_positions.setter
     def agent_positions(self, cells: Iterable[Sequence[int]]) -> None:
         agents = [(int(x), int(y)) for x, y in cells]
         if len(agents) != NUM_AGENTS or not _on_grid(agents):
             raise ValueError(f"agent_positions must be {NUM_AGENTS} cells (x, y) within 0..24, not {agents}")
-        self._world.agents = agents
+        self._environment.agents = agents
 
     @property
     def food_positions(self) -> list[Food]:
         """Cells and levels (x, y, 1) of the foods that are left; may be set, or changed in place, between steps."""
-        return self._world.foods
+        return self._environment.foods
 
     @food_positions.setter
     def food_positions(self, foods: Iterable[Sequence[int]]) -> None:
         placed = [(int(x), int(y), int(level)) for x, y, level in foods]
         if len(placed) > NUM_FOODS or not _on_grid(placed) or any(level != 1 for _, _, level in placed):
             raise ValueError(f"food_positions must be up to {NUM_FOODS} (x, y, 1), x and y within 0..24, not {placed}")
-        self._world.foods = placed
+        self._environment.foods = placed
 
     def seed(self, seed: int | None = None) -> list[int | None]:
-        """Start random numbers anew from `seed`, and forget the start of `mode_2`; None: from the system's entropy."""
+        """Reseed the random numbers and discard the start of `mode_2`; None seeds from the system's entropy."""
         self.np_random = np.random.default_rng(seed)
         self._start: list[Cell] | None = None
         return [seed]
@@ -106,10 +106,10 @@ class GridWorld25v0(gymnasium.Env):
         """Start an episode: observations float32[4, 18] and an empty dict."""
         if self._start is None or self.mode == "mode_1":
             self._start = draw_start(self.np_random)
-        self._world.start(self._start)
+        self._environment.start(self._start)
         self._episode.clear()
         self._record()
-        return self._world.observe(), {}
+        return self._environment.observe(), {}
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -127,16 +127,16 @@ class GridWorld25v0(gymnasium.Env):
         Raises:
             ValueError: not four actions, or no episode was started.
         """
-        world = self._world
-        if len(actions) != len(world.agents):
+        environment = self._environment
+        if len(actions) != len(environment.agents):
             raise ValueError(f"step needs {NUM_AGENTS} actions, not {len(actions)}, and an episode that reset() began")
-        rewards, terminated, truncated = world.step(map(int, actions))
+        rewards, terminated, truncated = environment.step(map(int, actions))
         self._record()
-        return world.observe(), rewards, terminated, truncated, {}
+        return environment.observe(), rewards, terminated, truncated, {}
 
     def render(self) -> np.ndarray | None:
-        """Return a picture of the current state, uint8[525, 525, 3]; "human" shows it instead, if there is a screen."""
-        picture = np.array(draw_state(self._world.agents, self._world.foods))
+        """Return a picture of the current state, uint8[525, 525, 3]; "human" shows it instead, if it can."""
+        picture = np.array(draw_state(self._environment.agents, self._environment.foods))
         if self.render_mode != "human":
             return picture
         self._show(picture)
@@ -163,7 +163,7 @@ class GridWorld25v0(gymnasium.Env):
             self._window = None
 
     def _record(self) -> None:
-        self._episode.append((self._world.agents, self._world.foods))
+        self._episode.append((self._environment.agents, self._environment.foods))
 
     def _show(self, picture: np.ndarray) -> None:
         from matplotlib import pyplot

@@ -1,4 +1,4 @@
-"""GridWorld25 for single-controller users: one policy for the whole team, many environments per compiled call."""
+"""GridWorld25 as a gymnasium `VectorEnv`: one controller for the whole team, many environments per compiled call."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -27,7 +27,7 @@ class GridWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     the reset; SAME_STEP returns the next episode's first observation, and the last one in `info["final_obs"]`;
     DISABLED leaves it to `reset(options={"reset_mask": mask})`.
 
-    Environment i has random numbers of its own, from `seed + i`: it plays alike whatever their number.
+    Environment i draws from its own generator, seeded with `seed + i`: it does not depend on `num_envs`.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class GridWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         """Make the environments; `reset` starts their episodes.
 
         Raises:
-            ValueError: an argument is not one that `env_jax.GridWorld25` or gymnasium has.
+            ValueError: `env_jax.GridWorld25` or gymnasium does not accept an argument.
         """
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, not {num_envs!r}")
@@ -60,8 +60,8 @@ class GridWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Start episodes: observations float32[num_envs, 72] and an empty dict.
 
-        `seed` seeds environment i with `seed + i`, or with its own of a list (modulo 2**32); None goes on with the
-        random numbers that there are. `options["reset_mask"]`, bool[num_envs], leaves the others' episodes alone.
+        `seed` seeds environment i with `seed + i`, or with the i-th of a list (modulo 2**32); None continues the random
+        numbers. `options["reset_mask"]`, bool[num_envs], resets only the selected environments.
 
         Raises:
             ValueError: seeds or mask of another length than `num_envs`, or a mask before the first reset.
@@ -88,10 +88,10 @@ class GridWorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         """Step every environment with joint actions int[num_envs, 4]; actions outside 0..5 stay.
 
         Returns observations float32[num_envs, 72], team rewards float64[num_envs], terminations and truncations
-        bool[num_envs], and a dict, in which SAME_STEP puts last observations.
+        bool[num_envs], and a dict, which holds the final observations in mode SAME_STEP.
 
         Raises:
-            ValueError: no episode was started, actions of another shape, or with DISABLED one that has ended.
+            ValueError: no episode was started, actions have another shape, or with DISABLED an episode has ended.
         """
         actions = np.asarray(actions, np.int32)
         if self._carry is None:
@@ -139,7 +139,7 @@ def _reset(environment: GridWorld25, key: jax.Array) -> Carry:
 def _step(
     environment: GridWorld25, mode: AutoresetMode, carry: Carry, ended: jax.Array, actions: jax.Array
 ) -> tuple[Carry, tuple[jax.Array, ...]]:
-    """Step every environment; also its last observation, team reward, termination and truncation."""
+    """Step every environment. Also returns its last observation, team reward, termination and truncation."""
     key, state, _ = carry
     key, step_key, reset_key = jax.random.split(key, 3)
     state, stepped = environment.step(step_key, state, actions)

@@ -19,13 +19,13 @@ ByAgent = dict[str, Array]
 class JaxMARLGridWorld(MultiAgentEnv):
     """Agents "agent_0" .. "agent_3"; observations also hold "world_state", float32[72], for centralised training.
 
-    `step` is JaxMARL's: it resets by itself, from a part of its key, or to `reset_state`. JaxMARL knows one `done`: it
-    is true at the time limit too. `info` is empty, because its trainers reshape what is there to a number per agent.
+    `step` is JaxMARL's: it resets automatically, from a split of its key, or to `reset_state`. JaxMARL has a single
+    `done`, which is true at the time limit too. `info` is empty, since its trainers reshape entries to one per agent.
     States are `env_jax.State`s.
     """
 
     def __init__(self, mode: str = "fixed", layout_seed: int = 1, max_steps: int = 200) -> None:
-        """Make the environment; the arguments and their errors are `env_jax.GridWorld25`'s."""
+        """Make the environment; arguments and errors as for `env_jax.GridWorld25`."""
         super().__init__(num_agents=NUM_AGENTS)
         self.environment = GridWorld25(mode, layout_seed, max_steps)
         self.observation_spaces = {agent: Box(0, GRID_SIZE - 1, (OBSERVATION_SIZE,)) for agent in self.agents}
@@ -38,7 +38,7 @@ class JaxMARLGridWorld(MultiAgentEnv):
 
     @property
     def agent_classes(self) -> dict[str, list[str]]:
-        """All agents are of one kind."""
+        """Return the agents, all of one class."""
         return {"agents": self.agents}
 
     @partial(jax.jit, static_argnums=0)
@@ -59,12 +59,12 @@ class JaxMARLGridWorld(MultiAgentEnv):
         return self._by_agent(time_step.observations), state, rewards, dones, {}
 
     def get_obs(self, state: Any) -> ByAgent:
-        """Return what a state looks like: float32[18] by agent, and "world_state"."""
+        """Return the observations of a state: float32[18] by agent, and "world_state"."""
         return self._by_agent(observe(state.agent_positions, state.food_positions, state.food_present))
 
     @partial(jax.jit, static_argnums=0)
     def get_avail_actions(self, state: Any) -> ByAgent:
-        """Return which actions may be chosen, bool[6] by agent: all of them, always."""
+        """Return the allowed actions, bool[6] by agent: always all."""
         return {agent: jnp.ones(NUM_ACTIONS, bool) for agent in self.agents}
 
     def _by_agent(self, observations: Array) -> ByAgent:

@@ -1,7 +1,7 @@
-"""One GridWorld25 stepped from Python: no JAX, because calling a compiled function costs more than the whole step.
+"""One GridWorld25 stepped from Python, without JAX: calling a compiled function costs more than a whole step.
 
-Cells are tuples. What a step needs to know of a cell (where each move leads, what it looks like in an observation)
-is looked up in tables made once; the observations of all agents are one concatenation of 24 pieces of 12 bytes.
+Cells are tuples. The results of moves and the observations of cells are looked up in precomputed tables; the
+observations of all agents are one concatenation of 24 pieces of 12 bytes.
 """
 
 from collections.abc import Iterable, Sequence
@@ -31,7 +31,7 @@ _CELLS = [(x, y) for x in range(GRID_SIZE) for y in range(GRID_SIZE)]
 
 
 def _destinations(step_x: int, step_y: int) -> dict[Cell, Cell]:
-    """Return where a move leads from every cell: at the edge of the grid it stays."""
+    """Return where a move leads from every cell; moves off the grid stay."""
     moved = {(x, y): (x + step_x, y + step_y) for x, y in _CELLS}
     return {cell: target if target in moved else cell for cell, target in moved.items()}
 
@@ -52,7 +52,7 @@ _FOOD_PIECE = {(x, y, 1): piece for (x, y), piece in _AGENT_PIECE.items()}
 
 
 def _piece_order(remaining: int) -> itemgetter:
-    """Return what picks the 24 pieces of the observations out of [4 agents, `remaining` foods, empty]."""
+    """Return the getter of the observations' 24 pieces from [4 agents, `remaining` foods, empty]."""
     order = []
     for agent in range(NUM_AGENTS):
         foods = [food_in_slot(remaining, agent, slot) for slot in range(NUM_FOOD_SLOTS)]
@@ -74,7 +74,7 @@ class NumpyWorld:
         self.step_count = 0
 
     def start(self, cells: Sequence[Cell]) -> None:
-        """Begin an episode with agents on the first four of 8 cells (x, y), foods on the others."""
+        """Start an episode with agents on the first four of 8 cells (x, y), foods on the others."""
         self.agents = list(cells[:NUM_AGENTS])
         self.foods = [(x, y, 1) for x, y in cells[NUM_AGENTS:]]
         self.step_count = 0
@@ -82,14 +82,14 @@ class NumpyWorld:
     def step(self, actions: Iterable[int]) -> tuple[list[float], bool, bool]:
         """Move the agents; actions outside 0..5 stay.
 
-        Returns each agent's reward, terminated, truncated. The lists of agents and foods are new ones afterwards.
+        Returns each agent's reward, terminated, truncated. Afterwards `agents` and `foods` are new lists.
         """
         agents, foods = self.agents, self.foods
         proposals = [
             _food_next_to(agent, foods) if action == COLLECT else _MOVES.get(action, _STAYING)[agent]
             for agent, action in zip(agents, actions, strict=True)
         ]
-        # Where every agent stays or enters a cell of its own, there are as many cells as agents and movers.
+        # Without conflicts, the cells before and after the step are as many as the agents plus the movers.
         if len({*agents, *proposals}) < NUM_AGENTS + sum(map(ne, agents, proposals)):
             proposals = _resolve_collisions(agents, proposals)
         self.agents = agents = proposals
@@ -103,7 +103,7 @@ class NumpyWorld:
         terminated = not self.foods
         truncated = not terminated and self.step_count >= self.max_steps
         if truncated:
-            penalty = 0.5 * len(self.foods)  # paid by every agent
+            penalty = 0.5 * len(self.foods)  # for every agent
             rewards = [reward - penalty for reward in rewards]
         return rewards, terminated, truncated
 
@@ -125,7 +125,7 @@ def _food_next_to(agent: Cell, foods: list[Food]) -> Cell:
 
 
 def _resolve_collisions(agents: list[Cell], proposals: list[Cell]) -> list[Cell]:
-    """Return where agents end up; `env_jax.gridworld.dynamics.resolve_collisions` tells the rule."""
+    """Return where agents end up; the rule is that of `env_jax.gridworld.dynamics.resolve_collisions`."""
     settled = list(proposals)
     for i in range(NUM_AGENTS):
         for j in range(NUM_AGENTS):

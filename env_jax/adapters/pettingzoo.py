@@ -21,15 +21,15 @@ Shown = tuple[
 def parallel_env(
     mode: str = "fixed", layout_seed: int = 1, max_steps: int = 200, render_mode: str | None = None
 ) -> "ParallelGridWorld":
-    """Make the environment, as PettingZoo's environments are made; `ParallelGridWorld` says what it takes."""
+    """Make the environment as PettingZoo does; for the arguments see `ParallelGridWorld`."""
     return ParallelGridWorld(mode, layout_seed, max_steps, render_mode)
 
 
 class ParallelGridWorld(pettingzoo.ParallelEnv[Agent, np.ndarray, int]):
-    """Four agents "agent_0" .. "agent_3", each with a view float32[18], six actions and a reward of its own.
+    """Four agents "agent_0" .. "agent_3", each with its own view float32[18], six actions and its own reward.
 
-    `mode` "fixed" starts every episode from `layout_seed`'s start, "random" from a new one. All agents leave together:
-    when the last food is collected (terminated), or after `max_steps` steps (truncated).
+    `mode` "fixed" starts every episode from the start of `layout_seed`, "random" from a new one. All agents leave
+    together: when the last food is collected (terminated), or after `max_steps` steps (truncated).
     """
 
     metadata = {"name": "GridWorld25v0", "render_modes": ["rgb_array"], "render_fps": 4}  # noqa: RUF012
@@ -38,7 +38,7 @@ class ParallelGridWorld(pettingzoo.ParallelEnv[Agent, np.ndarray, int]):
         """Make the environment; `reset` starts an episode.
 
         Raises:
-            ValueError: an argument is not one that this environment has.
+            ValueError: an argument is not supported by this environment.
         """
         if mode not in MODES:
             raise ValueError(f"mode must be one of {', '.join(MODES)}, not {mode!r}")
@@ -59,7 +59,7 @@ class ParallelGridWorld(pettingzoo.ParallelEnv[Agent, np.ndarray, int]):
         self.state_space = gymnasium.spaces.Box(0, highest, (NUM_AGENTS * OBSERVATION_SIZE,), np.float32)
         self._start = draw_start(np.random.default_rng(layout_seed)) if mode == "fixed" else None
         self._random = np.random.default_rng()
-        self._world = NumpyWorld(max_steps)
+        self._environment = NumpyWorld(max_steps)
 
     def observation_space(self, agent: Agent) -> gymnasium.spaces.Box:
         """Return the space of an agent's view."""
@@ -72,29 +72,29 @@ class ParallelGridWorld(pettingzoo.ParallelEnv[Agent, np.ndarray, int]):
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[Agent, np.ndarray], dict[Agent, dict[str, Any]]]:
-        """Start an episode; `seed` starts the draws of random mode anew, and `options` are ignored."""
+        """Start an episode; `seed` reseeds the random starts; `options` are ignored."""
         if seed is not None:
             self._random = np.random.default_rng(seed)
-        self._world.start(self._start or draw_start(self._random))
+        self._environment.start(self._start or draw_start(self._random))
         self.agents = list(self.possible_agents)
-        return dict(zip(self.agents, self._world.observe(), strict=True)), {agent: {} for agent in self.agents}
+        return dict(zip(self.agents, self._environment.observe(), strict=True)), {agent: {} for agent in self.agents}
 
     def step(self, actions: dict[Agent, int]) -> Shown:
         """Move all agents: their observations, rewards, terminations, truncations and empty dicts.
 
         Raises:
-            ValueError: the episode is over or was not begun, or an agent has no action.
+            ValueError: no episode is running, or an agent has no action.
         """
         agents = self.agents
         if not agents:
             raise ValueError("there is no episode: call reset() first")
         if actions.keys() != self.action_spaces.keys():
             raise ValueError(f"actions must be given for {', '.join(agents)}, not for {', '.join(actions) or 'none'}")
-        rewards, terminated, truncated = self._world.step([int(actions[agent]) for agent in agents])
+        rewards, terminated, truncated = self._environment.step([int(actions[agent]) for agent in agents])
         if terminated or truncated:
             self.agents = []
         return (
-            dict(zip(agents, self._world.observe(), strict=True)),
+            dict(zip(agents, self._environment.observe(), strict=True)),
             dict(zip(agents, rewards, strict=True)),
             dict.fromkeys(agents, terminated),
             dict.fromkeys(agents, truncated),
@@ -103,10 +103,10 @@ class ParallelGridWorld(pettingzoo.ParallelEnv[Agent, np.ndarray, int]):
 
     def state(self) -> np.ndarray:
         """Return the global state, float32[72]: the four observations, one after another."""
-        return self._world.observe().reshape(-1)
+        return self._environment.observe().reshape(-1)
 
     def render(self) -> np.ndarray | None:
         """Return a picture of the current state, uint8[525, 525, 3], in mode "rgb_array"; else nothing."""
         if self.render_mode is None:
             return None
-        return np.array(draw_state(self._world.agents, self._world.foods))
+        return np.array(draw_state(self._environment.agents, self._environment.foods))

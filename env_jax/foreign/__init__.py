@@ -1,1 +1,1 @@
-"""Third-party environments in our contract, each by a module of its library's name."""
+"""Third-party environments in our contract, a module for each library."""

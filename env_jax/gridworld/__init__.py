@@ -1,4 +1,4 @@
-"""GridWorld25v0: cooperative foraging on 25 x 25 cells."""
+"""GridWorld25v0: cooperative foraging on 25 x 25 cells, with its actions and pictures."""
 
 from env_jax.gridworld.environment import GridWorld25
 

@@ -1,7 +1,7 @@
-"""Cells as single integers: the form in which moves, collisions and collection are computed.
+"""Cells as single integers, in which moves, collisions and collection are computed.
 
 A cell (x, y) is `MARK | y << 6 | x`. Comparing two cells is then one comparison, a move is an addition, and 0 is
-`NOWHERE`: a value that equals no cell and is next to none, which is what a collected food becomes.
+`NOWHERE`: it equals no cell and is next to none. A collected food is `NOWHERE`.
 """
 
 import jax
@@ -28,6 +28,6 @@ def unpack(cells: jax.Array) -> jax.Array:
 
 
 def adjacent(first: jax.Array, second: jax.Array) -> jax.Array:
-    """Say where two cells (arrays of one shape, or broadcastable) are at Manhattan distance exactly 1: bool."""
+    """Return where two cells (broadcastable arrays) are at Manhattan distance exactly 1: bool."""
     difference = jnp.abs(first - second)
     return (difference == STEP_X) | (difference == STEP_Y)

@@ -4,7 +4,7 @@ GRID_SIZE = 25  # cells along each side
 NUM_CELLS = GRID_SIZE * GRID_SIZE
 NUM_AGENTS = 4
 NUM_FOODS = 4
-NUM_FOOD_SLOTS = 3  # foods an agent sees at once
+NUM_FOOD_SLOTS = 3  # foods that an agent sees at once
 OBSERVATION_SIZE = 18
 
 STAY, UP, DOWN, LEFT, RIGHT, COLLECT = range(6)

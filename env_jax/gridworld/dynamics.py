@@ -1,7 +1,7 @@
 """One joint move: agents propose cells, collisions are resolved, foods are collected.
 
-Agents and foods are cells as integers (`cells`); a food that is gone is `NOWHERE`. Each function ends in a
-reduction over the other agents or the foods: XLA then computes its result once instead of once per use.
+Agents and foods are cells as integers (`cells`); a collected food is `NOWHERE`. Each function ends in a reduction
+over the other agents or the foods, so that XLA computes its result once instead of once per use.
 """
 
 import jax
@@ -17,7 +17,7 @@ _MOVE_PREFERENCE = NUM_FOODS * (CELL_MASK + 1)
 
 
 def propose(agents: jax.Array, foods: jax.Array, actions: jax.Array) -> jax.Array:
-    """Return the cell each agent wants to be on, int32[4], from agents int32[4], foods int32[4], actions int32[4].
+    """Return the cell each agent proposes to enter, int32[4], from agents int32[4], foods int32[4], actions int32[4].
 
     Moves off the grid and illegal actions (outside 0..5) propose to stay. Collecting proposes the first remaining food,
     in food order, at Manhattan distance exactly 1, if there is one.
@@ -36,9 +36,9 @@ def propose(agents: jax.Array, foods: jax.Array, actions: jax.Array) -> jax.Arra
 def resolve_collisions(agents: jax.Array, proposals: jax.Array) -> jax.Array:
     """Return where the agents end up, int32[4], from their cells and their proposals, both int32[4].
 
-    An agent stays where it was if another one proposes the same cell or proposes to swap cells with it. This is judged
-    once, on proposals: an agent may move into the cell that a blocked agent had proposed to leave, and then shares it.
-    That is the reference's behaviour, kept so that its policies and results stay comparable.
+    An agent stays if another one proposes the same cell or proposes to swap cells with it. Only proposals are compared:
+    an agent may enter the cell that a blocked agent proposed to leave, and then shares it. This is the reference's
+    behaviour, kept so that policies and results are comparable.
     """
     same_cell = proposals[:, None] == proposals[None]
     swap = (proposals[:, None] == agents[None]) & (agents[:, None] == proposals[None])
@@ -47,7 +47,7 @@ def resolve_collisions(agents: jax.Array, proposals: jax.Array) -> jax.Array:
 
 
 def collect(agents: jax.Array, foods: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Take the foods that agents stand on.
+    """Collect the foods that agents stand on.
 
     From agents int32[4] and foods int32[4], returns each agent's number of foods, int32[4], and which foods were taken,
     bool[4]. Agents sharing a cell all count its food.

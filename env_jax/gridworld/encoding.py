@@ -1,8 +1,8 @@
-"""Observations and global state as network inputs: where everything lies as seen from the agent, of order one.
+"""Observations and global state as network inputs of order one: positions relative to the agent.
 
-A value function of this task falls by a constant factor with every step of distance, and the best action is a
-direction. Inputs that say so (nearness, signs) are worth more to a small network than coordinates: it need not
-build powers and comparisons out of ReLUs.
+The value of a food falls by a constant factor with every step of distance, and the best action is a direction. Inputs
+that express this (nearness, signs) help a small network more than coordinates: it need not build powers and comparisons
+out of ReLUs.
 """
 
 import jax
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from env_jax.gridworld.constants import GRID_SIZE, NUM_AGENTS, NUM_FOOD_SLOTS, OBSERVATION_SIZE
 
-NEARNESS_DECAY = 0.95  # per step of distance; any figure that still tells 1 step from 2, and 30 from 40, would do
+NEARNESS_DECAY = 0.95  # per step of distance; must separate 1 step from 2 as well as 30 from 40
 
 
 def encode_observations(observations: jax.Array) -> jax.Array:
@@ -18,8 +18,8 @@ def encode_observations(observations: jax.Array) -> jax.Array:
 
     Own cell (2 numbers). The neighbour (4): offset from self in grid lengths (2), nearness `NEARNESS_DECAY **
     distance`, whether it is 1 step away. Each of the three food slots (7), all 0 where it is empty: the same 4
-    after whether it is filled, and the offset's signs (2), the way to walk. The nearest food's 7 once more: slots
-    change places when a food goes, and this one does not. What never changes is dropped.
+    after whether it is filled, and the offset's signs (2), the direction to walk. The nearest food's 7 are repeated
+    at the end, in a place that does not change when slots move up. Constant inputs are dropped.
     """
     far = GRID_SIZE - 1
     here = observations[:, 0:2]

@@ -18,10 +18,10 @@ MODES = ("fixed", "random")
 
 @dataclass(frozen=True)
 class GridWorld25:
-    """The reference's GridWorld25v0 as pure functions. Hashable: pass it to `jax.jit` as a static argument."""
+    """The reference's GridWorld25v0 as pure functions. Hashable: a static argument of `jax.jit`."""
 
     mode: str = "fixed"  # "fixed": every episode has the same start; "random": a new start at every reset
-    layout_seed: int = 1  # which fixed start; unused in random mode
+    layout_seed: int = 1  # seed of the fixed start; unused in random mode
     max_steps: int = 200  # steps after which an unsolved episode is truncated
     _fixed_start: tuple[np.ndarray, np.ndarray] = field(init=False, repr=False, compare=False)
 
@@ -47,7 +47,7 @@ class GridWorld25:
             max_steps=self.max_steps,
             observation_dtype=jnp.uint8,
             masks_actions=False,
-            time_limit_is_terminal=True,  # its penalty is part of the task
+            time_limit_is_terminal=True,  # with a penalty that is part of the task
             encode_observations=encoding.encode_observations,
             state_from_observations=observations.state_from_observations,
             encode_state=encoding.encode_state,
@@ -89,18 +89,18 @@ class GridWorld25:
         foods_left = food_present.sum(dtype=jnp.int32)
         terminated = foods_left == 0
         truncated = ~terminated & (step_count >= self.max_steps)
-        penalty = jnp.where(truncated, 0.5 * foods_left.astype(jnp.float32), 0.0)  # paid by every agent
+        penalty = jnp.where(truncated, 0.5 * foods_left.astype(jnp.float32), 0.0)  # for every agent
         state = replace(state, agent_positions=cells.unpack(agents), food_present=food_present, step_count=step_count)
         return state, _time_step(state, collected.astype(jnp.float32) - penalty, terminated, truncated)
 
 
 def episode_metrics(state: State) -> dict[str, jax.Array]:
-    """Return what a finished episode is judged by besides its return: foods collected, float32[], 0..4."""
+    """Return the metrics of a finished episode: foods collected, float32[], 0..4."""
     return {"foods_collected": (~state.food_present).sum(dtype=jnp.float32)}
 
 
 def agent_positions(state: State) -> jax.Array:
-    """Cells of the agents, int32[4, 2]."""
+    """Return the cells of the agents, int32[4, 2]."""
     return state.agent_positions
 
 

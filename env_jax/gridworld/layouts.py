@@ -1,4 +1,4 @@
-"""Where an episode starts: 4 agents, then 4 foods, on 8 different cells."""
+"""Initial states: 4 agents, then 4 foods, on 8 different cells."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ NUM_OBJECTS = NUM_AGENTS + NUM_FOODS
 
 
 def random_start(key: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Draw agents, then foods, each uniformly on a cell that nothing occupies yet.
+    """Draw agents, then foods, each uniformly from the free cells.
 
     Returns (agent_positions int32[4, 2], food_positions int32[4, 2]), cells as (x, y). All ordered choices of 8
     different cells are equally likely, up to the 2e-7 relative bias of a 32-bit word modulo at most 625.
@@ -23,7 +23,7 @@ def random_start(key: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def cells_from_ranks(ranks: list[jax.Array]) -> list[jax.Array]:
-    """Place objects one after another: object k takes the ranks[k]-th, from 0, of the cells that 0..k-1 left free.
+    """Place objects one after another: object k takes the ranks[k]-th, from 0, of the cells left free by 0..k-1.
 
     Ranks and cells are int32[]. No rejection, sorting or permutation of the grid: a few comparisons per object.
     """

@@ -1,4 +1,4 @@
-"""What the agents see, and the global state for centralised training."""
+"""Observations of the agents, and the global state for centralised training."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 
 from env_jax.gridworld.constants import NUM_AGENTS, NUM_FOOD_SLOTS, NUM_FOODS, OBSERVATION_SIZE
 
-NEIGHBOUR = (1, 0, 0, 1)  # the one agent that agent i sees, at any distance
+NEIGHBOUR = (1, 0, 0, 1)  # the agent that agent i sees, at any distance
 
 # Each observed number is one field of one word: the four x of the agents make a word, their four y another, and so on.
 # "The x of the third food" is then a shift, and all 72 numbers come from one vectorised elementwise pass, seven times

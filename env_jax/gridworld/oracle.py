@@ -1,4 +1,4 @@
-"""The best return that any team could reach from a state: the physical limit of learning."""
+"""An upper bound of the return that any team can reach from a state."""
 
 from functools import reduce
 from itertools import combinations, pairwise, permutations
@@ -41,8 +41,8 @@ def best_return(state: State, discount: jax.Array | float) -> jax.Array:
 def best_routes(state: State, discount: jax.Array | float) -> jax.Array:
     """Return a plan that reaches `best_return`: the foods that each agent collects, in order, int32[4, 4].
 
-    A row is an agent's route, food numbers 0..3 and then `NO_FOOD`. Of equally good plans it is always the same one.
-    This tries all 840 plans; for the value alone `best_return` does less.
+    A row is an agent's route, food numbers 0..3 and then `NO_FOOD`. Ties are broken deterministically.
+    Tries all 840 plans; `best_return` computes the value alone at lower cost.
     """
     discount = jnp.asarray(discount, jnp.float32)
     foods = jnp.where(_PLANS == NO_FOOD, 0, _PLANS)  # [plan, agent, leg]

@@ -1,4 +1,4 @@
-"""Baselines without learning: any trained team must beat them."""
+"""Baseline policies without learning."""
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ def greedy_nearest(key: jax.Array, observations: jax.Array, epsilon: float = 0.0
     along_y = jnp.where(y > 0, DOWN, UP)
     greedy = jnp.where(jnp.abs(x) >= jnp.abs(y), along_x, along_y)
     sees_food = (slots[:, :, 2] > 0).any(axis=1)
-    on_food = (x == 0) & (y == 0)  # never after a step or reset, but a state built by hand may have it
+    on_food = (x == 0) & (y == 0)  # only in states built by hand
     greedy = jnp.where(sees_food & ~on_food, greedy, STAY)
     explore = jax.random.bernoulli(explore_key, epsilon, observations.shape[:1])
     return jnp.where(explore, random_policy(action_key, observations), greedy)

@@ -159,7 +159,7 @@ VALUES = [
     ),
     ({"observation_dtype": jnp.float32}, {"observations": np.nan}, "observations: nan after 2 steps, must be finite"),
     ({}, {"state": np.inf}, "state: inf after 2 steps, must be finite"),
-    ({"state_from_observations": jnp.sum}, {"state": 3.0}, "state: 3.0 after 2 steps, must be what"),
+    ({"state_from_observations": jnp.sum}, {"state": 3.0}, "state: 3.0 after 2 steps, must equal"),
     ({}, {"action_mask": 0.5}, "action_mask: 0.5 after 2 steps, must be true or false"),
     (
         {"masks_actions": False},
@@ -251,9 +251,9 @@ def test_a_whole_check_says_what_may_not_be_meant():
     shown = {"rewards": jnp.zeros(2, jnp.int32)}
     assert check_environment(Small(**shown), num_episodes=4) == [
         "rewards: int32[2], which training converts to float32",
-        "reset: every episode starts alike, whatever the key",
-        "rewards: random actions were never paid anything but 0",
-        "action_mask: nothing was forbidden; with spec.masks_actions False replay need not keep masks",
+        "reset: every episode starts in the same state, whatever the key",
+        "rewards: always 0 under random actions",
+        "action_mask: no action was masked; with spec.masks_actions False replay need not store masks",
     ]
 
 

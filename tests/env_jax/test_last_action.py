@@ -11,8 +11,8 @@ import pytest
 from env_jax import GridWorld25, LastAction
 from env_jax.types import EnvSpec
 
-world = GridWorld25(mode="random", max_steps=3)
-env = LastAction(world)
+grid = GridWorld25(mode="random", max_steps=3)
+env = LastAction(grid)
 ACTIONS = jnp.array([[0, 5, 2, 3], [1, 1, 4, 0], [5, 4, 3, 2]], jnp.int32)
 
 
@@ -23,10 +23,10 @@ def episodes():
     def key():
         return jax.random.key(3)
 
-    bare, wrapped = world.reset(key()), env.reset(key())
+    bare, wrapped = grid.reset(key()), env.reset(key())
     pairs = [(bare, wrapped)]
     for actions in ACTIONS:
-        bare, wrapped = world.step(key(), bare[0], actions), env.step(key(), wrapped[0], actions)
+        bare, wrapped = grid.step(key(), bare[0], actions), env.step(key(), wrapped[0], actions)
         pairs.append((bare, wrapped))
     return pairs
 
@@ -62,13 +62,13 @@ def test_the_spec_tells_the_new_sizes(episodes):
     assert first.observations.shape == (4, 19)
     assert first.state.shape == (76,)
     np.testing.assert_array_equal(spec.state_from_observations(last.observations), last.state)
-    assert spec.best_return(final, jnp.float32(0.95)) == world.spec.best_return(final, jnp.float32(0.95))
+    assert spec.best_return(final, jnp.float32(0.95)) == grid.spec.best_return(final, jnp.float32(0.95))
     baseline = spec.baseline_policy(jax.random.key(0), last.observations)
-    np.testing.assert_array_equal(baseline, world.spec.baseline_policy(jax.random.key(0), last.observations[:, :18]))
+    np.testing.assert_array_equal(baseline, grid.spec.baseline_policy(jax.random.key(0), last.observations[:, :18]))
 
 
 def test_feature_maps_make_it_one_hot(episodes):
-    bare = world.spec
+    bare = grid.spec
     for (_, (_, shown)), numbers in zip(episodes, numbers_shown(episodes), strict=True):
         one_hot = np.eye(13)[numbers][:, 1:]
         features = env.spec.encode_observations(shown.observations)

@@ -23,9 +23,9 @@ def test_plays_like_the_slow_world(slow, actions):
 
 
 def test_observations_belong_to_their_user():
-    world = NumpyWorld(10)
-    world.start([(x, x) for x in range(8)])
-    first = world.observe()
+    environment = NumpyWorld(10)
+    environment.start([(x, x) for x in range(8)])
+    first = environment.observe()
     first += 1
     assert first.dtype == np.float32
-    assert world.observe()[0, :2].tolist() == [0, 0]
+    assert environment.observe()[0, :2].tolist() == [0, 0]

@@ -43,8 +43,8 @@ def test_plays_like_env_jax(mode):
 def test_all_agents_leave_when_the_last_food_is_collected():
     env = parallel_env()
     env.reset()
-    env._world.agents[:2] = [(3, 3), (9, 9)]
-    env._world.foods = [(3, 4, 1)]
+    env._environment.agents[:2] = [(3, 3), (9, 9)]
+    env._environment.foods = [(3, 4, 1)]
     _, rewards, terminations, truncations, _ = env.step(dict.fromkeys(env.agents, 5))
     assert list(rewards.values()) == [1.0, 0.0, 0.0, 0.0]
     assert set(terminations.values()) == {True}

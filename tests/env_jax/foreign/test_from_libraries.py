@@ -253,10 +253,9 @@ def test_the_contract(name, request):
     rebuilt = np.stack([spec.state_from_observations(seen) for seen in played.observations[0]])
     np.testing.assert_array_equal(rebuilt, played.state[0])
     np.testing.assert_allclose(played.team_return, played.rewards.sum(axis=-1).cumsum(axis=-1), rtol=1e-4, atol=1e-6)
-    assert environment == type(environment)(environment.environment, environment.max_steps, environment.name)
-    assert hash(environment) == hash(
-        type(environment)(environment.environment, environment.max_steps, environment.name)
-    )
+    again = type(environment)(environment.environment, environment.max_steps, environment.name)
+    assert environment == again
+    assert hash(environment) == hash(again)
 
 
 @pytest.mark.parametrize("name", ["spread", "foraging"])
