@@ -78,7 +78,7 @@ class FromJaxMARL(ForeignEnvironment):
         environment = self.environment
         kinds = sorted({str(agent).rpartition("_")[0] for agent in environment.agents})
         if len(kinds) > 1:
-            raise UnfitError(f"its agents are of several kinds, {' and '.join(kinds)}; must be of one")
+            raise UnfitError(f"its agents are of several kinds, {' and '.join(kinds)}; must be of one kind")
         for agent in environment.agents:
             if not isinstance(environment.action_space(agent), Discrete):
                 raise UnfitError(f"the actions of {agent} are {environment.action_space(agent)}; must be numbered")
@@ -87,7 +87,7 @@ class FromJaxMARL(ForeignEnvironment):
                 shown, _ = jax.eval_shape(lambda key: environment.reset(jax.random.key_data(key)), jax.random.key(0))
             shapes = [shown[agent].shape for agent in environment.agents]
         except Exception as error:  # whatever a third-party reset may raise
-            raise UnfitError(f"it shows no observation for each agent: {error}") from error
+            raise UnfitError(f"it has no observation for each agent: {error}") from error
         actions = [int(cast(Discrete, environment.action_space(agent)).n) for agent in environment.agents]
         for what, sizes in (("actions", actions), ("observations", shapes)):
             if len(set(sizes)) > 1:

@@ -59,12 +59,12 @@ class FromJumanji(ForeignEnvironment):
         actions, shown = self.environment.action_spec, cast(Any, self.environment.observation_spec)
         if not isinstance(actions, specs.MultiDiscreteArray) or len(set(actions.num_values.reshape(-1).tolist())) > 1:
             raise UnfitError(
-                f"its actions are {type(actions).__name__}{actions.shape}; must be alike numbers, an agent each"
+                f"its actions are {type(actions).__name__}{actions.shape}; must be numbered, as many for each agent"
             )
         for part in ("agents_view", "action_mask"):
             shape = getattr(getattr(shown, part, None), "shape", ())
             if shape[:1] != actions.shape:
-                raise UnfitError(f"it shows no {part} for each of {actions.shape[0]} agents")
+                raise UnfitError(f"it has no {part} for each of {actions.shape[0]} agents")
         num_agents, views = actions.shape[0], shown.agents_view
         size = int(jnp.size(views.generate_value())) // num_agents
         own_limit = getattr(self.environment, self._limit, self.max_steps)

@@ -1,1 +1,1 @@
-"""What runs come to: statistics over seeds, summaries, tables and curves."""
+"""Aggregated results of several runs: statistics over seeds, summaries, tables and curves."""

@@ -1,4 +1,4 @@
-"""What a run that ended has left to be compared with others: its evaluations, when they were made, and its speed."""
+"""Reads finished runs for comparison: their evaluations, wall times, speed and skipped updates."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -18,29 +18,29 @@ _COLUMNS = ("env_steps", "seconds", "mean_return", "optimality", "solved", "mean
 
 
 class RunRecord(NamedTuple):
-    """One run of several."""
+    """One of several runs."""
 
-    group: str  # what it shares with other seeds, such as the algorithm's name
+    group: str  # what seeds have in common, such as the algorithm's name
     seed: int
     evaluations: Mapping[str, np.ndarray]  # columns of evaluation_log.csv and 'seconds', float64[M]
-    started: float  # seconds by the end of its first chunk, nearly all of them compilation
+    started: float  # seconds until the end of its first chunk, most of them compilation
     steps_per_second: float  # median over its chunks after the first, NaN without any
-    updates: int  # gradient updates, skipped ones too
-    skipped: int  # updates that were not made, because they were not finite
+    updates: int  # gradient updates, skipped ones included
+    skipped: int  # updates skipped because they were not finite
     diverged: bool
-    random_return: float = float("nan")  # of random actions from the starts of its evaluations; NaN: not measured
+    random_return: float = float("nan")  # return of random actions from its evaluations' starts; NaN: not measured
 
 
 def has_finished(directory: RunDirectory) -> bool:
-    """Whether the run was trained to its end."""
+    """Return whether the run was trained to its end."""
     return (directory.models / FINAL).is_dir()
 
 
 def has_diverged(directory: RunDirectory) -> bool:
-    """Whether the run ended because updates were not finite, or skipped too many of them on its way to its end.
+    """Return whether updates that were not finite stopped the run, or too many of them were skipped.
 
     Raises:
-        DamagedError: diagnostics_log.csv holds something else than a run writes.
+        DamagedError: diagnostics_log.csv is not one that a run writes.
         OSError: it cannot be read.
     """
     if not has_finished(directory):
@@ -50,34 +50,34 @@ def has_diverged(directory: RunDirectory) -> bool:
 
 
 def has_ended(directory: RunDirectory) -> bool:
-    """Whether nothing is left to train."""
+    """Return whether nothing is left to train."""
     return has_finished(directory) or _stands_still(directory)
 
 
 def count_updates(directory: RunDirectory) -> tuple[int, int]:
-    """Gradient updates of a run by its last chunk, and how many of them were skipped. Errors as for `has_diverged`."""
+    """Return a run's gradient updates, and how many of them were skipped. Errors as for `has_diverged`."""
     log = read_log(directory.diagnostics_log, ("updates", "skipped"))
     updates, skipped = (np.append(0.0, log[name])[-1] for name in ("updates", "skipped"))
     return int(updates), int(skipped)
 
 
 def _stands_still(directory: RunDirectory) -> bool:
-    """Whether so many updates in a row were bad that none is made any more. Going on would end the same way."""
+    """Return whether the run stopped after too many bad updates in a row. Resuming it would end the same way."""
     return any(directory.models.glob(f"{DIVERGED}*"))
 
 
 def read_record(group: str, seed: int, directory: RunDirectory) -> RunRecord:
     """Read a run's logs.
 
-    The seconds of an evaluation are those of timing.csv by then, compilation and earlier processes' time included.
+    An evaluation's seconds are those of timing.csv, including compilation and the time of earlier processes.
 
     Raises:
-        DamagedError: a log holds something else than a run writes.
+        DamagedError: a log is not one that a run writes.
         OSError: a log cannot be read.
     """
     evaluations = read_log(directory.evaluation_log, EVALUATION_COLUMNS)
     timing = read_log(directory.timing, TIMING_COLUMNS)
-    at = np.searchsorted(timing["env_steps"], evaluations["env_steps"])  # evaluations are made at ends of chunks
+    at = np.searchsorted(timing["env_steps"], evaluations["env_steps"])  # evaluations are at ends of chunks
     seconds = np.append(timing["seconds"], np.nan)[at]
     started = float(timing["seconds"][0]) if len(timing["seconds"]) else 0.0
     rates = np.diff(timing["env_steps"]) / np.diff(timing["seconds"])  # compilation falls into the first chunk
@@ -96,13 +96,13 @@ def read_record(group: str, seed: int, directory: RunDirectory) -> RunRecord:
 
 
 def score_name(records: Sequence[RunRecord]) -> str:
-    """The column by which policies are shown: optimality, or mean_return where that is unknown. It orders nothing."""
+    """Return the column of the displayed score: optimality, or mean_return where unknown. Rankings do not use it."""
     known = all(np.isfinite(record.evaluations["optimality"]).all() for record in records)
     return "optimality" if known else "mean_return"
 
 
 def write_evaluations(path: Path, group_column: str, records: Sequence[RunRecord]) -> None:
-    """Write all evaluations of all runs as one CSV in long form: group, seed, then a column for each figure.
+    """Write all evaluations of all runs as one CSV in long form: group, seed, a column for each figure.
 
     Raises:
         DamagedError: a run lacks a column that another one has.
@@ -122,7 +122,7 @@ def write_evaluations(path: Path, group_column: str, records: Sequence[RunRecord
 
 
 def csv_number(value: float) -> str:
-    """Whole numbers in full, others to 7 digits, NaN as nothing: as `CsvLog` writes them."""
+    """Format a number as `CsvLog` does: integers in full, others to 7 digits, NaN as nothing."""
     if np.isnan(value):
         return ""
     return str(int(value)) if float(value).is_integer() else f"{value:.7g}"

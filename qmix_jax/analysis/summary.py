@@ -1,4 +1,4 @@
-"""What several seeds of each algorithm come to: one row of figures for each, with intervals over the seeds."""
+"""Aggregated results of groups of seeds: a row of figures with intervals for each group."""
 
 import csv
 from collections.abc import Sequence
@@ -18,19 +18,19 @@ from qmix_jax.analysis.stats import (
 )
 from qmix_jax.storage.files import replacing
 
-# Shares of what a run's best evaluation gained on random actions: of the returns themselves they would mean nothing
-# where those are negative, and little where random actions are not worth 0.
-NEAR_BEST = 0.9  # whose first passing is counted in steps
-KEPT = 0.95  # at which a run that ends has kept what it learned
+# Shares of the best evaluation's gain over random actions. Shares of returns would mean nothing where returns are
+# negative, and little where the return of random actions is not 0.
+NEAR_BEST = 0.9  # sample efficiency: the first evaluation that reaches this
+KEPT = 0.95  # stability: a run that ends with at least this has kept its best
 _NO_ESTIMATE = Estimate(np.nan, np.nan, np.nan)
 
 
 class Summary(NamedTuple):
     """One group's figures: interquartile means over its seeds. Scores are optimality, or returns where unknown.
 
-    A run that diverged counts with its last evaluation: the policy that it left. One without any evaluation is
-    worse than all others. What tells how a run came to its best and whether it stayed there is unknown where no
-    evaluation was better than random actions; in a group where others were, such a run counts as worse than they.
+    A run that diverged counts with its last evaluation; a run without evaluations counts as worse than all others.
+    `steps_to_near_best` and `kept` are unknown where no evaluation was better than random actions; in a group where
+    others were, such a run counts as worse than them.
     """
 
     group: str
@@ -40,28 +40,28 @@ class Summary(NamedTuple):
     optimality: Estimate
     solved: Estimate
     mean_length: Estimate  # steps of an episode
-    advantage: Estimate  # final score minus that of the reference group, NaN where that is this one or none
+    advantage: Estimate  # final score minus that of the reference group; NaN without one, or for itself
     mean_score: Estimate  # over all evaluations: the area under the learning curve
-    steps_to_near_best: Estimate  # environment steps of the first evaluation with 90 % of the run's best gain
-    score_range: float  # interquartile range of the final score over seeds; NaN where no run has gained anything
+    steps_to_near_best: Estimate  # environment steps until 90 % of the run's best gain
+    score_range: float  # interquartile range of the final score over seeds; NaN where no run gained anything
     kept: float  # share of the runs that did not diverge and end with 95 % of their best gain, likewise
     steps_per_second: Estimate
     parameters: int
-    random_return: float  # of random actions from the runs' starts; NaN where it was not measured
+    random_return: float  # return of random actions from the runs' starts; NaN: not measured
     updates: int  # of all runs
-    skipped: int  # of those, not made, because they were not finite
+    skipped: int  # of those, skipped because they were not finite
 
 
 def summarise_group(
     records: Sequence[RunRecord], score: str, parameters: int, reference: Sequence[RunRecord] = ()
 ) -> Summary:
-    """Figures of one group.
+    """Return the figures of one group.
 
     Args:
         records: its runs, at least one.
         score: the column of the score, see `score_name`.
-        parameters: number of trained parameters.
-        reference: runs of the group that its score is compared with.
+        parameters: numbers that are learnt.
+        reference: runs of the reference group.
     """
     final = _last(records, score)
     diverged = np.array([record.diverged for record in records])
@@ -92,9 +92,9 @@ def summarise_group(
 
 
 def rank(records: Sequence[RunRecord]) -> tuple[float, float]:
-    """What groups are ordered by, most first: their final returns, where runs that diverged are worse than all others.
+    """Return the sort key of groups, highest first: final return, with diverged runs below all others.
 
-    The second number orders groups of which so many did that they decide, by the policies that were left.
+    The second number orders groups whose diverged runs decide the first, by their last evaluations.
     """
     returns = _last(records, "mean_return")
     healthy = np.where([record.diverged for record in records], np.nan, returns)
@@ -103,7 +103,7 @@ def rank(records: Sequence[RunRecord]) -> tuple[float, float]:
 
 
 def write_summary(path: Path, group_column: str, summaries: Sequence[Summary]) -> None:
-    """Write one CSV row for each group; the ends of a figure's interval follow it as <figure>_low and <figure>_high."""
+    """Write a CSV row for each group; a figure's interval follows it as <figure>_low and <figure>_high."""
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([group_column, *(name for name, _ in _flat(summaries[0]))])
@@ -122,12 +122,12 @@ def _flat(summary: Summary) -> list[tuple[str, float]]:
 
 
 def _last(records: Sequence[RunRecord], column: str) -> np.ndarray:
-    """A column's last evaluation of every run, float64[S], NaN of a run without any."""
+    """Return a column of every run's last evaluation, float64[S]; NaN for a run without evaluations."""
     return np.array([[np.nan, *record.evaluations[column]][-1] for record in records])
 
 
 def _mean_scores(records: Sequence[RunRecord], score: str) -> np.ndarray:
-    """Every run's mean over the evaluations that any of them made; what a run ended with stands for later ones."""
+    """Return every run's mean over all runs' evaluation points; a run keeps its last score after its end."""
     steps = [record.evaluations["env_steps"] for record in records]
     points = common_points(steps)
     curves = [step_values(at, run.evaluations[score], points) for at, run in zip(steps, records, strict=True)]
@@ -135,9 +135,9 @@ def _mean_scores(records: Sequence[RunRecord], score: str) -> np.ndarray:
 
 
 def _gains(record: RunRecord) -> np.ndarray:
-    """What every evaluation gained on random actions as a share of what the run's best one did.
+    """Return every evaluation's gain over random actions as a share of the best one's, float64[M].
 
-    float64[M] up to 1; NaN throughout where the best one gained nothing.
+    NaN throughout where the best one gained nothing.
     """
     gains = record.evaluations["mean_return"] - record.random_return
     best = np.max(gains, initial=-np.inf, where=np.isfinite(gains))

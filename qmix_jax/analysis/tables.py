@@ -9,16 +9,16 @@ from qmix_jax.analysis.stats import FEWEST_SEEDS, Estimate
 from qmix_jax.analysis.summary import Summary
 
 _UNKNOWN = "-"
-_MOST_NAMED = 3  # runs in a warning
+_MOST_NAMED = 3  # runs named in a warning
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table with a line for each row, and no line end after the last."""
+    """Return a Markdown table without a final newline."""
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows))
 
 
 def figures_table(group_column: str, summaries: Sequence[Summary]) -> str:
-    """A row of figures for each group."""
+    """Return a table with a row of figures for each group."""
     header = [
         group_column,
         "runs",
@@ -52,7 +52,7 @@ def figures_table(group_column: str, summaries: Sequence[Summary]) -> str:
 
 
 def seeds_table(records: Sequence[RunRecord]) -> str:
-    """A row for each run: its seed, last evaluation, random actions' return and how many updates were skipped."""
+    """Return a table with a row for each run: seed, last evaluation, return of random actions, skipped updates."""
     header = ["seed", "return", "optimality", "solved", "mean length (steps)", "random actions", "updates skipped"]
     columns: list[tuple[str, Callable[[float], str]]] = [
         ("mean_return", _three_digits),
@@ -69,9 +69,9 @@ def seeds_table(records: Sequence[RunRecord]) -> str:
 
 
 def questions_table(summaries: Sequence[Summary], reference: str | None) -> str:
-    """What the usual comparison in words asks of these algorithms, each with the figures that answer it.
+    """Return a table of the usual questions about algorithms, with the figures that answer each.
 
-    `reference`: the group that `advantage` is measured against, None without one.
+    `reference` is the group that `advantage` is measured against, None without one.
     """
     final = "final score, minus that of " + reference if reference else "final return"
     questions: list[tuple[str, str, Callable[[Summary], str]]] = [
@@ -106,17 +106,17 @@ def questions_table(summaries: Sequence[Summary], reference: str | None) -> str:
 
 
 def few_seeds(runs: int) -> str | None:
-    """A warning where there are so few runs of a group that its intervals say little; None where there are more."""
+    """Return a warning if a group has too few runs for meaningful intervals, else None."""
     if runs >= FEWEST_SEEDS:
         return None
     return (
-        f"fewer than {FEWEST_SEEDS} seeds: an interval is no more than the lowest and the highest one, and of a single "
-        "seed there is none; differences may be chance"
+        f"fewer than {FEWEST_SEEDS} seeds: intervals only span the lowest and the highest seed, and a single seed has "
+        "none; differences may be due to chance"
     )
 
 
 def some_skipped(records: Sequence[RunRecord]) -> str | None:
-    """A warning where runs skipped updates; None where they did not."""
+    """Return a warning if runs skipped updates, else None."""
     which = [f"{record.group}, seed {record.seed}" for record in records if record.skipped]
     if not which:
         return None
@@ -124,7 +124,7 @@ def some_skipped(records: Sequence[RunRecord]) -> str | None:
     updates, skipped = (sum(getattr(record, name) for record in records) for name in ("updates", "skipped"))
     return (
         f"{_share(skipped, updates)} updates skipped, because they were not finite, in {len(which)} of {len(records)} "
-        f"runs ({'; '.join(which[:_MOST_NAMED])}{more}): what large rewards teach may be missing in their policies"
+        f"runs ({'; '.join(which[:_MOST_NAMED])}{more}): their policies may lack what large rewards teach"
     )
 
 
@@ -139,7 +139,7 @@ def _share(part: int, whole: int) -> str:
 
 
 def _cell(figure: Estimate, number: Callable[[float], str]) -> str:
-    """A figure with its interval, where it has one; an end that seeds without a value decide is unknown."""
+    """Format a figure with its interval, if it has one; an end may be unknown."""
     value = _known(figure.value, number)
     if np.isnan(figure.value) or (np.isnan(figure.low) and np.isnan(figure.high)):
         return value

@@ -1,1 +1,1 @@
-"""A trained policy looked at: scores, replay pages and reports."""
+"""Evaluation of trained policies, and HTML pages about runs, sweeps and comparisons."""

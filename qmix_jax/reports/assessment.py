@@ -1,4 +1,4 @@
-"""A trained policy's episodes beside those of policies without learning, all from the same starts."""
+"""Episodes of a trained policy and of baselines from the same starts."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -34,16 +34,19 @@ class Assessment(NamedTuple):
     """K episodes of each policy."""
 
     environment: Environment
-    values: dict[str, EpisodeValues]  # by policy, LEARNED first
-    starts: Any  # the environment's states after the resets, batched over K
-    first: TimeStep  # what the agents saw there, batched over K
-    actions: Array  # int[T, K, N], the learned policy's; those after an episode's end mean nothing
+    values: dict[str, EpisodeValues]  # by policy, LEARNT first
+    starts: Any  # the environment's states after reset, batched over K
+    first: TimeStep  # the time steps after reset, batched over K
+    actions: Array  # int[T, K, N], the learnt policy's; those after an episode's end mean nothing
 
 
 def assess(policy: TrainedPolicy, environment: Environment, seed: int, num_episodes: int) -> Assessment:
     """Play `num_episodes` episodes with each policy.
 
-    The starts are those of the evaluations in a run with this `seed`, as far as `num_episodes` is the same.
+    For equal `num_episodes` the starts are those of the evaluations in a run with this `seed`.
+
+    Returns:
+        `values["policy"]` are those of the policy, the others those of baselines.
     """
     spec, learner = environment.spec, policy.learner
     key = evaluation_key(seed_key(seed))
@@ -68,9 +71,9 @@ def assess(policy: TrainedPolicy, environment: Environment, seed: int, num_episo
 
 
 def keeping_actions(policy: Policy) -> Policy:
-    """The same policy, which also writes down what it does.
+    """Return the policy with a recording of its actions.
 
-    Its memory is the policy's own, int32[] steps so far, and int[T, K, N] actions.
+    Its state is that of the policy, int32[] steps so far, and int[T, K, N] actions.
     """
 
     def keeping(key: Array, time_step: TimeStep, memory: Any) -> tuple[Array, Any]:
@@ -93,8 +96,8 @@ def record_episodes(assessment: Assessment, episodes: Sequence[int]) -> Recordin
     return jax.jit(over_episodes)(starts, first, assessment.actions[:length, chosen])
 
 
-def activations(policy: TrainedPolicy, recording: Recording) -> Activations:
-    """What the networks thought in the course of recorded episodes."""
+def thoughts(policy: TrainedPolicy, recording: Recording) -> Thoughts:
+    """Return the network outputs along recorded episodes."""
     spec = policy.environment.spec
     before = jax.tree.map(lambda x: x[:-1], recording.time_steps)
     play = jax.jit(lambda params, seen, actions: inspect(policy.config, spec, params, seen, actions))

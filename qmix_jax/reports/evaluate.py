@@ -1,4 +1,4 @@
-"""What `qmix-jax evaluate` does once it knows what is wanted."""
+"""Implementation of `evaluate`: plays episodes, prints a table, and writes JSON, a GIF and a replay page."""
 
 import json
 from dataclasses import replace
@@ -30,23 +30,23 @@ from qmix_jax.training.evaluation import SCORE_DISCOUNT
 
 
 class Played(NamedTuple):
-    """A policy's episodes beside the baselines', and what they come to."""
+    """Episodes of a policy and of baselines, and their aggregated results."""
 
     policy: TrainedPolicy
     assessment: Assessment
     figures: dict[str, dict[str, Estimate]]  # by policy, LEARNT first, then by the figure's name in JSON
-    document: dict[str, Any]  # what was evaluated, and all of it, for JSON
+    document: dict[str, Any]  # what was evaluated and all figures, for JSON
 
 
 def evaluate_run(run: RunDirectory | None, options: EvaluateOptions) -> None:
     """Print the table, and write the files that `options` name.
 
     Args:
-        run: whose model it is; None for `options.import_torch`.
-        options: what is wanted.
+        run: the run of the model; None for `options.import_torch`.
+        options: the options of the command.
 
     Raises:
-        ConfigError: the run, its model or an option cannot be used.
+        ConfigError: the run, its model or an option is invalid.
         RunError: the model is damaged, or a file could not be written.
     """
     played = play(run, options)
@@ -66,7 +66,7 @@ def evaluate_run(run: RunDirectory | None, options: EvaluateOptions) -> None:
 
 
 def play(run: RunDirectory | None, options: EvaluateOptions, given: Environment | None = None) -> Played:
-    """Play what `options` ask for; arguments and errors as `evaluate_run`'s, and `given` is `load_policy`'s."""
+    """Play the episodes of `evaluate_run`, with its arguments and errors; `given` is `load_policy`'s `environment`."""
     policy = import_policy(str(options.import_torch)) if run is None else load_chosen(run, options.checkpoint, given)
     changes: dict[str, Any] = {"env_mode": options.env_mode, "layout_seed": options.layout_seed}
     config = replace(policy.config, **{name: value for name, value in changes.items() if value is not None})
@@ -90,7 +90,7 @@ def play(run: RunDirectory | None, options: EvaluateOptions, given: Environment 
 
 
 def is_gridworld(environment: Environment) -> bool:
-    """Whether the pictures know this environment."""
+    """Return whether pictures can show this environment."""
     return isinstance(environment.environment if isinstance(environment, LastAction) else environment, GridWorld25)
 
 
@@ -113,7 +113,7 @@ def _describe(
 
 
 def heading(about: dict[str, Any]) -> str:
-    """What was evaluated, in a line."""
+    """Return what was evaluated, in one line."""
     starts = "random starts"
     if about["env_mode"] == "fixed":
         starts = f"one start, layout {about['layout_seed']}, so that a greedy policy's episodes are all the same"

@@ -25,13 +25,13 @@ _DIGITS = np.array(list("0123456789abcdefghijklmnopqrstuvwxyz"))
 
 
 def page_data(policy: TrainedPolicy, assessment: Assessment, most: int, about: Mapping[str, Any]) -> dict[str, Any]:
-    """All that the page shows.
+    """Return the data of the page.
 
     Args:
-        policy: who played.
-        assessment: what it played, in GridWorld25.
-        most: how many episodes to show.
-        about: what `--json` says, which the page's head repeats.
+        policy: the policy.
+        assessment: its episodes in GridWorld25.
+        most: maximum number of episodes.
+        about: the figures of `--json`, for the page's header.
     """
     values = assessment.values[LEARNED]
     chosen, typical = choose_episodes(values.best_returns - values.returns, _fingerprints(assessment), most)
@@ -65,12 +65,12 @@ def page_data(policy: TrainedPolicy, assessment: Assessment, most: int, about: M
 
 
 def choose_episodes(regrets: np.ndarray, fingerprints: Sequence[bytes], most: int) -> tuple[list[int], list[bool]]:
-    """Numbers of the episodes to show, the worst first, and whether each is there as a typical one.
+    """Choose the episodes to show, the worst first. Also returns for each whether it stands for the typical ones.
 
     Args:
         regrets: float[K], best possible return minus return.
-        fingerprints: K of them; of episodes that are equal the first one is enough.
-        most: how many to show.
+        fingerprints: K of them; of equal episodes only the first is considered.
+        most: maximum number of episodes.
     """
     first: dict[bytes, int] = {}
     for number, fingerprint in enumerate(fingerprints):
@@ -85,7 +85,7 @@ def choose_episodes(regrets: np.ndarray, fingerprints: Sequence[bytes], most: in
 
 
 def _fingerprints(assessment: Assessment) -> list[bytes]:
-    """Equal for episodes that go the same way from the same start."""
+    """Return bytes that are equal for episodes with equal starts and actions."""
     starts, actions = jax.device_get((assessment.starts, assessment.actions))
     lengths = assessment.values[LEARNED].lengths.astype(int)
     cells = np.concatenate([starts.agent_positions, starts.food_positions], axis=1)
@@ -107,7 +107,7 @@ def _summary(number: int, values: EpisodeValues) -> dict[str, Any]:
 
 
 def _course(recording: Recording) -> dict[str, Any]:
-    """Where everything was, what the agents saw and did, and what they were paid."""
+    """Return positions, observations, actions and returns of an episode."""
     states, steps, actions = recording
     weights = SCORE_DISCOUNT ** np.arange(len(actions))
     so_far = np.concatenate([[0.0], np.cumsum(weights * steps.rewards[1:].sum(axis=1))])
@@ -129,7 +129,7 @@ def _values_of(inner: Activations, length: int) -> dict[str, Any]:
 
 
 def _returns_to_come(policy: TrainedPolicy, rewards: np.ndarray) -> np.ndarray:
-    """What q_tot should have been at each step, float[T], from rewards float[T, N]: the discounted ones to come."""
+    """Return the return-to-go at each step, which q_tot estimates, float[T], from rewards float[T, N]."""
     config = policy.config
     to_come, returns = 0.0, np.zeros(len(rewards))
     for step in reversed(range(len(rewards))):
@@ -142,5 +142,5 @@ def _digits(numbers: Any) -> str:
 
 
 def _thousandths(values: np.ndarray) -> list[int | None]:
-    """Flat; None for what is no number."""
+    """Return the values in thousandths, flat; None for NaN and infinities."""
     return [round(1000 * value) if np.isfinite(value) else None for value in values.reshape(-1).tolist()]

@@ -222,7 +222,7 @@ function chooseAgent(agent) {
 
 const CURVES = [
   ["q_tot", "Q_tot", "var(--agent-0)", ""],
-  ["to_come", "return that came", "var(--agent-2)", ""],
+  ["to_come", "return to go", "var(--agent-2)", ""],
   ["state_value", "V(s)", "var(--soft)", "4 3"],
 ];
 const chart = { width: 0, height: 112, left: 34, right: 6, top: 8, bottom: 18 }; // pixels; width follows the screen
@@ -234,7 +234,7 @@ function makeTeam() {
   for (const [, label, stroke, dashes] of curves) {
     const entry = make(find("legend"), "span");
     make(entry, "i", { style: `border-top-color:${stroke};border-top-style:${dashes ? "dashed" : "solid"}` });
-    entry.append(label === "return that came" ? `${label}, discounted by ${data.gamma}` : label);
+    entry.append(label === "return to go" ? `${label}, discounted by ${data.gamma}` : label);
   }
   const scrubTo = (event) => {
     const box = find("chart").getBoundingClientRect();

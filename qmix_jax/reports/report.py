@@ -1,4 +1,4 @@
-"""What `qmix-jax report` does once it knows what is wanted."""
+"""Implementation of `report`: one HTML page about a run, a sweep or a comparison."""
 
 import math
 from dataclasses import fields
@@ -24,10 +24,10 @@ from qmix_jax.storage.output_file import check_output_file, writing
 
 
 def report_run(run: RunDirectory, options: ReportOptions, given: Environment | None = None) -> None:
-    """Write a run's page: its evaluation, curves, diagnostics, replays and settings; `given` as for `play`.
+    """Write a run's page: evaluation, curves, diagnostics, replays and settings; `given` as for `play`.
 
     Raises:
-        ConfigError: the run, its model or an option cannot be used.
+        ConfigError: the run, its model or an option is invalid.
         RunError: a file of the run is damaged, or the page could not be written.
     """
     name = _output(run.path, options)
@@ -53,7 +53,7 @@ def report_run(run: RunDirectory, options: ReportOptions, given: Environment | N
 
 
 def report_findings(markdown: Path, options: ReportOptions) -> None:
-    """Write the page of a sweep or a comparison: what it found, with its pictures.
+    """Write the page of a sweep or a comparison: its findings with their plots.
 
     Raises:
         ConfigError: the page cannot be written there.
@@ -80,7 +80,7 @@ def _write(name: str, page: str) -> None:
 
 
 def _replays(played: Played, most: int) -> list[str]:
-    """A section with the replay page; none in other environments than it can draw."""
+    """Return a section with the replay page; none for environments it cannot draw."""
     if not is_gridworld(played.policy.environment):
         return []
     page = make_page(page_data(played.policy, played.assessment, most, played.document))
@@ -88,7 +88,7 @@ def _replays(played: Played, most: int) -> list[str]:
 
 
 def _last_diagnostics(run: RunDirectory) -> str:
-    """The log's last row that is as full as any, as far as it holds numbers; skipped updates stand out."""
+    """Return the numbers of the log's last complete row; skipped updates are highlighted."""
     columns = read_log(run.diagnostics_log, DIAGNOSTIC_COLUMNS)
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     known = [{name: value for name, value in row.items() if math.isfinite(value)} for row in rows]
@@ -114,7 +114,7 @@ def _settings(config: Config) -> list[str]:
 
 
 def _machine(hparams: dict[str, Any]) -> list[str]:
-    """What it ran on, as far as the file says so: it may have been edited."""
+    """Return device, versions and notices, as far as the file has them: it may have been edited."""
     groups = [hparams.get(group) for group in ("device", "versions", "derived")]
     values = [(name, str(value), False) for group in groups if isinstance(group, dict) for name, value in group.items()]
     notices = hparams.get("notices")

@@ -276,11 +276,15 @@ def test_a_step_leaves_a_state_like_a_resets(name, request):
 @pytest.mark.parametrize(
     ("adapter", "name", "reason"),
     [
-        (from_jaxmarl, "MPE_simple_tag_v3", "its agents are of several kinds, adversary and agent; must be of one"),
+        (
+            from_jaxmarl,
+            "MPE_simple_tag_v3",
+            "agents are of several kinds, adversary and agent; must be of one kind",
+        ),
         (from_jaxmarl, "ant_4x2", "JaxMARL cannot make it: ant_4x2 requires brax"),
-        (from_jaxmarl, "storm", "it shows no observation for each agent"),
-        (from_jumanji, "Snake-v1", "its actions are DiscreteArray(); must be alike numbers, an agent each"),
-        (from_jumanji, "MMST-v0", "it shows no agents_view for each of 3 agents"),
+        (from_jaxmarl, "storm", "it has no observation for each agent"),
+        (from_jumanji, "Snake-v1", "its actions are DiscreteArray(); must be numbered, as many for each agent"),
+        (from_jumanji, "MMST-v0", "it has no agents_view for each of 3 agents"),
     ],
 )
 def test_what_does_not_fit_is_told_in_one_line(adapter, name, reason):
