@@ -10,7 +10,7 @@ import numpy as np
 from env_jax.contract import ContractError, check_shapes, described, expected_time_step, one_line
 from env_jax.gridworld import GridWorld25
 from env_jax.last_action import LastAction
-from env_jax.rollout import RandomEpisodes, play, step_keys
+from env_jax.rollout import RandomEpisodes, play_and_check, step_keys
 from env_jax.types import Environment, TimeStep
 
 _BRIEF_EPISODES, _BRIEF_SECONDS = 8, 2.0
@@ -28,7 +28,7 @@ def check_briefly(environment: Environment) -> None:
     inner = environment.environment if isinstance(environment, LastAction) else environment
     if type(inner) is not GridWorld25:
         check_shapes(inner)
-        play(inner, _BRIEF_EPISODES, _BRIEF_SECONDS)
+        play_and_check(inner, _BRIEF_EPISODES, _BRIEF_SECONDS)
 
 
 def check_environment(
@@ -54,9 +54,9 @@ def check_environment(
         ContractError: naming the first field that breaks the contract, its value and what it must be.
     """
     shown = check_shapes(environment)
-    episodes = play(environment, num_episodes, seconds, seed, keep=True)
+    episodes = play_and_check(environment, num_episodes, seconds, seed, keep=True)
     with jax.ensure_compile_time_eval():
-        _check_again(environment, play(environment, num_episodes, seconds, seed, keep=True), episodes)
+        _check_again(environment, play_and_check(environment, num_episodes, seconds, seed, keep=True), episodes)
         _check_uncompiled(environment, episodes)
         _check_baseline(environment, episodes)
         _check_best_return(environment, episodes)

@@ -24,7 +24,7 @@ class RandomEpisodes(NamedTuple):
     ended: np.ndarray  # bool[K], whether the episode ended within the time
 
 
-def play(
+def play_and_check(
     environment: Environment, num_episodes: int, seconds: float, seed: int = 0, keep: bool = False
 ) -> RandomEpisodes:
     """Play and check episodes of random allowed actions until all have ended or `seconds` have passed.

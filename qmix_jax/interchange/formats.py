@@ -46,7 +46,7 @@ def parameters_by_name(policy: TrainedPolicy) -> dict[str, np.ndarray]:
     return {name.replace("/params/", ".").replace("/", "."): array for name, array in arrays.items()}
 
 
-def described(policy: TrainedPolicy) -> dict[str, str]:
+def model_metadata(policy: TrainedPolicy) -> dict[str, str]:
     """Return the metadata of a file, as text by name; 'settings' and 'environment' are JSON."""
     spec = policy.environment.spec
     numbers = {name: getattr(spec, name) for name in ("name", "num_agents", "num_actions", "observation_size")}
@@ -56,17 +56,17 @@ def described(policy: TrainedPolicy) -> dict[str, str]:
 def _safetensors(policy: TrainedPolicy) -> bytes:
     from safetensors.numpy import save
 
-    return save(parameters_by_name(policy), metadata=described(policy))
+    return save(parameters_by_name(policy), metadata=model_metadata(policy))
 
 
 def _npz(policy: TrainedPolicy) -> dict[str, Any]:
-    return {**parameters_by_name(policy), **described(policy)}
+    return {**parameters_by_name(policy), **model_metadata(policy)}
 
 
 def _onnx(policy: TrainedPolicy) -> bytes:
     from qmix_jax.interchange.onnx_policy import policy_graph
 
-    return policy_graph(policy).serialised(described(policy))
+    return policy_graph(policy).serialised(model_metadata(policy))
 
 
 def _write_npz(path: Path, arrays: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from env_jax import ContractError, GridWorld25, LastAction, TimeStep, check_envi
 from env_jax.checking import check_briefly
 from env_jax.contract import check_shapes
 from env_jax.conversion import Converted, conform
-from env_jax.rollout import check, holds, play, random_actions
+from env_jax.rollout import check, holds, play_and_check, random_actions
 from env_jax.types import EnvSpec
 
 SPEC = EnvSpec(
@@ -287,7 +287,7 @@ def test_a_short_check_reaches_the_values_under_any_trace():
 
 def test_time_is_short():
     endless = Small({"max_steps": 65_535}, terminated=jnp.zeros((), bool))
-    episodes = play(endless, 2, seconds=0.0)
+    episodes = play_and_check(endless, 2, seconds=0.0)
     assert episodes.lengths.tolist() == [1, 1]
     assert not episodes.ended.any()
 

@@ -15,7 +15,7 @@ from saved_run import CONFIG, listing, save_run, saved
 from env_jax import GridWorld25, LastAction
 from env_jax.types import EnvSpec
 from qmix_jax import export
-from qmix_jax.interchange.formats import described, parameters_by_name
+from qmix_jax.interchange.formats import model_metadata, parameters_by_name
 from qmix_jax.interchange.onnx_policy import policy_graph
 from qmix_jax.learning.learner import make_learner
 from qmix_jax.runs.policy import TrainedPolicy
@@ -84,7 +84,7 @@ def network_of(arrays, agent, shared):
 
 
 def run_onnx(policy, **inputs):
-    session = onnxruntime.InferenceSession(policy_graph(policy).serialised(described(policy)))
+    session = onnxruntime.InferenceSession(policy_graph(policy).serialised(model_metadata(policy)))
     names = [output.name for output in session.get_outputs()]
     return dict(zip(names, session.run(names, inputs), strict=True))
 
