@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from qmix_jax.cli.command import run_command
-from qmix_jax.cli.parser import FlagParser, read_settings
+from qmix_jax.cli.command import program_name, run_command
+from qmix_jax.cli.parser import FlagParser
 from qmix_jax.reports.options import EvaluateOptions
 from qmix_jax.runs.shell import check_backend, prepare_libraries
 from qmix_jax.settings import ConfigError, read_settings
@@ -20,9 +20,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(make_parser(program_name("evaluate", argv)), argv, _evaluate)
 
 
-def _make_parser() -> FlagParser:
-    description = "Play episodes with a trained policy, and with random and greedy-nearest from the same starts."
-    parser = FlagParser(description, [], _PROG, ("run", "results/run_<i>"))
+def make_parser(prog: str) -> FlagParser:
+    """Declare the flags."""
+    description = "Evaluate a trained policy, beside the random and greedy-nearest policies on the same initial states."
+    parser = FlagParser(prog, description, subject=("run", "results/run_<i>"))
     parser.add_settings(EvaluateOptions)
     return parser
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from qmix_jax.cli.command import run_command
-from qmix_jax.cli.parser import FlagParser, read_settings
+from qmix_jax.cli.command import program_name, run_command
+from qmix_jax.cli.parser import FlagParser
 from qmix_jax.reports.options import ReportOptions
 from qmix_jax.runs.shell import check_backend, prepare_libraries
 from qmix_jax.settings import ConfigError, read_settings

@@ -13,8 +13,8 @@ from matplotlib.ticker import NullLocator, PercentFormatter
 
 from qmix_jax.analysis.run_record import RunRecord
 from qmix_jax.analysis.stats import Band, common_points, estimate, make_band, step_values
-from qmix_jax.cli.parser import shown
 from qmix_jax.runs.plots import decorate
+from qmix_jax.settings import as_text
 from qmix_jax.storage.files import replacing
 
 # Okabe and Ito's colour-blind safe palette without yellow. Line styles tell groups apart in black and white.
@@ -138,7 +138,7 @@ def _plot_setting(axes: Axes, values: Sequence[Any], scores: np.ndarray) -> None
     if numeric and min(x) > 0 and max(x) / min(x) >= _LOG_RATIO:
         axes.set_xscale("log")
     if len(distinct) <= _MOST_MEANS:
-        axes.set_xticks([places[value] for value in distinct], [shown(value, "x") for value in distinct])
+        axes.set_xticks([places[value] for value in distinct], [as_text(value, "x") for value in distinct])
         axes.xaxis.set_minor_locator(NullLocator())
         for value in distinct:
             mean = estimate(scores[x == places[value]])

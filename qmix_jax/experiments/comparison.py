@@ -53,7 +53,7 @@ def run_comparison(path: Path, comparison: Comparison) -> None:
     diverged = [member.name for member in members if has_diverged(member.directory)]
     if failures:
         reasons = "; ".join(f"{name} {why}" for name, why in failures.items())
-        raise RunError(f"{len(failures)} of {len(members)} runs failed: {reasons}; to go on: --resume {path}")
+        raise RunError(f"{len(failures)} of {len(members)} runs failed: {reasons}; to continue: --resume {path}")
     if diverged:
         raise DivergedError(f"{len(diverged)} of {len(members)} runs diverged: {', '.join(diverged)}")
 

@@ -11,13 +11,14 @@ import numpy as np
 from qmix_jax.analysis.run_record import RunRecord, read_record, score_name, write_evaluations
 from qmix_jax.analysis.summary import Summary, rank, summarise_group, write_summary
 from qmix_jax.analysis.tables import few_seeds, figures_table, questions_table, seeds_table, some_skipped
-from qmix_jax.cli.parser import flag_words, shown
 from qmix_jax.config import Config
 from qmix_jax.errors import sparing
 from qmix_jax.experiments import comparison_spec, plan
+from qmix_jax.experiments.flags import flag_words
 from qmix_jax.experiments.points import Point
 from qmix_jax.experiments.sweep_spec import Sweep
 from qmix_jax.runs.baselines import play_random
+from qmix_jax.settings import as_text
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.files import replacing
 from qmix_jax.storage.hparams import machine_line
@@ -128,7 +129,7 @@ def write_comparison_findings(
 
 def point_name(point: Point) -> str:
     """Return a point's settings as text, such as 'lr=0.001 gamma=0.95'."""
-    return " ".join(f"{name}={shown(value, 'x')}" for name, value in point.items()) or "all seeds"
+    return " ".join(f"{name}={as_text(value, 'x')}" for name, value in point.items()) or "all seeds"
 
 
 def find_warnings(records: Sequence[RunRecord], summaries: Sequence[Summary]) -> list[str]:
@@ -197,7 +198,7 @@ def _sweep_page(
     return "\n\n".join(
         [
             f"# {len(members)} runs of {members[0].config.env_steps:,} environment steps",
-            f"`python -m qmix_jax.sweep {command}` on {spec.name}; {workers} x {machine_line(hparams)}.",
+            f"`qmix-jax sweep {command}` on {spec.name}; {workers} x {machine_line(hparams)}.",
             *(f"**Warning**: {warning}." for warning in warnings),
             figures_table("settings", ranked),
             _SWEEP_EXPLANATION.format(score=_SCORES[score]),

@@ -1,6 +1,6 @@
 """The points of a sweep: every combination of listed values, or random draws from ranges.
 
-Imports must stay light, see `train`.
+Imports at the top stay light, see `train`.
 """
 
 import math

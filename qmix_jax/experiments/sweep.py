@@ -134,7 +134,7 @@ def _train(path: Path, shares: list[list[Group]], show: Callable[[], None]) -> i
         failures = follow(outcomes, pool, stop, lambda _: None)
     if stop.signal_number is None and failures:
         reasons = "; ".join(f"{name} {why}" for name, why in failures.items())
-        raise RunError(f"{len(failures)} of {len(jobs)} processes failed: {reasons}; to go on: --resume {path}")
+        raise RunError(f"{len(failures)} of {len(jobs)} processes failed: {reasons}; to continue: --resume {path}")
     return stop.signal_number
 
 

@@ -5,7 +5,7 @@ results/sweep_<i>/
   seed_<k>/  or  point_<j>/seed_<k>/ run directories
   evaluations.csv  summary.csv  sweep.md  curves.png  settings.png
 
-Imports must stay light, see `train`.
+Imports at the top stay light, see `train`.
 """
 
 from collections.abc import Mapping

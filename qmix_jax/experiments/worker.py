@@ -1,6 +1,6 @@
 """Worker process of a sweep: `python -m qmix_jax.experiments.worker --folder results/sweep_1 --share 0`.
 
-On one machine, `python -m qmix_jax.sweep` starts the workers with a pipe as standard input and signals them to stop.
+On one machine, `qmix-jax sweep` starts the workers with a pipe as standard input and signals them to stop.
 When it ends, for whatever reason, the pipe closes and the workers end too; their files are complete at any moment. On
 several machines each process of the sweep becomes a worker once the folder is known (`--joined`). Workers exchange
 nothing: if one dies, the others continue. The last one to end writes the findings.
@@ -21,12 +21,11 @@ from qmix_jax.runs.signals import StopRequest, exit_with_parent
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Train one share of a sweep. Returns the exit status (`command.run_command`)."""
-    parser = FlagParser("Train one share of a sweep, for qmix_jax.sweep.", [], prog="python -m qmix_jax.sweep")
-    parser.add_flag("folder", "FOLDER", "results/sweep_<i>")
-    parser.add_flag("share", "N", "index of the share, from 0")
-    parser.add_flag(
-        "joined", "GPUS", "other machines train the other shares; GPUs of this machine that this process uses"
-    )
+    parser = FlagParser("qmix-jax sweep", "Train one share of a sweep, for `qmix-jax sweep`.")
+    group = "The share"
+    parser.add_flag("folder", "FOLDER", "results/sweep_<i>", group)
+    parser.add_flag("share", "N", "index of the share, from 0", group)
+    parser.add_flag("joined", "GPUS", "other machines train the other shares; this one uses these GPUs", group)
     return run_command(parser, argv, _train)
 
 

@@ -202,7 +202,7 @@ def test_a_process_that_dies_is_named_and_the_sweep_goes_on(folder, whole, monke
     program = workers.program_words
     monkeypatch.setattr(workers, "program_words", lambda module: ("-c", "import os; os.kill(os.getpid(), 9)"))
     assert sweep_program.main(["--resume", str(path)]) == 1
-    assert "1 of 1 processes failed: process 1 ended by SIGKILL; to go on: --resume" in capsys.readouterr().err
+    assert "1 of 1 processes failed: process 1 ended by SIGKILL; to continue: --resume" in capsys.readouterr().err
     monkeypatch.setattr(workers, "program_words", program)
     assert sweep_program.main(["--resume", str(path)]) == 0
     for member in MEMBERS:

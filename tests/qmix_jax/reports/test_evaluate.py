@@ -17,7 +17,6 @@ from saved_run import EPISODES as SAVED_EPISODES
 from env_jax import GridWorld25, LastAction
 from qmix_jax import evaluate
 from qmix_jax.reports.evaluate import is_gridworld
-from qmix_jax.reports.options import EvaluateOptions
 from qmix_jax.storage.output_file import writing
 from qmix_jax.training.environments import make_environment
 from qmix_jax.training.evaluation import evaluation_key
@@ -139,14 +138,6 @@ def test_bad_input_is_one_line(run, capsys, monkeypatch, flags, message):
     assert message in err
     assert err.count("\n") == 1
     assert listing(run) == before
-
-
-def test_help_explains_every_flag_in_one_line(capsys):
-    assert evaluate.main(["--help"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    for declared in fields(EvaluateOptions):
-        (line,) = [line for line in lines if line.startswith(f"  --{declared.name} ")]
-        assert declared.metadata["help"] in line
 
 
 def test_a_damaged_model_and_a_full_disk_have_statuses_of_their_own(tmp_path, capsys, monkeypatch):
