@@ -40,7 +40,7 @@ REFUSED = [
     ("jumanji:", "or another environment of these libraries"),
     ("pettingzoo:simple_spread_v3", "must be one of "),
     ("jaxmarl:MPE_simple_tag_v3", "its agents are of several kinds, adversary and agent; must be of one"),
-    ("jumanji:Snake-v1", "its actions are DiscreteArray(); must be alike numbers"),
+    ("jumanji:Snake-v1", "its actions are DiscreteArray(); must be numbered"),
 ]
 
 
