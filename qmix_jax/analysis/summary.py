@@ -60,7 +60,7 @@ def summarise_group(
     Args:
         records: its runs, at least one.
         score: the column of the score, see `score_name`.
-        parameters: numbers that are learnt.
+        parameters: number of trained parameters.
         reference: runs of the reference group.
     """
     final = _last(records, score)

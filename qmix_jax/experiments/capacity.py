@@ -13,7 +13,7 @@ from qmix_jax.runs.compilation import device_memory, sharing_devices
 from qmix_jax.runs.dashboards import check_dashboards
 from qmix_jax.runs.descriptors import fitting_runs, needed_descriptors
 from qmix_jax.settings import ConfigError
-from qmix_jax.storage.machine_memory import shown_bytes
+from qmix_jax.storage.machine_memory import format_bytes
 from qmix_jax.training.environments import make_environment
 from qmix_jax.training.pinning import seed_key
 from qmix_jax.training.trainer import make_trainer
@@ -64,7 +64,9 @@ def _split_groups(groups: list[Group], limit: float, is_set: bool) -> list[Group
                 raise ConfigError(
                     f"--memory_limit {limit / 2**30:.3g}: must be at least {least}, what one run takes with {capacity}"
                 )
-            raise ConfigError(f"{capacity}: one run takes {shown_bytes(size)}, but only {shown_bytes(limit)} are free")
+            raise ConfigError(
+                f"{capacity}: one run takes {format_bytes(size)}, but only {format_bytes(limit)} are free"
+            )
         if not files:
             raise ConfigError(f"ulimit -n: must be at least {needed_descriptors(config, 1)}, for the files of one run")
         fitting_groups += split_group(group, int(min(files, limit // size * jax.local_device_count())))
@@ -90,8 +92,8 @@ def plan_lines(shares: list[list[Group]]) -> list[str]:
     return [
         f"{len(members)} runs, {steps} environment steps together, in {len(groups)} group{'s' * (len(groups) > 1)} "
         f"of {sizes} on {processes * jax.local_device_count()} x {device.device_kind} ({device.platform}){each}",
-        f"memory: {shown_bytes(max(map(_group_bytes, groups)))} a group at most, replay above all; "
-        f"{shown_bytes(at_once)} at most at once",
+        f"memory: {format_bytes(max(map(_group_bytes, groups)))} a group at most, replay above all; "
+        f"{format_bytes(at_once)} at most at once",
     ]
 
 

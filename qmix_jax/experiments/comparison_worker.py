@@ -1,6 +1,6 @@
 """Worker process of a comparison: `train.py`, but it ends when the process that started it ends.
 
-`qmix-jax compare` starts it with a pipe as standard input, see `signals.end_with_starter`.
+`qmix-jax compare` starts it with a pipe as standard input, see `signals.exit_with_parent`.
 """
 
 import sys

@@ -12,7 +12,7 @@ from qmix_jax.analysis.run_record import RunRecord, read_record, score_name, wri
 from qmix_jax.analysis.summary import Summary, rank, summarise_group, write_summary
 from qmix_jax.analysis.tables import few_seeds, figures_table, questions_table, seeds_table, some_skipped
 from qmix_jax.config import Config
-from qmix_jax.errors import sparing
+from qmix_jax.errors import warn_on_failure
 from qmix_jax.experiments import comparison_spec, plan
 from qmix_jax.experiments.flags import flag_words
 from qmix_jax.experiments.points import Point
@@ -85,7 +85,7 @@ def write_sweep_findings(path: Path, sweep: Sweep, members: Sequence[plan.Member
     curves = [record for name in best for record in records if record.group == name]
     _plot_curves(path, title, curves, score, wall_time=False)
     if points[0]:
-        with sparing(path / "settings.png"):
+        with warn_on_failure(path / "settings.png"):
             from qmix_jax.analysis.curves import plot_settings
 
             plot_settings(path / "settings.png", title, [points[member.point] for member in members], records, score)
@@ -164,7 +164,7 @@ def _write_tables(
 
 
 def _plot_curves(path: Path, title: str, records: Sequence[RunRecord], score: str, wall_time: bool = True) -> None:
-    with sparing(path / "curves.png"):
+    with warn_on_failure(path / "curves.png"):
         from qmix_jax.analysis.curves import plot_curves
 
         plot_curves(path / "curves.png", title, records, score, wall_time)

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 
 from qmix_jax.analysis.run_record import has_ended
-from qmix_jax.errors import sparing
+from qmix_jax.errors import warn_on_failure
 from qmix_jax.experiments.group_loop import GroupLoop, compile_group, member_state
 from qmix_jax.experiments.plan import Group
 from qmix_jax.runs.baselines import play_baselines

@@ -16,7 +16,7 @@ from qmix_jax.runs.signals import StopSignal
 from qmix_jax.storage.resume_point import STATE, state_arrays
 from qmix_jax.training.evaluation import evaluation_key
 from qmix_jax.training.pinning import seed_key
-from qmix_jax.training.population import is_shared, make_members
+from qmix_jax.training.population import is_shared, make_population
 from qmix_jax.types import EpisodeLog, Evaluation, Progression, TrainState
 
 
@@ -36,7 +36,7 @@ def compile_group(group: Group, environment: Environment) -> GroupPrograms:
     devices = min(len(group.members), jax.local_device_count())
     # Every device needs the same number of members: copies of the last one fill up.
     filled = group._replace(members=group.members + group.members[-1:] * (-len(group.members) % devices))
-    members = make_members(group.members[0].config, environment, group.names, devices)
+    members = make_population(group.members[0].config, environment, group.names, devices)
     settings = {name: jnp.array(values, jnp.float32) for name, values in member_values(filled).items()}
     keys = jnp.stack([seed_key(member.config.seed) for member in filled.members])
     eval_keys = jnp.stack([evaluation_key(seed_key(member.config.seed)) for member in filled.members])

@@ -10,7 +10,7 @@ from typing import NoReturn
 import jax
 
 from qmix_jax.analysis.run_record import has_diverged, has_ended
-from qmix_jax.errors import DivergedError, RunError, StoppedError, reporting, sparing
+from qmix_jax.errors import DivergedError, RunError, StoppedError, reporting, warn_on_failure
 from qmix_jax.experiments.capacity import plan_lines, plan_shares
 from qmix_jax.experiments.findings import write_sweep_findings
 from qmix_jax.experiments.group import is_finished, train_group

@@ -34,10 +34,10 @@ class Assessment(NamedTuple):
     """K episodes of each policy."""
 
     environment: Environment
-    values: dict[str, EpisodeValues]  # by policy, LEARNT first
+    values: dict[str, EpisodeValues]  # by policy, LEARNED first
     starts: Any  # the environment's states after reset, batched over K
     first: TimeStep  # the time steps after reset, batched over K
-    actions: Array  # int[T, K, N], the learnt policy's; those after an episode's end mean nothing
+    actions: Array  # int[T, K, N], the learned policy's; those after an episode's end mean nothing
 
 
 def assess(policy: TrainedPolicy, environment: Environment, seed: int, num_episodes: int) -> Assessment:
@@ -96,7 +96,7 @@ def record_episodes(assessment: Assessment, episodes: Sequence[int]) -> Recordin
     return jax.jit(over_episodes)(starts, first, assessment.actions[:length, chosen])
 
 
-def thoughts(policy: TrainedPolicy, recording: Recording) -> Thoughts:
+def activations(policy: TrainedPolicy, recording: Recording) -> Activations:
     """Return the network outputs along recorded episodes."""
     spec = policy.environment.spec
     before = jax.tree.map(lambda x: x[:-1], recording.time_steps)

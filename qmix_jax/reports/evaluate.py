@@ -16,7 +16,7 @@ from env_jax.types import Environment
 from qmix_jax.analysis.stats import Estimate
 from qmix_jax.config import Config
 from qmix_jax.interchange.torch_import import import_policy
-from qmix_jax.reports.assessment import LEARNT, Assessment, assess, record_episodes
+from qmix_jax.reports.assessment import LEARNED, Assessment, assess, record_episodes
 from qmix_jax.reports.options import EvaluateOptions
 from qmix_jax.reports.replay_data import page_data
 from qmix_jax.reports.replay_page import write_page
@@ -34,7 +34,7 @@ class Played(NamedTuple):
 
     policy: TrainedPolicy
     assessment: Assessment
-    figures: dict[str, dict[str, Estimate]]  # by policy, LEARNT first, then by the figure's name in JSON
+    figures: dict[str, dict[str, Estimate]]  # by policy, LEARNED first, then by the figure's name in JSON
     document: dict[str, Any]  # what was evaluated and all figures, for JSON
 
 
@@ -79,7 +79,7 @@ def play(run: RunDirectory | None, options: EvaluateOptions, given: Environment 
 
     assessment = assess(policy, environment, options.seed, options.episodes)
     figures = {name: score_episodes(values, options.seed) for name, values in assessment.values.items()}
-    best = float(np.mean(assessment.values[LEARNT].best_returns))
+    best = float(np.mean(assessment.values[LEARNED].best_returns))
     document = {
         **_describe(run, config, environment, options),
         "best_return": best if np.isfinite(best) else None,

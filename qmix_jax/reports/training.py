@@ -39,7 +39,7 @@ def _report(path: Path, given: Environment | None) -> None:
     run = RunDirectory(path)
     if not is_first() or not read_config(run.hparams).report:
         return
-    with sparing(path / "report.html"):
+    with warn_on_failure(path / "report.html"):
         from qmix_jax.reports.options import ReportOptions
         from qmix_jax.reports.report import report_run  # SciPy's import should not delay the first progress
 

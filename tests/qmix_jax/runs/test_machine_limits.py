@@ -213,7 +213,7 @@ def test_memory_for_not_even_one_member_is_refused_by_the_flag_that_was_given(mo
     with pytest.raises(ConfigError) as caught:
         sizes(sweep_from_flags({"num_seeds": "2"}))
     size = capacity.member_bytes(Config())
-    free = shown_bytes(0.7 * 2**20 / capacity.sharing_devices())
+    free = format_bytes(0.7 * 2**20 / capacity.sharing_devices())
     assert str(caught.value) == (
         f"--buffer_capacity 100000: one run takes {format_bytes(size)}, but only {free} are free"
     )
