@@ -74,7 +74,7 @@ def compile_seconds(config: Config) -> float:
     key = jax.random.key(config.seed)
     trainer = make_trainer(config, make_environment(config))
     started = time.perf_counter()
-    compile_programs(trainer, key)
+    compile_programs(trainer, key, key)
     return time.perf_counter() - started
 
 

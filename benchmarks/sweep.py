@@ -30,7 +30,7 @@ from measuring import (
 from processes import run_alone, run_side_by_side, wait_for_others
 
 from qmix_jax.config import Config
-from qmix_jax.experiments.group_loop import compile_group
+from qmix_jax.experiments.group import compile_group
 from qmix_jax.experiments.plan import group_members, plan_members, share_groups
 from qmix_jax.experiments.workers import core_shares
 from qmix_jax.training.environments import make_environment

@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
+from env_jax.types import Environment
 from qmix_jax.analysis.run_record import has_ended
 from qmix_jax.errors import warn_on_failure
-from qmix_jax.experiments.group_loop import GroupLoop, compile_group, member_state
-from qmix_jax.experiments.plan import Group
+from qmix_jax.experiments.plan import Group, member_values
 from qmix_jax.runs.baselines import play_baselines
+from qmix_jax.runs.compilation import Programs, compile_programs
+from qmix_jax.runs.loop import Chunk, Loop
 from qmix_jax.runs.messages import run_title
 from qmix_jax.runs.recorder import Recorder
 from qmix_jax.runs.resume import saved_template
@@ -26,6 +30,7 @@ from qmix_jax.storage.directory import RunDirectory, make_run_directory
 from qmix_jax.storage.hparams import describe_run, write_hparams
 from qmix_jax.storage.lock import RunLock
 from qmix_jax.storage.resume_point import (
+    STATE,
     Notes,
     ResumePoint,
     Saved,
@@ -35,9 +40,11 @@ from qmix_jax.storage.resume_point import (
     state_arrays,
 )
 from qmix_jax.training.environments import make_environment
-from qmix_jax.training.evaluation import baseline_name, extra_names
-from qmix_jax.training.population import stack_states
+from qmix_jax.training.evaluation import baseline_name, evaluation_key, extra_names
+from qmix_jax.training.pinning import seed_key
+from qmix_jax.training.population import is_shared, make_population, stack_states
 from qmix_jax.training.trainer import make_trainer
+from qmix_jax.types import Progression
 
 
 def train_group(group: Group, root: Path, show: Callable[[], None], stop_signal: StopSignal) -> int | None:
@@ -77,9 +84,8 @@ def train_group(group: Group, root: Path, show: Callable[[], None], stop_signal:
         state = programs.init()
         if points is not None:
             states = [point.saved.state for point in points]
-            state = jax.device_put(
-                stack_states(states + states[-1:] * (programs.rows - len(states))), programs.shardings
-            )
+            padding = len(state.learner.faults.streak) - len(states)
+            state = jax.device_put(stack_states(states + states[-1:] * padding), programs.shardings)
         first = state_arrays(state, config.checkpoint_replay) if points is None else None
         params = jax.device_get(programs.snapshot(state.learner).params)
         for i, recorder in enumerate(recorders):
@@ -90,10 +96,11 @@ def train_group(group: Group, root: Path, show: Callable[[], None], stop_signal:
         baselines = {seed: background.submit(play_baselines, replace(config, seed=seed), environment) for seed in seeds}
 
         done = sum(point.notes.episodes for point in points or [])
-        loop = GroupLoop(config, programs, state, len(group.members), done)
+        loop = Loop(config, programs, state, done, len(group.members))
         for chunk in loop.chunks(stop_signal):
+            fetched = jax.device_get(chunk)
             for i, recorder in enumerate(recorders):
-                recorder.record(chunk.of_member(i))
+                recorder.record(member_chunk(fetched, i))
             show()
         if loop.stopped_by is not None:
             return loop.stopped_by
@@ -179,6 +186,35 @@ def _clear_later(
 ) -> ResumePoint:
     remove_models(path for at, (path, _) in found.items() if at > step)
     return point._replace(checkpoint=clear_models(directory.models, point.checkpoint))
+
+
+def compile_group(group: Group, environment: Environment) -> Programs:
+    """Compile a group's functions for all local devices, or for as many as there are members.
+
+    Every device needs the same number of members: copies of the last one fill up.
+    """
+    devices = min(len(group.members), jax.local_device_count())
+    filled = group._replace(members=group.members + group.members[-1:] * (-len(group.members) % devices))
+    population = make_population(group.members[0].config, environment, group.names, devices)
+    settings = {name: jnp.array(values, jnp.float32) for name, values in member_values(filled).items()}
+    keys = jnp.stack([seed_key(member.config.seed) for member in filled.members])
+    evaluation_keys = jnp.stack([evaluation_key(seed_key(member.config.seed)) for member in filled.members])
+    return compile_programs(population, keys, evaluation_keys, settings)
+
+
+def member_chunk(chunk: Chunk, member: int) -> Chunk:
+    """Return one member's part of a population's chunk on the host."""
+    params, updates, faults = chunk.progression
+    log, evaluation, params, faults, diverged = _row(
+        (chunk.log, chunk.evaluation, params, faults, chunk.diverged), member
+    )
+    state = None if chunk.state is None else member_state(chunk.state, member)
+    return Chunk(chunk.env_steps, log, Progression(params, updates, faults), evaluation, state, diverged)
+
+
+def member_state(arrays: dict[str, np.ndarray], member: int) -> dict[str, np.ndarray]:
+    """Return the arrays of one member's checkpoint, from `state_arrays` of all members."""
+    return {name: array if is_shared(name.removeprefix(STATE)) else array[member] for name, array in arrays.items()}
 
 
 def _row(tree: Any, member: int) -> Any:

@@ -12,20 +12,18 @@ from qmix_jax.runs.compilation import Programs
 from qmix_jax.runs.signals import StopSignal
 from qmix_jax.storage.arrays import gather
 from qmix_jax.storage.resume_point import state_arrays
-from qmix_jax.training.evaluation import evaluation_key
-from qmix_jax.training.pinning import seed_key
 from qmix_jax.types import EpisodeLog, Evaluation, Progression, TrainState
 
 
 class Chunk(NamedTuple):
-    """Results of one compiled chunk, and whether to save its state."""
+    """Results of one compiled chunk, and whether to save its state. A population's have a leading axis [M]."""
 
-    env_steps: int  # environment steps by its end
+    env_steps: int  # environment steps by its end, of every member
     log: EpisodeLog  # arrays [C, E]
     progression: Progression
     evaluation: Evaluation | None  # greedy policy at the chunk's end, None if not due
     state: dict[str, np.ndarray] | None  # the TrainState at its end, on the host, if a checkpoint is due
-    diverged: bool  # whether that state is to be inspected, not resumed from
+    diverged: np.ndarray  # bool[], whether that state is to be inspected, not resumed from
 
 
 def chunk_ends(config: Config, done: int = 0) -> list[int]:
@@ -43,36 +41,54 @@ def evaluation_due(config: Config, env_steps: int) -> bool:
 
 
 class Loop:
-    """Iterator over a run's chunks. Each is yielded while the next one runs on the device."""
+    """Iterator over the chunks of a run or of a vmapped population. Each is yielded while the next one runs.
 
-    def __init__(self, config: Config, programs: Programs, state: TrainState, episodes: int) -> None:
+    Args:
+        config: of the run, or what the population's members have in common.
+        programs: the compiled functions.
+        state: where training stands.
+        episodes: how many were finished by then, by all members together.
+        members: how many rows of a population's state are members, not padding; None for one run.
+    """
+
+    def __init__(
+        self, config: Config, programs: Programs, state: TrainState, episodes: int, members: int | None = None
+    ) -> None:
         self._config = config
         self._programs = programs
         self.state = state
         self._episodes = episodes
+        self._members = members
         self.stopped_by: int | None = None
 
     def chunks(self, stop_signal: StopSignal) -> Iterator[Chunk]:
-        """Train to the run's end, or until `stop_signal` returns a number or the run diverges."""
+        """Train to the end, until `stop_signal` returns a number, or until the run or all members have diverged.
+
+        A checkpoint is due whenever `save_interval` more episodes have finished, in a population on average.
+        """
         config, programs, pending = self._config, self._programs, None
-        key = evaluation_key(seed_key(config.seed))
+        interval = config.save_interval * (self._members or 1)
         for end in chunk_ends(config, int(self.state.vector_step)):
             self.state, log = programs.train_chunk(self.state)
             progression = programs.snapshot(self.state.learner)
-            due = evaluation_due(config, end)
-            evaluation = programs.evaluate(progression.params, jax.random.clone(key)) if due else None
+            evaluation = programs.evaluate(progression.params) if evaluation_due(config, end) else None
             if pending is not None:
                 yield pending
             # Here the host waits for the chunk, and copies the state if needed before the next one donates it.
             log = jax.tree.map(gather, log)
-            before, self._episodes = self._episodes, self._episodes + int(np.sum(jax.device_get(log.finished)))
+            before, self._episodes = self._episodes, self._episodes + self._finished(log)
             self.stopped_by = max_over_processes(stop_signal())
-            diverged = int(progression.faults.streak) >= config.max_bad_updates
-            last = end == config.env_steps or self.stopped_by is not None or diverged
-            save = last or self._episodes // config.save_interval > before // config.save_interval
-            state = state_arrays(self.state, config.checkpoint_replay or diverged) if save else None
-            pending = Chunk(end, log, progression, evaluation, state, diverged)
-            if last:
+            diverged = np.asarray(progression.faults.streak) >= config.max_bad_updates
+            ends = end == config.env_steps or bool(np.all(diverged))
+            save = ends or self.stopped_by is not None or self._episodes // interval > before // interval
+            with_replay = config.checkpoint_replay or bool(np.all(diverged))
+            state = state_arrays(self.state, with_replay) if save else None
+            pending = Chunk(end, log, progression, evaluation, state, diverged & ends)
+            if ends or self.stopped_by is not None:
                 break
         if pending is not None:
             yield pending
+
+    def _finished(self, log: EpisodeLog) -> int:
+        finished = jax.device_get(log.finished)
+        return int(np.sum(finished if self._members is None else finished[: self._members]))

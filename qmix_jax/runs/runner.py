@@ -164,8 +164,8 @@ def _train(
         if is_first():
             recorder = stack.enter_context(Recorder(config, directory, extra_names(environment), point))
         background = stack.enter_context(ThreadPoolExecutor(1))
-        programs = compile_programs(trainer, seed_key(config.seed))
-        state = programs.init(seed_key(config.seed))
+        programs = compile_programs(trainer, seed_key(config.seed), evaluation_key(seed_key(config.seed)))
+        state = programs.init()
         if point is not None:
             state = restore_state(config, programs, state, point)
         first = None if point is not None else state_arrays(state, config.checkpoint_replay)
@@ -195,7 +195,7 @@ def _train(
         end = jax.device_get(programs.snapshot(loop.state.learner))
         evaluation = recorder.evaluation
         if evaluation is None:  # resumed at its end
-            evaluation = fetch_evaluation(programs.evaluate(end.params, evaluation_key(seed_key(config.seed))))
+            evaluation = fetch_evaluation(programs.evaluate(end.params))
         recorder.finish(end.params, evaluation)
         played = BaselineReturns(math.nan, math.nan)
         if is_first():

@@ -24,6 +24,8 @@ from qmix_jax.runs.recorder import Recorder
 from qmix_jax.storage.checkpoint import checkpoints, load_params
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.logs import read_log
+from qmix_jax.training.evaluation import evaluation_key
+from qmix_jax.training.pinning import seed_key
 from qmix_jax.training.trainer import make_trainer, vector_step
 from qmix_jax.types import Faults, UpdateMetrics
 
@@ -288,10 +290,11 @@ def programs():
         return state.replace(learner=state.learner.replace(params=params, target_params=jax.tree.map(jnp.copy, params)))
 
     state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), jax.eval_shape(init, jax.random.key(0)))
+    first, evaluate = quick_jit(init), quick_jit(trainer.evaluate)
     return Programs(
-        quick_jit(init),
+        lambda: first(seed_key(FLAKY.seed)),
         quick_jit(trainer.train_chunk, donate_argnums=0).lower(state).compile(),
-        quick_jit(trainer.evaluate),
+        lambda params: evaluate(params, evaluation_key(seed_key(FLAKY.seed))),
         quick_jit(snapshot),
         None,
     )
@@ -302,7 +305,7 @@ def run_flaky(monkeypatch, tmp_path, programs):
     """Run or resume with these programs, or such that differ in some."""
 
     def run(begin, *arguments, **others):
-        monkeypatch.setattr(runner, "compile_programs", lambda trainer, key: programs._replace(**others))
+        monkeypatch.setattr(runner, "compile_programs", lambda trainer, *keys: programs._replace(**others))
         return begin(*arguments, environment=Flaky())
 
     return run

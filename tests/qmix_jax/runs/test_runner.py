@@ -180,10 +180,10 @@ class IdlePrograms:
     def __init__(self, config, scores):
         self.config, self.scores = config, iter(scores)
 
-    def compile(self, trainer, key):
+    def compile(self, trainer, *keys):
         return Programs(self.init, self.train_chunk, self.evaluate, self.snapshot, None)
 
-    def init(self, key):
+    def init(self):
         return IdleState(learner=np.int32(0), vector_step=np.int32(0), replay=None)
 
     def train_chunk(self, state):
@@ -201,7 +201,7 @@ class IdlePrograms:
     def snapshot(self, learner):
         return Progression({"weight": np.float32([learner])}, np.int32(learner), init_faults())
 
-    def evaluate(self, params, key):
+    def evaluate(self, params):
         score = next(self.scores)
         if score is None:
             raise KeyboardInterrupt

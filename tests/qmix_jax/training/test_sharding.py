@@ -59,13 +59,14 @@ def runs():
         epsilon_decay_steps=100,
         eval_episodes=4,
     )
-    programs = compile_programs(make_trainer(config, Corridor(max_steps=4)), jax.random.key(0))
+    key = jax.random.key(0)
+    programs = compile_programs(make_trainer(config, Corridor(max_steps=4)), key, evaluation_key(key))
 
     def run():
-        state, log = programs.train_chunk(programs.init(jax.random.key(0)))
+        state, log = programs.train_chunk(programs.init())
         params, updates, _ = programs.snapshot(state.learner)
         assert updates == config.total_updates == (ENVS * STEPS - 40) // 4
-        return state, log, programs.evaluate(params, evaluation_key(jax.random.key(0)))
+        return state, log, programs.evaluate(params)
 
     return run(), run()
 
