@@ -3,7 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from qmix_jax.config import TRACEABLE, Config, ConfigError
+from qmix_jax.config import TRACEABLE, Config
+from qmix_jax.errors import ConfigError
 from qmix_jax.presets import preset_config
 
 if TYPE_CHECKING:

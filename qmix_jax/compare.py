@@ -11,7 +11,8 @@ from typing import Any
 
 from qmix_jax.cli.command import program_name, run_command
 from qmix_jax.cli.parser import FlagParser
-from qmix_jax.config import Config, ConfigError
+from qmix_jax.config import Config
+from qmix_jax.errors import ConfigError
 from qmix_jax.experiments.comparison_spec import Comparison, ComparisonSettings, comparison_from_flags, read_comparison
 from qmix_jax.experiments.workers import available_cores
 from qmix_jax.runs.shell import prepare_libraries

@@ -8,9 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from qmix_jax.settings import ConfigError, check_setting, did_you_mean, setting
-
-__all__ = ["Config", "ConfigError"]
+from qmix_jax.errors import ConfigError
+from qmix_jax.settings import check_setting, did_you_mean, setting
 
 BUDGETS = ("total_episodes", "total_steps")  # settings of which one is given
 GIVEN = "given:"  # prefix of the --env of a run on an environment that was passed as an object

@@ -1,11 +1,24 @@
-"""Errors that end a run early, each with its own exit status. Invalid input is `settings.ConfigError`, status 2."""
+"""Errors that end a run early, each with its own exit status, and invalid input, status 2."""
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from qmix_jax.settings import ConfigError, DamagedError
+
+class _OneLineError(ValueError):
+    """Its message may quote untrusted text: newlines and other unprintable characters become spaces."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(letter if letter.isprintable() else " " for letter in message))
+
+
+class ConfigError(_OneLineError):
+    """An invalid configuration; the message is one line that names the flag, its value and what is accepted."""
+
+
+class DamagedError(_OneLineError):
+    """Saved data is not what was written; the message is one line."""
 
 
 class RunError(Exception):

@@ -9,9 +9,10 @@ from typing import Any
 
 from qmix_jax.cli.command import program_name, run_command
 from qmix_jax.cli.parser import FlagParser
+from qmix_jax.errors import ConfigError
 from qmix_jax.reports.options import EvaluateOptions
 from qmix_jax.runs.shell import check_backend, prepare_libraries
-from qmix_jax.settings import ConfigError, read_settings
+from qmix_jax.settings import read_settings
 from qmix_jax.storage.directory import existing_run
 
 

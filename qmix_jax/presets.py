@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from qmix_jax.config import BUDGETS, Config, ConfigError
+from qmix_jax.config import BUDGETS, Config
+from qmix_jax.errors import ConfigError
 from qmix_jax.settings import did_you_mean, read_settings
 
 

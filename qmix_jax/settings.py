@@ -7,26 +7,13 @@ from math import isfinite
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin
 
+from qmix_jax.errors import ConfigError
+
 _MOST_INT32 = 2**31 - 1
 _MOST_FLOAT32 = (2 - 2**-23) * 2.0**127
 _MOST_VALUES = 100
 _BOOLS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-
-
-class _OneLineError(ValueError):
-    """Its message may quote untrusted text: newlines and other unprintable characters become spaces."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__("".join(letter if letter.isprintable() else " " for letter in message))
-
-
-class ConfigError(_OneLineError):
-    """An invalid configuration; the message is one line that names the flag, its value and what is accepted."""
-
-
-class DamagedError(_OneLineError):
-    """Saved data is not what was written; the message is one line."""
 
 
 def setting(

@@ -11,7 +11,8 @@ from typing import Any, NoReturn
 
 from qmix_jax.cli.command import program_name, run_command
 from qmix_jax.cli.parser import FlagParser
-from qmix_jax.config import Config, ConfigError
+from qmix_jax.config import Config
+from qmix_jax.errors import ConfigError
 from qmix_jax.experiments.sweep_spec import Sweep, SweepSettings, read_sweep, sweep_from_flags, write_sweep
 from qmix_jax.runs.distributed import FLAGS, end_joined, join, leave, take_machines
 from qmix_jax.runs.shell import check_backend, prepare_libraries

@@ -13,7 +13,8 @@ from typing import Any
 
 from qmix_jax.cli.command import program_name, run_command
 from qmix_jax.cli.parser import FlagParser
-from qmix_jax.config import Config, ConfigError
+from qmix_jax.config import Config
+from qmix_jax.errors import ConfigError
 from qmix_jax.presets import make_config
 from qmix_jax.runs.distributed import FLAGS, Machines, end_joined, join, local_devices, take_machines
 from qmix_jax.runs.shell import check_backend, prepare_libraries

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from qmix_jax.errors import DamagedError
 from qmix_jax.learning.faults import skips_too_many
-from qmix_jax.settings import DamagedError
 from qmix_jax.storage.checkpoint import DIVERGED, FINAL
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.files import replacing

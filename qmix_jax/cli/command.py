@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from qmix_jax.cli.parser import FlagParser
-from qmix_jax.errors import RunError, StoppedError
-from qmix_jax.settings import ConfigError
+from qmix_jax.errors import ConfigError, RunError, StoppedError
 
 
 def program_name(command: str, argv: Sequence[str] | None) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from qmix_jax import __version__
 from qmix_jax.cli.help import Flag, command_help, presets_help
 from qmix_jax.cli.synonyms import nearest_flag
-from qmix_jax.config import ConfigError
+from qmix_jax.errors import ConfigError
 from qmix_jax.presets import PRESETS
 from qmix_jax.settings import is_tuple, scalar_type
 

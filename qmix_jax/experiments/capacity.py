@@ -6,13 +6,13 @@ from functools import cache
 import jax
 
 from qmix_jax.config import Config
+from qmix_jax.errors import ConfigError
 from qmix_jax.experiments.plan import Group, split_group
 from qmix_jax.experiments.sweep_spec import Sweep
 from qmix_jax.experiments.workers import available_cores
 from qmix_jax.runs.compilation import device_memory, sharing_devices
 from qmix_jax.runs.dashboards import check_dashboards
 from qmix_jax.runs.descriptors import fitting_runs, needed_descriptors
-from qmix_jax.settings import ConfigError
 from qmix_jax.storage.machine_memory import format_bytes
 from qmix_jax.training.environments import make_environment
 from qmix_jax.training.pinning import seed_key

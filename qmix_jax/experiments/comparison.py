@@ -8,7 +8,15 @@ import numpy as np
 
 from qmix_jax.analysis.run_record import has_diverged, has_ended, read_record
 from qmix_jax.config import Config
-from qmix_jax.errors import CannotWriteError, DivergedError, RunError, StoppedError, warn_on_failure
+from qmix_jax.errors import (
+    CannotWriteError,
+    ConfigError,
+    DamagedError,
+    DivergedError,
+    RunError,
+    StoppedError,
+    warn_on_failure,
+)
 from qmix_jax.experiments.comparison_spec import Comparison, Member, write_comparison
 from qmix_jax.experiments.findings import write_comparison_findings
 from qmix_jax.experiments.outcomes import DIVERGED, DONE, follow, reason, show_runs
@@ -17,7 +25,6 @@ from qmix_jax.reports.options import ReportOptions
 from qmix_jax.reports.report import report_findings
 from qmix_jax.runs.progress import GroupProgress
 from qmix_jax.runs.signals import StopRequest
-from qmix_jax.settings import ConfigError, DamagedError
 from qmix_jax.storage.hparams import read_config
 from qmix_jax.storage.lock import RunLock
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from qmix_jax.config import Config
+from qmix_jax.errors import ConfigError, DamagedError
 from qmix_jax.experiments.flags import flag_words, read_stored_flags
 from qmix_jax.presets import make_config
-from qmix_jax.settings import ConfigError, DamagedError, check_setting, read_settings, setting
+from qmix_jax.settings import check_setting, read_settings, setting
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.files import check_no_links, read_json, write_json
 

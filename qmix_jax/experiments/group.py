@@ -15,7 +15,7 @@ import numpy as np
 
 from env_jax.types import Environment
 from qmix_jax.analysis.run_record import has_ended
-from qmix_jax.errors import warn_on_failure
+from qmix_jax.errors import ConfigError, DamagedError, warn_on_failure
 from qmix_jax.experiments.plan import Group, member_values
 from qmix_jax.runs.baselines import play_baselines
 from qmix_jax.runs.compilation import Programs, compile_programs
@@ -24,7 +24,6 @@ from qmix_jax.runs.messages import run_title
 from qmix_jax.runs.recorder import Recorder
 from qmix_jax.runs.resume import saved_template
 from qmix_jax.runs.signals import StopSignal
-from qmix_jax.settings import ConfigError, DamagedError
 from qmix_jax.storage.checkpoint import checkpoints, clear_models, clear_unfinished, remove_models
 from qmix_jax.storage.directory import RunDirectory, make_run_directory
 from qmix_jax.storage.hparams import describe_run, write_hparams

@@ -5,11 +5,10 @@ from collections.abc import Callable, Iterable, Sequence
 
 from qmix_jax.analysis.run_record import has_ended
 from qmix_jax.config import Config
-from qmix_jax.errors import CannotWriteError
+from qmix_jax.errors import CannotWriteError, ConfigError
 from qmix_jax.experiments.workers import Outcome, WorkerPool, signal_name
 from qmix_jax.runs.progress import GroupProgress
 from qmix_jax.runs.signals import StopRequest
-from qmix_jax.settings import ConfigError
 from qmix_jax.storage.directory import RunDirectory
 
 DONE, REFUSED, DIVERGED, CANNOT_WRITE = 0, 2, 3, 4  # exit statuses, see `command`

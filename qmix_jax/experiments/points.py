@@ -11,7 +11,8 @@ from itertools import product
 from typing import Any
 
 from qmix_jax.cli.synonyms import nearest_flag
-from qmix_jax.config import Config, ConfigError
+from qmix_jax.config import Config
+from qmix_jax.errors import ConfigError
 from qmix_jax.settings import is_tuple, read_settings, scalar_type
 
 Point = Mapping[str, Any]  # settings by name

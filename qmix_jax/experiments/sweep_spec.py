@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from qmix_jax.config import Config
+from qmix_jax.errors import ConfigError, DamagedError
 from qmix_jax.experiments.flags import read_stored_flags
 from qmix_jax.experiments.plan import Group, Member, group_members, plan_members, share_groups
 from qmix_jax.experiments.points import Point, grid_points, random_points
 from qmix_jax.presets import make_config
-from qmix_jax.settings import ConfigError, DamagedError, check_setting, read_settings, setting
+from qmix_jax.settings import check_setting, read_settings, setting
 from qmix_jax.storage.files import check_no_links, read_json, write_json
 
 _FORMAT = 3  # of sweep.json

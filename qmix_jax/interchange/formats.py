@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from qmix_jax.errors import ConfigError
 from qmix_jax.interchange.options import ExportOptions
 from qmix_jax.runs.policy import TrainedPolicy, load_chosen, model_name
-from qmix_jax.settings import ConfigError
 from qmix_jax.storage.arrays import named_arrays
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.output_file import check_output_file, writing

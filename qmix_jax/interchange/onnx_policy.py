@@ -14,10 +14,10 @@ from env_jax.gridworld.constants import GRID_SIZE, NUM_FOOD_SLOTS
 from env_jax.gridworld.encoding import NEARNESS_DECAY, encode_observations
 from env_jax.last_action import LastAction
 from env_jax.types import Environment
+from qmix_jax.errors import ConfigError
 from qmix_jax.interchange.onnx_graph import Graph
 from qmix_jax.networks.layers import LAYER_NORM_EPSILON
 from qmix_jax.runs.policy import TrainedPolicy
-from qmix_jax.settings import ConfigError
 
 Layer = tuple[np.ndarray, np.ndarray]  # kernel [N or 1, inputs, outputs], bias [N or 1, 1, outputs]
 

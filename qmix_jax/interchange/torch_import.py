@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from env_jax.types import Environment, EnvSpec
-from qmix_jax.config import Config, ConfigError
+from qmix_jax.config import Config
+from qmix_jax.errors import ConfigError
 from qmix_jax.learning.learner import make_learner
 from qmix_jax.runs.policy import TrainedPolicy
 from qmix_jax.training.environments import make_environment

@@ -15,6 +15,7 @@ from env_jax.recording import cut
 from env_jax.types import Environment
 from qmix_jax.analysis.stats import Estimate
 from qmix_jax.config import Config
+from qmix_jax.errors import ConfigError
 from qmix_jax.interchange.torch_import import import_policy
 from qmix_jax.reports.assessment import LEARNED, Assessment, assess, record_episodes
 from qmix_jax.reports.options import EvaluateOptions
@@ -22,7 +23,6 @@ from qmix_jax.reports.replay_data import page_data
 from qmix_jax.reports.replay_page import write_page
 from qmix_jax.reports.scores import json_episodes, json_figures, score_episodes, score_table
 from qmix_jax.runs.policy import TrainedPolicy, load_chosen
-from qmix_jax.settings import ConfigError
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.output_file import writing
 from qmix_jax.training.environments import choose_environment

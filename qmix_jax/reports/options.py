@@ -3,8 +3,9 @@
 import os
 from dataclasses import dataclass
 
+from qmix_jax.errors import ConfigError
 from qmix_jax.interchange.options import check_options, checkpoint_setting
-from qmix_jax.settings import ConfigError, setting
+from qmix_jax.settings import setting
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,14 @@ from typing import Any
 
 from env_jax.types import Environment
 from qmix_jax.config import Config
-from qmix_jax.errors import RunError
+from qmix_jax.errors import DamagedError, RunError
 from qmix_jax.reports.evaluate import Played, heading, is_gridworld, play
 from qmix_jax.reports.options import EvaluateOptions, ReportOptions
 from qmix_jax.reports.page import block_html, blocks, definitions, embedded, html_page, html_table, picture, section
 from qmix_jax.reports.replay_data import page_data
 from qmix_jax.reports.replay_page import make_page
 from qmix_jax.reports.scores import figure_rows
-from qmix_jax.settings import DamagedError, as_text
+from qmix_jax.settings import as_text
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.files import read_json, read_text
 from qmix_jax.storage.hparams import read_config

@@ -11,9 +11,8 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
-from qmix_jax.config import Config, ConfigError
-from qmix_jax.errors import RunError, warn_on_failure
-from qmix_jax.settings import DamagedError
+from qmix_jax.config import Config
+from qmix_jax.errors import ConfigError, DamagedError, RunError, warn_on_failure
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.files import replacing
 from qmix_jax.storage.logs import EpisodeRows

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from qmix_jax.settings import ConfigError
+from qmix_jax.errors import ConfigError
 
 FLAGS = {
     "coordinator": (

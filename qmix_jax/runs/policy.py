@@ -10,9 +10,8 @@ import jax.numpy as jnp
 
 from env_jax.types import Environment, EnvSpec
 from qmix_jax.config import Config
-from qmix_jax.errors import RunError
+from qmix_jax.errors import ConfigError, DamagedError, RunError
 from qmix_jax.learning.learner import Learner, make_learner
-from qmix_jax.settings import ConfigError, DamagedError
 from qmix_jax.storage.checkpoint import BEST, FINAL, checkpoint_name, checkpoints, load_params
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.hparams import check_spec, read_config

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 
 from env_jax.types import Environment
 from qmix_jax.config import BUDGETS, Config
+from qmix_jax.errors import ConfigError, DamagedError
 from qmix_jax.learning.optimizer import extend_schedule
 from qmix_jax.runs.collectives import broadcast_from_first, is_first, place
 from qmix_jax.runs.compilation import Programs
-from qmix_jax.settings import ConfigError, DamagedError
 from qmix_jax.storage.checkpoint import clear_models, clear_unfinished
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.files import check_no_links

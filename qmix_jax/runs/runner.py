@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import jax
 
 from env_jax.types import Environment
-from qmix_jax.config import Config, ConfigError
+from qmix_jax.config import Config
 from qmix_jax.errors import (
     CannotWriteError,
+    ConfigError,
     DivergedError,
     StoppedError,
     is_callback_error,

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 
-from qmix_jax.settings import ConfigError
+from qmix_jax.errors import ConfigError
 
 # JAX settings under which training fails: the required value and the reason.
 _COMPILED = ("not be set", False, "training is compiled")

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
-from qmix_jax.settings import DamagedError
+from qmix_jax.errors import DamagedError
 from qmix_jax.training.pinning import wrap_key
 
 _LONGEST_HEADER = 1024  # bytes of a .npy member before its data

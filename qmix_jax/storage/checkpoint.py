@@ -19,8 +19,7 @@ from typing import Any, NamedTuple, Self
 import jax
 import numpy as np
 
-from qmix_jax.errors import CannotWriteError
-from qmix_jax.settings import DamagedError
+from qmix_jax.errors import CannotWriteError, DamagedError
 from qmix_jax.storage.arrays import save_arrays
 from qmix_jax.storage.files import check_sums, read_text, sync, write_sums
 from qmix_jax.types import Params

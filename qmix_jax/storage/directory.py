@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
-from qmix_jax.settings import ConfigError
+from qmix_jax.errors import ConfigError
 
 _LEFTOVERS = ("lock", "hparams.writing")  # left by a run that was killed before it wrote its settings
 

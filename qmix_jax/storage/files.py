@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from qmix_jax.settings import ConfigError, DamagedError
+from qmix_jax.errors import ConfigError, DamagedError
 
 SUMS = "SHA256SUMS"
 _LARGEST_TEXT = 1_000_000  # bytes of a file that is read as a whole

@@ -14,8 +14,9 @@ import numpy as np
 
 from env_jax.types import EnvSpec
 from qmix_jax.config import Config
+from qmix_jax.errors import ConfigError
 from qmix_jax.learning.time_limit import bootstraps_at_limit
-from qmix_jax.settings import ConfigError, is_tuple
+from qmix_jax.settings import is_tuple
 from qmix_jax.storage.files import read_json, write_json
 from qmix_jax.training.replay import replay_bytes, transition_bytes
 

@@ -12,8 +12,7 @@ from pathlib import Path
 from threading import Condition, Thread, get_ident
 from typing import Any, Self
 
-from qmix_jax.errors import CannotWriteError
-from qmix_jax.settings import ConfigError
+from qmix_jax.errors import CannotWriteError, ConfigError
 
 try:
     import fcntl

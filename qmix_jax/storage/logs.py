@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 import jax
 import numpy as np
 
-from qmix_jax.settings import DamagedError
+from qmix_jax.errors import DamagedError
 from qmix_jax.types import EpisodeLog, Evaluation
 
 DIAGNOSTIC_COLUMNS = (

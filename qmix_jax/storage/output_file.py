@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from qmix_jax.errors import CannotWriteError
-from qmix_jax.settings import ConfigError
+from qmix_jax.errors import CannotWriteError, ConfigError
 
 
 def check_output_file(flag: str, path: str | None) -> None:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from qmix_jax.settings import ConfigError, DamagedError
+from qmix_jax.errors import ConfigError, DamagedError
 from qmix_jax.storage.arrays import load_arrays, named_arrays
 from qmix_jax.storage.checkpoint import RESUME_ARRAYS, RESUME_NOTES, WRITING, ResumeData, checkpoints
 from qmix_jax.storage.directory import RunDirectory

@@ -10,7 +10,8 @@ from env_jax.foreign.contract import UnfitError
 from env_jax.gridworld import GridWorld25
 from env_jax.last_action import LastAction
 from env_jax.types import Environment
-from qmix_jax.config import GIVEN, KNOWN_ENVS, Config, ConfigError, unknown_environment
+from qmix_jax.config import GIVEN, KNOWN_ENVS, Config, unknown_environment
+from qmix_jax.errors import ConfigError
 
 
 def make_environment(config: Config) -> Environment:

@@ -13,8 +13,8 @@ import numpy as np
 from flashbax.buffers.trajectory_buffer import TrajectoryBufferState
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from qmix_jax.errors import ConfigError
 from qmix_jax.learning.devices import AXIS
-from qmix_jax.settings import ConfigError
 from qmix_jax.types import Array, CutReplay, EpisodeLog, Evaluation, Params, TrainState
 
 _COPIED = PartitionSpec()

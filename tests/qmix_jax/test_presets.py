@@ -2,7 +2,8 @@
 
 import pytest
 
-from qmix_jax.config import Config, ConfigError
+from qmix_jax.config import Config
+from qmix_jax.errors import ConfigError
 from qmix_jax.presets import PRESETS, preset_config
 
 

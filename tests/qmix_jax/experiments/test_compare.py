@@ -15,7 +15,8 @@ from saved_run import listing
 
 from qmix_jax import compare
 from qmix_jax.cli.parser import FlagParser
-from qmix_jax.config import Config, ConfigError
+from qmix_jax.config import Config
+from qmix_jax.errors import ConfigError
 from qmix_jax.experiments import comparison as comparison_run
 from qmix_jax.experiments.comparison_spec import (
     Comparison,

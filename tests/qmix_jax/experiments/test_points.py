@@ -5,7 +5,8 @@ import math
 import pytest
 from helpers import small_config
 
-from qmix_jax.config import TRACEABLE, ConfigError
+from qmix_jax.config import TRACEABLE
+from qmix_jax.errors import ConfigError
 from qmix_jax.experiments.plan import group_members, member_values, plan_members, share_groups, split_group
 from qmix_jax.experiments.points import grid_points, random_points
 from qmix_jax.experiments.sweep_spec import SweepSettings, sweep_from_flags

@@ -16,7 +16,7 @@ import pytest
 from resumed import assert_same_run, wait_until
 
 from qmix_jax import sweep as sweep_program
-from qmix_jax.config import ConfigError
+from qmix_jax.errors import ConfigError
 from qmix_jax.experiments import capacity, workers
 from qmix_jax.experiments import sweep_spec as sweep_settings
 from qmix_jax.experiments.workers import available_cores

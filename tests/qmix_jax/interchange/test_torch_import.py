@@ -9,7 +9,8 @@ import pytest
 from helpers import quick_compilation, quick_jit
 
 from qmix_jax import evaluate
-from qmix_jax.config import Config, ConfigError
+from qmix_jax.config import Config
+from qmix_jax.errors import ConfigError
 from qmix_jax.interchange.torch_import import import_policy, stacked_networks, torch_q_values
 from qmix_jax.training.environments import make_environment
 

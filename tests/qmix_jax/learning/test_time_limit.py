@@ -11,7 +11,8 @@ from helpers import SPEC, joint_values, quick_jit, small_config, train
 from probes import Deadline, Probe, ProbeState
 
 from env_jax import GridWorld25, LastAction, TimeStep
-from qmix_jax.config import Config, ConfigError
+from qmix_jax.config import Config
+from qmix_jax.errors import ConfigError
 from qmix_jax.learning.time_limit import bootstraps_at_limit, mixer_sees_clock
 from qmix_jax.storage.hparams import describe_run, read_config
 from qmix_jax.training.population import make_population

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from saved_run import CONFIG, EPISODES, listing, reseal, save_run
 
 from qmix_jax import train as cli
-from qmix_jax.config import KNOWN_ENVS, Config, ConfigError
+from qmix_jax.config import KNOWN_ENVS, Config
+from qmix_jax.errors import ConfigError
 from qmix_jax.storage.checkpoint import checkpoint_name
 from qmix_jax.storage.hparams import FORMAT, read_config
 

@@ -26,10 +26,9 @@ from hypothesis import strategies as st
 from saved_run import EPISODES, NEWEST, listing, reseal, save_run, saved, template
 
 from qmix_jax import train as cli
-from qmix_jax.config import ConfigError
+from qmix_jax.errors import ConfigError, DamagedError
 from qmix_jax.runs import runner
 from qmix_jax.runs.runner import RunResult
-from qmix_jax.settings import DamagedError
 from qmix_jax.storage.arrays import named_arrays
 from qmix_jax.storage.checkpoint import BEST, FINAL, checkpoint_name, load_params
 from qmix_jax.storage.directory import RunDirectory

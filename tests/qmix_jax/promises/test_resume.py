@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from resumed import EXACT, assert_same_run, saved_state, wait_until
 
+from qmix_jax.errors import ConfigError
 from qmix_jax.runs.resume import resumed_config, saved_template
-from qmix_jax.settings import ConfigError
 from qmix_jax.storage.checkpoint import checkpoints
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.files import SUMS

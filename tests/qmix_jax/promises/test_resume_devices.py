@@ -12,8 +12,7 @@ import pytest
 from helpers import quick_compilation, small_config
 from probes import Corridor
 
-from qmix_jax.config import ConfigError
-from qmix_jax.errors import StoppedError
+from qmix_jax.errors import ConfigError, StoppedError
 from qmix_jax.runs import runner
 from qmix_jax.runs.resume import resumed_config
 from qmix_jax.storage.arrays import named_arrays

@@ -13,8 +13,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from wandb.proto.wandb_internal_pb2 import Record
 
 from qmix_jax import train as cli
+from qmix_jax.errors import ConfigError, DamagedError
 from qmix_jax.runs.dashboards import Dashboards, TensorBoard, WeightsAndBiases, check_dashboards
-from qmix_jax.settings import ConfigError, DamagedError
 from qmix_jax.storage.directory import make_run_directory
 from qmix_jax.storage.files import check_no_links
 from qmix_jax.storage.logs import EpisodeRows

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from qmix_jax.config import Config
+from qmix_jax.errors import ConfigError
 from qmix_jax.experiments import capacity
 from qmix_jax.experiments.sweep_spec import sweep_from_flags
 from qmix_jax.runs import compilation, descriptors, runner
-from qmix_jax.settings import ConfigError
 from qmix_jax.storage.machine_memory import available_memory, format_bytes
 from qmix_jax.training.environments import make_environment
 from qmix_jax.training.replay import replay_bytes, transition_bytes

@@ -13,9 +13,9 @@ from saved_run import CONFIG, EPISODES, save_run, saved
 import qmix_jax
 from env_jax import GridWorld25
 from env_jax.gridworld.encoding import encode_observations
+from qmix_jax.errors import ConfigError, DamagedError
 from qmix_jax.learning.learner import make_learner
 from qmix_jax.runs.policy import TrainedPolicy
-from qmix_jax.settings import ConfigError, DamagedError
 from qmix_jax.storage.checkpoint import BEST, FINAL, Checkpoints, checkpoint_name
 from qmix_jax.storage.directory import create_run_directory
 from qmix_jax.storage.hparams import describe_run, write_hparams

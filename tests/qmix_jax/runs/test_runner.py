@@ -18,8 +18,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import qmix_jax
 from qmix_jax.analysis.run_record import has_diverged, has_ended
-from qmix_jax.config import Config, ConfigError
-from qmix_jax.errors import DivergedError
+from qmix_jax.config import Config
+from qmix_jax.errors import ConfigError, DivergedError
 from qmix_jax.learning.faults import init_faults
 from qmix_jax.runs import loop, runner
 from qmix_jax.runs.compilation import Programs

@@ -4,7 +4,7 @@ import multiprocessing
 
 import pytest
 
-from qmix_jax.config import ConfigError
+from qmix_jax.errors import ConfigError
 from qmix_jax.storage.directory import (
     check_results_dir,
     check_run_directory,

@@ -10,11 +10,11 @@ import pytest
 from qmix_jax import compare
 from qmix_jax.analysis import run_record
 from qmix_jax.analysis.run_record import RunRecord, read_record, write_evaluations
+from qmix_jax.errors import DamagedError
 from qmix_jax.experiments.comparison_spec import comparison_file, comparison_from_flags, write_comparison
 from qmix_jax.experiments.outcomes import steps_made
 from qmix_jax.learning.faults import init_faults
 from qmix_jax.runs.messages import conclusion_lines
-from qmix_jax.settings import DamagedError
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.files import replacing, write_json
 from qmix_jax.storage.hparams import machine_line

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from qmix_jax.errors import CannotWriteError
-from qmix_jax.settings import ConfigError
+from qmix_jax.errors import CannotWriteError, ConfigError
 from qmix_jax.storage.lock import RunLock
 
 ROOT = Path(__file__).parents[3]
@@ -31,7 +30,7 @@ RACE = """
 import os, sys, time
 from pathlib import Path
 from qmix_jax.storage.lock import RunLock
-from qmix_jax.settings import ConfigError
+from qmix_jax.errors import ConfigError
 
 folder, rounds = Path(sys.argv[1]), 20
 while rounds:

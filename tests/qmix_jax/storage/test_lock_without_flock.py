@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from qmix_jax.config import Config
+from qmix_jax.errors import ConfigError
 from qmix_jax.runs import runner
-from qmix_jax.settings import ConfigError
 from qmix_jax.storage import lock
 from qmix_jax.storage.lock import InUseError, RunLock
 

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from qmix_jax.settings import DamagedError
+from qmix_jax.errors import DamagedError
 from qmix_jax.storage.logs import (
     DIAGNOSTIC_COLUMNS,
     CsvLog,

@@ -11,8 +11,8 @@ from env_jax import GridWorld25, LastAction
 from env_jax.foreign.jaxmarl import FromJaxMARL
 from qmix_jax import resume_run, run
 from qmix_jax import train as cli
-from qmix_jax.config import ENV_LIBRARIES, KNOWN_ENVS, Config, ConfigError
-from qmix_jax.errors import StoppedError
+from qmix_jax.config import ENV_LIBRARIES, KNOWN_ENVS, Config
+from qmix_jax.errors import ConfigError, StoppedError
 from qmix_jax.presets import preset_config
 from qmix_jax.storage.hparams import describe_run, read_config
 from qmix_jax.training.environments import make_environment

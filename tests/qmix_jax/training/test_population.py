@@ -7,7 +7,8 @@ import pytest
 from helpers import quick_jit, small_config
 from probes import Corridor
 
-from qmix_jax.config import TRACEABLE, ConfigError
+from qmix_jax.config import TRACEABLE
+from qmix_jax.errors import ConfigError
 from qmix_jax.training.population import is_shared, make_population, stack_states
 from qmix_jax.training.trainer import make_trainer
 

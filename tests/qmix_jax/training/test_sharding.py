@@ -8,7 +8,7 @@ from helpers import SPEC, quick_jit, random_batch, randomize, small_config, unif
 from jax.sharding import Mesh, PartitionSpec
 from probes import Corridor
 
-from qmix_jax.config import ConfigError
+from qmix_jax.errors import ConfigError
 from qmix_jax.learning.devices import AXIS
 from qmix_jax.learning.learner import make_learner
 from qmix_jax.runs.compilation import chunk_options, compile_programs
