@@ -1,8 +1,8 @@
-"""What each trick is worth: `python benchmarks/ablation.py fixed|random [--num_seeds 5] [--names NAME ...]`.
+"""Compare techniques with the recipe: `python benchmarks/ablation.py fixed|random [--num_seeds 5] [--names NAME ...]`.
 
-From the recipe of a mode, one trick at a time is switched off, or one that the recipe does without is switched on, and
-each is trained with the same seeds by `qmix-jax sweep`. Prints a Markdown table of all that is in
-`results/ablation/<mode>`, and draws it as `docs/ablation_<mode>.png`; what is already there is not trained again.
+Starting from the recipe of a mode, one technique at a time is switched off, or switched on if the recipe does not use
+it. Each variant is trained with the same seeds by `qmix-jax sweep`. Prints a Markdown table of everything in
+`results/ablation/<mode>` and plots it as `docs/ablation_<mode>.png`. Existing variants are not trained again.
 """
 
 import argparse
@@ -22,8 +22,8 @@ from qmix_jax.analysis.stats import Estimate, estimate, estimate_difference
 from qmix_jax.storage.directory import RunDirectory
 
 _RECIPE = "the recipe"
-_DIVERGED = 3  # exit status of a sweep that has ended, but not well
-_SEQUENCES = "--sequence_length 8 --batch_size"  # as many transitions in an update as the recipe's
+_DIVERGED = 3  # exit status of a sweep that ended with diverged members
+_SEQUENCES = "--sequence_length 8 --batch_size"  # as many transitions per update as in the recipe
 _OFF = {
     "feature map: raw observations": "--encoding raw",
     "clock in the mixer's state: none": "--state_clock false",
@@ -70,7 +70,7 @@ _MODES = {
 
 
 class Outcome(NamedTuple):
-    """A variant's final scores over seeds, and how far its optimality is from the recipe's."""
+    """A variant's final scores over seeds, and the difference of its optimality to the recipe's."""
 
     name: str
     final_return: Estimate
@@ -80,7 +80,7 @@ class Outcome(NamedTuple):
 
 
 def train(mode: str, flags: str, num_seeds: int) -> Path:
-    """Folder of a variant's sweep, which is trained where it is not there yet.
+    """Return the folder of a variant's sweep, trained if it does not exist yet.
 
     Raises:
         RuntimeError: it failed. Seeds that diverged are a result.
@@ -98,13 +98,13 @@ def train(mode: str, flags: str, num_seeds: int) -> Path:
 
 
 def read(sweep: Path) -> list[RunRecord]:
-    """Logs of all seeds."""
+    """Read the logs of all seeds."""
     seeds = sorted(sweep.glob("seed_*"))
     return [read_record(sweep.parent.name, number, RunDirectory(path)) for number, path in enumerate(seeds)]
 
 
 def final(records: list[RunRecord], column: str) -> np.ndarray:
-    """float64[S]: each seed's last evaluation, NaN of one that diverged."""
+    """Return each seed's last evaluation, NaN for one that diverged: float64[S]."""
     return np.array([np.nan if record.diverged else record.evaluations[column][-1] for record in records])
 
 
@@ -120,7 +120,7 @@ def compare(name: str, records: list[RunRecord], recipe: list[RunRecord]) -> Out
 
 
 def draw(path: Path, title: str, outcomes: list[Outcome]) -> None:
-    """Differences with their intervals, the most harmful at the bottom."""
+    """Plot the differences with their intervals, the most harmful at the bottom."""
     outcomes = sorted(outcomes, key=lambda outcome: outcome.difference.value)
     figure = Figure(figsize=(9, 1.4 + 0.3 * len(outcomes)), layout="constrained")
     axes = figure.subplots()

@@ -1,7 +1,7 @@
-"""Steps per second of every adapter on one core: `python benchmarks/adapters.py`.
+"""Measure the steps per second of every adapter on one core: `python benchmarks/adapters.py`.
 
-Random starts, uniformly random joint actions, a reset at every end. Single environments are stepped in a plain Python
-loop; the bar for the drop-in is what the reference does there.
+Random starts, uniformly random joint actions, a reset at every end of an episode. Single environments are stepped in a
+plain Python loop; the target for the drop-in is the reference's speed there.
 """
 
 import os
@@ -29,7 +29,7 @@ _DROP_IN = "expert_rl, actions drawn beforehand"
 
 
 def loop(step: Callable[[list[int]], bool], reset: Callable[[], Any], length: int, beforehand: bool = True) -> Work:
-    """`length` steps of one environment; `step` says whether the episode is over."""
+    """Take `length` steps of one environment; `step` returns whether the episode is over."""
     rng = np.random.default_rng(0)
     actions = rng.integers(0, NUM_ACTIONS, (length, NUM_AGENTS)).tolist()
     reset()
@@ -44,7 +44,7 @@ def loop(step: Callable[[list[int]], bool], reset: Callable[[], Any], length: in
 
 
 def expert_rl(length: int, beforehand: bool) -> Work:
-    """The drop-in."""
+    """Measure the drop-in."""
     env = GridWorld25v0(mode="mode_1")
 
     def step(actions: list[int]) -> bool:
@@ -55,7 +55,7 @@ def expert_rl(length: int, beforehand: bool) -> Work:
 
 
 def pettingzoo(length: int) -> Work:
-    """The parallel environment."""
+    """Measure the parallel environment."""
     env = parallel_env("random")
 
     def step(actions: list[int]) -> bool:
@@ -66,7 +66,7 @@ def pettingzoo(length: int) -> Work:
 
 
 def one_compiled(length: int) -> Work:
-    """`env_jax`'s compiled step called for one environment: what the adapters above would cost with JAX."""
+    """Call `env_jax`'s compiled step for one environment: what the adapters above would cost with JAX."""
     environment, key = GridWorld25("random"), jax.random.key(0)
     begin, advance = jax.jit(environment.reset), jax.jit(environment.step)
     state = None
@@ -85,7 +85,7 @@ def one_compiled(length: int) -> Work:
 
 
 def gymnasium_vector(num_envs: int, length: int) -> Work:
-    """`length` calls of the vector environment; steps that are resets count too."""
+    """Make `length` calls of the vector environment; steps that are resets count too."""
     env = GridWorldVectorEnv(num_envs, "random")
     actions = np.random.default_rng(0).integers(0, NUM_ACTIONS, (length, num_envs, NUM_AGENTS), np.int32)
     env.reset(seed=0)
@@ -100,7 +100,7 @@ def gymnasium_vector(num_envs: int, length: int) -> Work:
 
 @contextmanager
 def stdout_to_stderr() -> Iterator[None]:
-    """JaxMARL prints while it is imported, and sets `sys.stdout` back if that is changed; what we print is Markdown."""
+    """Redirect file descriptor 1: JaxMARL prints on import and restores `sys.stdout`, and our output is Markdown."""
     kept = os.dup(1)
     os.dup2(2, 1)
     yield
@@ -110,7 +110,7 @@ def stdout_to_stderr() -> Iterator[None]:
 
 
 def jaxmarl(num_envs: int, length: int) -> Work:
-    """`length` steps of many environments in one compiled scan, as JaxMARL's trainers make them."""
+    """Take `length` steps of many environments in one compiled scan, as JaxMARL's trainers do."""
     with stdout_to_stderr():
         from env_jax.adapters.jaxmarl import JaxMARLGridWorld
     env = JaxMARLGridWorld("random")
@@ -136,7 +136,7 @@ def jaxmarl(num_envs: int, length: int) -> Work:
 
 
 def measure(options: Options) -> list[dict[str, Any]]:
-    """Steps/s by adapter."""
+    """Measure steps/s by adapter."""
     length = 100 if options.quick else 4000
     works = {
         _DROP_IN: expert_rl(length, beforehand=True),
@@ -152,7 +152,7 @@ def measure(options: Options) -> list[dict[str, Any]]:
 
 
 def describe(cores: int, rows: list[dict[str, Any]]) -> str:
-    """The figures as Markdown."""
+    """Format the figures as Markdown."""
     drop_in = next(row["steps_per_second"] for row in rows if row["adapter"] == _DROP_IN)
     return "\n\n".join(
         [

@@ -1,7 +1,7 @@
-"""Parts one after another, each in a process of its own: `python benchmarks/bench.py [PART ...]`, or `make bench`.
+"""Run the benchmark's parts in turn, each in its own process: `python benchmarks/bench.py [PART ...]`, or `make bench`.
 
-Writes `benchmarks/results/bench.md` and `bench.json`, and the plots in `docs/`. Takes about a quarter of an hour, on an
-otherwise idle machine if the figures are to mean anything.
+Writes `benchmarks/results/bench.md` and `bench.json`, and the plots in `docs/`. Takes about a quarter of
+an hour. The figures are meaningful only on an otherwise idle machine.
 """
 
 import argparse
@@ -29,7 +29,7 @@ PARTS = {
 
 
 def run_part(command: list[str]) -> tuple[str, dict]:
-    """A part's Markdown and its figures."""
+    """Run a part; return its Markdown and its figures."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "figures.json"
         script, *flags = command
@@ -43,7 +43,7 @@ def run_part(command: list[str]) -> tuple[str, dict]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"only these of {', '.join(PARTS)}")
-    parser.add_argument("--quick", action="store_true", help="does it work? Writes no plots; the figures mean nothing")
+    parser.add_argument("--quick", action="store_true", help="quick check; writes no plots, the figures mean nothing")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results", metavar="FOLDER")
     arguments = parser.parse_args()
     for part in arguments.parts:

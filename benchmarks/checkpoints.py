@@ -1,7 +1,7 @@
-"""What checkpoints cost a run: `python benchmarks/checkpoints.py`.
+"""Measure what checkpoints cost a run: `python benchmarks/checkpoints.py`.
 
-The default run with `--save_interval 100` and without checkpoints on the way, in turn; the time from the first to the
-last row of `timing.csv`, which neither start nor end of a process blurs.
+Trains the default run in turn with `--save_interval 100` and without intermediate checkpoints. The time is that between
+the first and the last row of `timing.csv`, which excludes the start and end of the process.
 """
 
 import subprocess
@@ -25,7 +25,7 @@ _NEVER = 2**31 - 1
 
 
 def time_run(flags: list[str], save_interval: int) -> tuple[float, int]:
-    """Seconds of a run, and how many checkpoints it left."""
+    """Train one run; return its seconds and its number of checkpoints."""
     with tempfile.TemporaryDirectory() as results:
         command = [sys.executable, "train.py", *flags, "--save_interval", str(save_interval), "--results_dir", results]
         subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
@@ -35,7 +35,7 @@ def time_run(flags: list[str], save_interval: int) -> tuple[float, int]:
 
 
 def measure(flags: list[str], rounds: int) -> dict[str, Any]:
-    """Times with and without, round by round."""
+    """Measure the times with and without checkpoints, round by round."""
     without, with_checkpoints, count = [], [], 0
     for _ in range(rounds):
         without.append(time_run(flags, _NEVER)[0])
@@ -51,7 +51,7 @@ def measure(flags: list[str], rounds: int) -> dict[str, Any]:
 
 
 def describe(figures: dict[str, Any]) -> str:
-    """The figures as Markdown."""
+    """Format the figures as Markdown."""
     header = ["checkpoints", "without (s)", "with (s)", "ratio (the bar: 1.05)"]
     row = [figures[name] for name in ("checkpoints", "seconds_without", "seconds_with", "ratio")]
     flags = " ".join(figures["flags"])

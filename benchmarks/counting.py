@@ -1,4 +1,4 @@
-"""Floating-point operations of one gradient update, from the shapes of the networks."""
+"""Count the floating-point operations of one gradient update, from the shapes of the networks."""
 
 from itertools import pairwise
 from typing import NamedTuple
@@ -13,18 +13,18 @@ class Layer(NamedTuple):
     """One linear layer's matrix products in an update; a forward product is [rows, inputs] by [inputs, outputs]."""
 
     name: str
-    copies: int  # products at once: agents have a network each
+    copies: int  # products at once: each agent has its own network
     rows: int
     inputs: int
     outputs: int
     forwards: int  # passes through the layer
     weight_gradients: int
-    input_gradients: int  # none where the layer reads data: nothing asks for their gradient
+    input_gradients: int  # none where the layer reads data, whose gradient is not needed
     transposed: bool = False  # weights are [outputs, inputs], which decides how fast the products are
 
     @property
     def product(self) -> int:
-        """Operations of one product, a multiplication and an addition each; its two gradients have as many."""
+        """Operations of one product: a multiplication and an addition each. Each of its two gradients has as many."""
         return 2 * self.copies * self.rows * self.inputs * self.outputs
 
     @property
@@ -34,7 +34,7 @@ class Layer(NamedTuple):
 
 
 def count_layers(config: Config, spec: EnvSpec) -> list[Layer]:
-    """Every matrix product of an update.
+    """Return every matrix product of an update.
 
     Agents: online on s (with gradient), target on s', and with double Q online on s'. Mixer: online on s (with
     gradient), target on s'. Dueling heads are one layer, as their weights are summed before the product. Mixing four
@@ -63,7 +63,7 @@ def count_layers(config: Config, spec: EnvSpec) -> list[Layer]:
 
 
 def count_elementwise(config: Config, spec: EnvSpec, num_parameters: int) -> dict[str, int]:
-    """Other operations of an update, about: an arithmetic operation, comparison or root counts one."""
+    """Estimate the other operations of an update: an arithmetic operation, comparison or root counts as one."""
     rows = spec.num_agents * config.batch_size
     units = rows * sum(config.hidden_sizes)
     mixing = config.batch_size * (3 * config.hypernet_size + (spec.num_agents + 1) * config.mixing_size)

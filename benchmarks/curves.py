@@ -1,4 +1,4 @@
-"""Plots of the benchmark: panels of figures over a size, with their ranges."""
+"""Plots of the benchmarks: panels of figures against a size, with their ranges."""
 
 from pathlib import Path
 from typing import NamedTuple

@@ -1,7 +1,7 @@
-"""What a second core brings: `python benchmarks/devices.py`.
+"""Measure the speedup of a second core: `python benchmarks/devices.py`.
 
-The trainer at 512 environments with `--num_devices 1` pinned to one core, and with a device for every core on all of
-them, in turn, each time in a fresh process. The throughput preset likewise.
+Runs the trainer at 512 environments in turn with `--num_devices 1` pinned to one core, and with one device per core on
+all cores, each time in a fresh process. The throughput preset likewise.
 """
 
 import os
@@ -25,7 +25,7 @@ _QUICK_CASES = {"default": replace(BASE, num_envs=8, buffer_capacity=800, hidden
 
 
 def measure_devices(config: Config, rounds: int, seconds: float) -> dict[str, Any]:
-    """Rates of a trainer on `config.num_devices` cores of its own, each a device. For a fresh process."""
+    """Measure a trainer on its own `config.num_devices` cores, each a device. To be called in a fresh process."""
     from qmix_jax.runs.compilation import provide_cpu_devices
 
     pin(config.num_devices)
@@ -34,7 +34,7 @@ def measure_devices(config: Config, rounds: int, seconds: float) -> dict[str, An
 
 
 def measure(options: Options, cores: int) -> dict[str, Any]:
-    """Steps/s on one core and on all, round by round."""
+    """Measure steps/s on one core and on all, round by round."""
     cases: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as cache:
         for name, config in (_QUICK_CASES if options.quick else _CASES).items():
@@ -53,7 +53,7 @@ def measure(options: Options, cores: int) -> dict[str, Any]:
 
 
 def describe(figures: dict[str, Any]) -> str:
-    """The figures as Markdown."""
+    """Format the figures as Markdown."""
     cores = figures["cores"]
     header = ["run", "steps/s, one core", f"steps/s, --num_devices {cores}", "ratio (the bar: 1.5)"]
     rows = [[name, case["one"], case["all"], case["ratio"]] for name, case in figures["cases"].items()]

@@ -1,8 +1,8 @@
-"""Environment steps per second on one core, JAX against NumPy: `python benchmarks/environment.py`.
+"""Measure environment steps per second on one core, JAX against NumPy: `python benchmarks/environment.py`.
 
-Random mode with auto-reset and observations, uniformly random actions. The JAX side is a `lax.scan` over vector steps
-as the trainer makes them; the NumPy side steps one environment in a Python loop, which draws its actions step by step
-as the JAX side does; a second figure leaves the draws out.
+Random mode with auto-reset and observations, uniformly random actions. The JAX side is a `lax.scan` over vector steps,
+as in the trainer. The NumPy side steps one environment in a Python loop, which draws its actions step by step as the
+JAX side does; a second figure excludes the draws.
 """
 
 from pathlib import Path
@@ -43,14 +43,14 @@ _NUMPY, _NUMPY_ALONE = "numpy", "numpy alone"
 
 
 def random_actions(key: Array, num_envs: int) -> Array:
-    """Uniform joint actions, int32[num_envs, 4], all four from the digits of one random word."""
+    """Draw uniform joint actions, int32[num_envs, 4], all four from the digits of one random word."""
     words = jax.random.bits(key, (num_envs, 1), jnp.uint32)  # its bias is below 1e-6
     digits = words // NUM_ACTIONS ** np.arange(NUM_AGENTS, dtype=np.uint32)[None] % np.uint32(NUM_ACTIONS)
     return digits.astype(jnp.int32)
 
 
 def jax_steps(num_envs: int, length: int) -> Work:
-    """`length` steps of `num_envs` environments in one compiled call, which goes on where the last one stopped."""
+    """Take `length` steps of `num_envs` environments in one compiled call that continues the last one."""
     environment = GridWorld25(mode="random")
 
     def step(carry: tuple[State, TimeStep], key: Array) -> tuple[tuple[State, TimeStep], Array]:
@@ -78,7 +78,7 @@ def jax_steps(num_envs: int, length: int) -> Work:
 
 
 def numpy_steps(length: int, actions_beforehand: bool) -> Work:
-    """`length` steps of one NumPy environment."""
+    """Take `length` steps of one NumPy environment."""
     environment = NumpyGridWorld(seed=0)
     rng = np.random.default_rng(1)
     environment.reset()
@@ -96,7 +96,7 @@ def numpy_steps(length: int, actions_beforehand: bool) -> Work:
 
 
 def measure(options: Options) -> dict[str, Any]:
-    """Steps/s by number of environments, and the ratio to NumPy."""
+    """Measure steps/s by number of environments, and the ratio to NumPy."""
     sizes = _QUICK_SIZES if options.quick else SIZES
     per_call, numpy_per_call = (2**8, 100) if options.quick else (_STEPS_PER_CALL, 4000)
     works = {
@@ -121,7 +121,7 @@ def measure(options: Options) -> dict[str, Any]:
 
 
 def describe(figures: dict[str, Any]) -> str:
-    """The figures as Markdown."""
+    """Format the figures as Markdown."""
     rows = [
         ["NumPy, 1", figures["numpy_steps_per_second"], "1", ""],
         ["NumPy, 1, actions drawn beforehand", figures["numpy_alone_steps_per_second"], "", "1"],
@@ -141,7 +141,7 @@ def describe(figures: dict[str, Any]) -> str:
 
 
 def plot(path: Path, figures: dict[str, Any]) -> None:
-    """Steps/s over environments."""
+    """Plot steps/s over environments."""
     rows, reference = figures["environments"], figures["numpy_steps_per_second"].median
     panel = Panel(
         title="",

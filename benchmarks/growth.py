@@ -1,7 +1,7 @@
-"""How speed, memory and compilation grow with a run's sizes: `python benchmarks/growth.py`.
+"""Measure how speed, memory and compilation grow with a run's sizes: `python benchmarks/growth.py`.
 
-One size at a time departs from `BASE`. Every point is a process of its own on all cores: it compiles the trainer
-without any cache, trains until updates begin, and then times chunks of about 2,048 environment steps and 512 updates.
+One size at a time differs from `BASE`. Every point is its own process on all cores: it compiles the trainer without a
+cache, trains until updates begin, and then times chunks of about 2,048 environment steps and 512 updates.
 """
 
 import time
@@ -20,7 +20,7 @@ from qmix_jax.runs.compilation import chunk_options
 from qmix_jax.training.environments import make_environment
 from qmix_jax.training.trainer import make_trainer
 
-# No update waits for a full buffer, and the schedules' end lies far away.
+# Updates do not wait for a full buffer, and the schedules end far beyond the benchmark.
 BASE = Config(num_envs=512, total_steps=2**30, min_buffer_size=0, eval_interval=2048)
 SWEEPS: dict[str, tuple[int, ...]] = {
     "num_envs": (64, 256, 512, 1024, 2048, 4096),
@@ -51,7 +51,7 @@ class Point(NamedTuple):
 
 
 def make_point(name: str, size: int) -> Point:
-    """`BASE` but for one size."""
+    """Return `BASE` with one size changed."""
     if name == "seeds":
         return Point(BASE, size)
     changes = {"num_envs": {"num_envs": size}, "batch": {"batch_size": size}, "width": {"hidden_sizes": (size, size)}}
@@ -59,7 +59,7 @@ def make_point(name: str, size: int) -> Point:
 
 
 def measure_point(point: Point, rounds: int, seconds: float) -> dict[str, Any]:
-    """Rates summed over seeds, peak memory of the process, compilation of the training chunk."""
+    """Measure rates summed over seeds, peak memory of the process, and compilation of the training chunk."""
     config, seeds = point
     trainer = make_trainer(config, make_environment(config))
     init, train_chunk = trainer.init, trainer.train_chunk
@@ -95,7 +95,7 @@ def measure_point(point: Point, rounds: int, seconds: float) -> dict[str, Any]:
 
 
 def measure(options: Options) -> dict[str, Any]:
-    """Every sweep; a point that several share is measured once."""
+    """Measure every sweep; a point that several share is measured once."""
     measured: dict[Point, dict[str, Any]] = {}
     sweeps: dict[str, Any] = {}
     for name, sizes in (_QUICK_SWEEPS if options.quick else SWEEPS).items():
@@ -109,7 +109,7 @@ def measure(options: Options) -> dict[str, Any]:
 
 
 def describe(figures: dict[str, Any]) -> str:
-    """The figures as Markdown."""
+    """Format the figures as Markdown."""
     parts = [
         f"## Growth\n\nDefault flags but for `--num_envs {BASE.num_envs}` and one size at a time, on "
         f"{figures['cores']} core(s). Steps and updates are summed over seeds."
@@ -130,7 +130,7 @@ def describe(figures: dict[str, Any]) -> str:
 
 
 def plot(path: Path, figures: dict[str, Any]) -> None:
-    """A row of panels per figure, a column per size."""
+    """Plot a row of panels per figure, a column per size."""
     rows = [
         [
             Panel(

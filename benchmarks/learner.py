@@ -1,9 +1,9 @@
-"""Updates per second of the learner, their limit and where the time goes: `python benchmarks/learner.py`.
+"""Measure the learner's updates per second, their limit and where the time goes: `python benchmarks/learner.py`.
 
 At the PyTorch script's sizes: 128-128 networks per agent, mixing 32, hypernetworks 64, batch 64, double Q, one-step
-targets, raw observations. Everything runs in one process on one core (`--cores` for more) and in turn: the loop of
-sampling and updating as the trainer runs it, the same loop's parts, every matrix product of an update by itself, and
-the PyTorch baseline (`pip install '.[bench]'`; left out where torch is missing).
+targets, raw observations. Everything runs in turn in one process on one core (`--cores` for more): the loop
+of sampling and updating as in the trainer, the same loop's parts, every matrix product of an update by itself, and the
+PyTorch baseline (`pip install '.[bench]'`; skipped where torch is missing).
 """
 
 from collections.abc import Callable
@@ -36,7 +36,7 @@ CONFIG = Config(
     double_q=True,
     encoding="raw",
     state_clock=False,
-    total_steps=2**30,  # the schedules' end lies far beyond the benchmark's
+    total_steps=2**30,  # the schedules end far beyond the benchmark
     eval_interval=2048,  # chunks of four vector steps, 512 updates
 )
 _LOOP, _UPDATE, _SAMPLING, _FORWARD_PASS, _GRADIENT = _PARTS = (
@@ -57,7 +57,7 @@ _TRANSPOSED = {_FORWARD: "cbi,coi->cbo", _WEIGHT_GRADIENT: "cbo,cbi->coi", _INPU
 
 
 def repeat(body: Callable[[Any, Array, Any], Any], data: Any, carry: Any, turns: int) -> Work:
-    """`turns` turns of `body(data, turn, carry) -> carry` a compiled call; each goes on where the last one stopped."""
+    """Run `turns` iterations of `body(data, turn, carry) -> carry` per compiled call, each continuing the last one."""
 
     def call(data: Any, start: Array, carry: Any) -> Any:
         return jax.lax.fori_loop(start, start + turns, partial(body, data), carry)
@@ -76,7 +76,7 @@ def repeat(body: Callable[[Any, Array, Any], Any], data: Any, carry: Any, turns:
 
 
 def product_work(layer: Layer, kind: str, operations: float) -> Work:
-    """One of a layer's products over and over, about `operations` per call; they are what the work counts."""
+    """Repeat one of a layer's products, about `operations` per call; the work counts operations."""
     shapes = {
         "cbi": (layer.copies, layer.rows, layer.inputs),
         "cio": (layer.copies, layer.inputs, layer.outputs),
@@ -99,7 +99,7 @@ def product_work(layer: Layer, kind: str, operations: float) -> Work:
 
 
 def product_counts(layers: list[Layer]) -> dict[tuple[Layer, str], int]:
-    """How often an update makes each product, by layer and kind."""
+    """Return how often an update makes each product, by layer and kind."""
     counts = {}
     for layer in layers:
         counts[layer, _FORWARD] = layer.forwards
@@ -109,7 +109,7 @@ def product_counts(layers: list[Layer]) -> dict[tuple[Layer, str], int]:
 
 
 def trained_state(config: Config) -> tuple[TrainState, Callable[[TrainState], TrainState]]:
-    """A trainer that has begun to update, and its next chunk as a function."""
+    """Return the state of a trainer that has begun to update, and its next chunk as a function."""
     trainer = make_trainer(config, make_environment(config))
     compiled = jax.jit(trainer.train_chunk, donate_argnums=0)
     state = jax.jit(trainer.init)(jax.random.key(0))
@@ -178,12 +178,12 @@ def part_works(config: Config, state: TrainState, turns: int) -> dict[str, Work]
 
 
 def _zeros(function: Callable[[], Any]) -> Any:
-    """Zeros of what `function` would return: a carry to begin with, computed without compiling it op by op."""
+    """Return zeros like the output of `function`: an initial carry, without compiling it operation by operation."""
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(function))
 
 
 def torch_works(cores: int, quick: bool) -> dict[str, Work]:
-    """The PyTorch baseline, or nothing where torch is missing."""
+    """Return the PyTorch baseline, or nothing where torch is missing."""
     if find_spec("torch") is None:
         return {}
     import torch_baseline
@@ -194,7 +194,7 @@ def torch_works(cores: int, quick: bool) -> dict[str, Work]:
 
 
 def measure(options: Options, cores: int) -> dict[str, Any]:
-    """Rates, counts, limit and parts."""
+    """Measure rates, counts, limit and parts."""
     spec = make_environment(CONFIG).spec
     layers = count_layers(CONFIG, spec)
     counts = product_counts(layers)
@@ -255,7 +255,7 @@ def _num_parameters(state: TrainState) -> int:
 
 
 def describe(figures: dict[str, Any]) -> str:
-    """The figures as Markdown."""
+    """Format the figures as Markdown."""
     summary = [
         ["updates/s, sampling and update", figures["updates_per_second"]],
         ["updates/s of the whole trainer", figures["training_updates_per_second"]],

@@ -1,8 +1,8 @@
-"""The preset `madqn` against the script it is named after: `python benchmarks/madqn.py 0 1 2 [-- train.py flags]`.
+"""Compare the preset `madqn` with the script it is named after: `python benchmarks/madqn.py 0 1 2 [-- train.py flags]`.
 
-Trains a run per seed, prints a Markdown table of the behaviour policy's discounted return at 0.99, the discount that
-the script's figure is known at, and draws it over episodes to docs/madqn.png. The preset learns at another discount, so
-the returns are taken from the rewards in replay, which holds the whole run. The run directories stay in `results/`.
+Trains a run per seed, prints a Markdown table of the behaviour policy's discounted return at 0.99, the discount of the
+script's known figure, and plots it over episodes in docs/madqn.png. The preset learns with another discount, so the
+returns are computed from the rewards in replay, which holds the whole run. The run directories stay in `results/`.
 """
 
 import subprocess
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 FOODS, AGENTS = 4, 4
 DISCOUNT = 0.99
 REFERENCE, REFERENCE_LEFT = 1.91, 1.12  # return and foods left, of the script's behaviour policy
-EPISODES = 300  # after which those were measured
+EPISODES = 300  # episodes after which these were measured
 WINDOW = 50  # episodes of an average
 _BLUE, _GREY = "#0072B2", "#595959"
 
@@ -32,14 +32,14 @@ class Episodes(NamedTuple):
 
 
 def train(seed: int, flags: list[str]) -> Path:
-    """Run directory of one run."""
+    """Train one run; return its run directory."""
     command = [sys.executable, "train.py", "--preset", "madqn", "--seed", str(seed), *flags]
     output = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     return ROOT / output.splitlines()[-1].removeprefix("run directory: ")
 
 
 def read_episodes(directory: Path) -> Episodes:
-    """All finished episodes of a run in one environment, from the last checkpoint's replay."""
+    """Read all finished episodes of a run in one environment, from the last checkpoint's replay."""
     checkpoints = (directory / "models").glob("checkpoint_ep*")
     newest = max(checkpoints, key=lambda path: int(path.name.removeprefix("checkpoint_ep")))
     with np.load(newest / "resume.npz") as arrays:
@@ -47,7 +47,7 @@ def read_episodes(directory: Path) -> Episodes:
         rewards = arrays["state/replay/experience/rewards"][0, :steps].sum(axis=-1, dtype=np.float64)
         ends = np.flatnonzero(arrays["state/replay/experience/done"][0, :steps]) + 1
     assert len(rewards) == steps, "replay must hold the whole run"
-    episodes = np.split(rewards, ends)[:-1]  # what follows the last end is unfinished
+    episodes = np.split(rewards, ends)[:-1]  # after the last end comes an unfinished episode
     # A food pays 1. At the time limit each one left costs every agent 1/2: sum = (FOODS - left) - AGENTS / 2 * left.
     left = (FOODS - np.array([episode.sum() for episode in episodes])) / (1 + AGENTS / 2)
     returns = np.array([(DISCOUNT ** np.arange(len(episode))) @ episode for episode in episodes])
@@ -55,7 +55,7 @@ def read_episodes(directory: Path) -> Episodes:
 
 
 def draw(path: Path, runs: list[Episodes]) -> None:
-    """Median and range over the runs of the moving average of returns, and the script's figure."""
+    """Plot the median and range over the runs of the moving average of returns, and the script's figure."""
     count = min(len(run.returns) for run in runs)
     averages = np.array([np.convolve(run.returns[:count], np.ones(WINDOW) / WINDOW, "valid") for run in runs])
     figure = Figure(figsize=(8, 5), layout="constrained")

@@ -1,4 +1,4 @@
-"""What every part of the benchmark needs: cores, clocks, spreads, tables and one command line."""
+"""Shared by all parts of the benchmark: cores, clocks, spreads, tables and one command line."""
 
 import argparse
 import json
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).parents[1]
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "torch")
 
-Work = Callable[[], float]  # does some work, waits for its end and says how much it was
+Work = Callable[[], float]  # does some work, waits for it and returns how much it was
 
 
 class Spread(NamedTuple):
@@ -31,15 +31,15 @@ class Spread(NamedTuple):
 
 
 class Options(NamedTuple):
-    """How a part measures."""
+    """Options of a measurement."""
 
-    quick: bool  # does everything work? figures are worthless
+    quick: bool  # quick check that everything works; figures mean nothing
     rounds: int  # repetitions of every figure
     seconds: float  # least duration of one repetition
     clock: Callable[[], float]
 
     def rate(self, work: Work) -> float:
-        """Work per second over one repetition."""
+        """Measure work per second over one repetition."""
         done, started = 0.0, self.clock()
         while True:
             done += work()
@@ -48,7 +48,7 @@ class Options(NamedTuple):
                 return done / elapsed
 
     def interleave(self, works: dict[str, Work]) -> dict[str, list[float]]:
-        """Rates of every piece of work, taken in turn: what disturbs the machine then disturbs all of them alike."""
+        """Measure the rate of every piece of work, in turn, so that disturbances affect all of them alike."""
         rates: dict[str, list[float]] = {name: [] for name in works}
         for work in works.values():
             work()  # compiles, fills caches
@@ -59,13 +59,13 @@ class Options(NamedTuple):
 
 
 def spread(values: Iterable[float]) -> Spread:
-    """Median and range."""
+    """Return the median and range."""
     values = list(values)
     return Spread(statistics.median(values), min(values), max(values))
 
 
 def ratio(values: Sequence[float], others: Sequence[float]) -> Spread:
-    """Ratios of the figures that were measured one after the other."""
+    """Return the ratios of figures that were measured one after the other."""
     return spread(value / other for value, other in zip(values, others, strict=True))
 
 
@@ -84,7 +84,7 @@ def pin(cores: int | None) -> int:
 
 
 def peak_memory() -> float:
-    """MiB this process has held at most."""
+    """Return the peak memory of this process in MiB."""
     status = Path("/proc/self/status")
     if status.exists():
         # Unlike getrusage's, this peak is not inherited from the process that started this one.
@@ -95,12 +95,12 @@ def peak_memory() -> float:
 
 
 def has_rows(log: Path) -> bool:
-    """Whether a run's CSV file has more than its header."""
+    """Return whether a run's CSV file has more than its header."""
     return log.exists() and log.read_text().count("\n") > 1
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on."""
+    """Describe the machine and the versions that the figures depend on."""
     packages = {}
     for name in _PACKAGES:
         try:
@@ -124,20 +124,20 @@ def _cpu_model() -> str:
 
 
 def number(value: float) -> str:
-    """Three digits, or all before the point."""
+    """Format with three digits, or all before the decimal point."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A Markdown table."""
+    """Format a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
 def make_parser(doc: str | None) -> argparse.ArgumentParser:
-    """The command line that all parts share."""
+    """Return the command-line parser that all parts share."""
     parser = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="seconds only: does it work? The figures mean nothing")
+    parser.add_argument("--quick", action="store_true", help="quick check in seconds; the figures mean nothing")
     parser.add_argument(
         "--cpu_time",
         action="store_true",
@@ -148,7 +148,7 @@ def make_parser(doc: str | None) -> argparse.ArgumentParser:
 
 
 def make_options(arguments: argparse.Namespace, rounds: int, seconds: float) -> Options:
-    """`rounds` repetitions of `seconds`, unless the user wants it quick."""
+    """Return options with `rounds` repetitions of `seconds`, or fewer and shorter ones with `--quick`."""
     clock = time.process_time if arguments.cpu_time else time.perf_counter
     if arguments.quick:
         return Options(True, 1, 0.0, clock)
@@ -156,7 +156,7 @@ def make_options(arguments: argparse.Namespace, rounds: int, seconds: float) -> 
 
 
 def finish(arguments: argparse.Namespace, figures: dict[str, Any], text: str) -> None:
-    """Print a part's tables and keep its figures where the user wants them."""
+    """Print a part's tables and write its figures to the file of `--json`."""
     print(text)
     if arguments.json:
         arguments.json.write_text(json.dumps({"machine": machine(), **figures}, indent=2, default=str) + "\n")

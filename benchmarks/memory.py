@@ -1,7 +1,7 @@
-"""Memory, compilation and time of whole runs: `python benchmarks/memory.py [-- train.py flags]`.
+"""Measure memory, compilation and time of whole runs: `python benchmarks/memory.py [-- train.py flags]`.
 
 Runs `train.py` in processes of its own, once with an empty compilation cache and then with a warm one. 'First progress'
-is when the first row of `timing.csv` is there. Without flags it measures every run in `RUNS`.
+is when the first row of `timing.csv` appears. Without flags it measures every run in `RUNS`.
 """
 
 import os
@@ -35,15 +35,15 @@ _WARM_RUNS = 2
 
 
 class Measured(NamedTuple):
-    """One run, watched from outside."""
+    """One run, measured from outside."""
 
-    first_progress: float  # seconds from the command on
+    first_progress: float  # seconds from the start of the command
     total: float  # seconds
     peak_memory: float  # MiB resident
 
 
 def measure_run(flags: list[str], cache: str) -> tuple[Measured, Config]:
-    """One run of `train.py`, and the configuration it says it had."""
+    """Run `train.py` once; return the measurement and the configuration in its hparams.json."""
     with tempfile.TemporaryDirectory() as results:
         command = [sys.executable, "train.py", *flags, "--results_dir", results]
         started = time.perf_counter()
@@ -69,7 +69,7 @@ def measure_run(flags: list[str], cache: str) -> tuple[Measured, Config]:
 
 
 def compile_seconds(config: Config) -> float:
-    """Seconds to compile all of a run's programs, or to read them from the cache."""
+    """Return the seconds to compile all of a run's programs, or to read them from the cache."""
     enable_compilation_cache()
     key = jax.random.key(config.seed)
     trainer = make_trainer(config, make_environment(config))
@@ -79,7 +79,7 @@ def compile_seconds(config: Config) -> float:
 
 
 def compiled_memory(config: Config) -> dict[str, float]:
-    """MiB of temporaries in the compiled chunk, and of donated state that is reused in place."""
+    """Return the MiB of temporaries in the compiled chunk, and of donated state that is reused in place."""
     trainer = make_trainer(config, make_environment(config))
     state = jax.eval_shape(trainer.init, jax.random.key(0))
     analysis = jax.jit(trainer.train_chunk, donate_argnums=0).lower(state).compile().memory_analysis()
@@ -90,7 +90,7 @@ def compiled_memory(config: Config) -> dict[str, float]:
 
 
 def measure(flags: list[str], warm_runs: int) -> dict[str, Any]:
-    """One cold run, `warm_runs` warm ones, and the memory that the shapes alone decide."""
+    """Measure one cold run, `warm_runs` warm ones, and the memory that the shapes alone determine."""
     with tempfile.TemporaryDirectory() as cache:
         cold, config = measure_run(flags, cache)
         warm = [measure_run(flags, cache)[0] for _ in range(warm_runs)]
@@ -111,7 +111,7 @@ def measure(flags: list[str], warm_runs: int) -> dict[str, Any]:
 
 
 def describe(figures: dict[str, Any]) -> str:
-    """The figures as Markdown."""
+    """Format the figures as Markdown."""
     runs, memory = [], []
     for name, run in figures["runs"].items():
         cold, warm = run["cold"], run["warm"]

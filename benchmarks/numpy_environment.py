@@ -1,7 +1,7 @@
-"""GridWorld25v0 as one writes it without JAX: a class that steps one environment with NumPy and Python lists.
+"""GridWorld25v0 written without JAX: a class that steps one environment with NumPy and Python lists.
 
-What `env_jax` is compared with, and the environment of the PyTorch baseline. It is written to be fast, no
-slower than the reference (47,000 steps/s): cells are tuples, since NumPy's calls on four agents cost more.
+`env_jax` is compared with it, and the PyTorch baseline uses it. It is written to be fast, no slower than the reference
+(47,000 steps/s): cells are tuples, since NumPy calls on four agents cost more.
 """
 
 from collections.abc import Sequence
@@ -27,14 +27,14 @@ class NumpyGridWorld:
         self.max_steps = max_steps
 
     def reset(self) -> np.ndarray:
-        """Start an episode: observations float32[4, 18]."""
+        """Start an episode and return observations, float32[4, 18]."""
         cells = self.start or _draw_start(self.rng)
         self.agents, self.foods = cells[:_NUM_AGENTS], cells[_NUM_AGENTS:]
         self.step_count = 0
         return self._observe()
 
     def step(self, actions: Sequence[int]) -> tuple[np.ndarray, np.ndarray, bool, bool]:
-        """Observations float32[4, 18], rewards float32[4], terminated, truncated."""
+        """Take one step and return observations float32[4, 18], rewards float32[4], terminated, truncated."""
         agents = self.agents
         proposals = [self._propose(agent, action) for agent, action in zip(agents, actions, strict=True)]
         self.agents = [agent if _blocked(i, agents, proposals) else proposals[i] for i, agent in enumerate(agents)]
@@ -80,7 +80,7 @@ class NumpyGridWorld:
 
 
 def _blocked(i: int, agents: list[Cell], proposals: list[Cell]) -> bool:
-    """Whether another agent proposes the same cell as agent i, or to swap cells with it."""
+    """Return whether another agent proposes agent i's cell, or to swap cells with it."""
     proposal = proposals[i]
     for j, other in enumerate(proposals):
         if j != i and (other == proposal or (other == agents[i] and agents[j] == proposal)):
@@ -89,7 +89,7 @@ def _blocked(i: int, agents: list[Cell], proposals: list[Cell]) -> bool:
 
 
 def _draw_start(rng: np.random.Generator) -> list[Cell]:
-    """Cells of four agents, then of four foods, all different."""
+    """Draw the cells of four agents and then of four foods, all different."""
     cells: list[Cell] = []
     while len(cells) < 8:
         cell = (int(rng.integers(_SIZE)), int(rng.integers(_SIZE)))

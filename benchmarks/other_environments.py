@@ -1,8 +1,8 @@
-"""Learning curves in other libraries' environments: `python benchmarks/other_environments.py [seed ...]`.
+"""Plot learning curves on other libraries' environments: `python benchmarks/other_environments.py [seed ...]`.
 
 Trains the presets `mpe_spread` and `lbf` with each seed, prints a Markdown table of all their finished runs in
-`results/mpe_spread` and `results/lbf`, and draws them as `docs/other_environments.png`. Each run's greedy policy stands
-beside uniformly random allowed actions from the same starts.
+`results/mpe_spread` and `results/lbf`, and plots them as `docs/other_environments.png`. Each run's greedy policy is
+compared with uniformly random allowed actions from the same starts.
 """
 
 import subprocess
@@ -33,7 +33,7 @@ def train(preset: str, seed: int, results: Path) -> None:
 
 
 def random_return(directory: RunDirectory) -> tuple[float, float]:
-    """Undiscounted team return and share solved of random actions, from the starts of the run's evaluations."""
+    """Return undiscounted team return and success rate of random actions from the starts of the run's evaluations."""
     config = read_config(directory.hparams)
     play = jax.jit(evaluate, static_argnums=(0, 1, 3))
     key = evaluation_key(jax.random.key(config.seed))

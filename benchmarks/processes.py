@@ -1,4 +1,4 @@
-"""Functions run in a fresh process each: what one of them compiled or allocated is not there in the next."""
+"""Run functions in fresh processes, so that no compilation or allocation of one affects the next."""
 
 import multiprocessing
 import os
@@ -14,13 +14,13 @@ _barriers: list[Barrier] = []  # of this process, if it is one of several
 
 
 def run_alone(function: Callable[..., Any], *arguments: Any, cache: str | None = None) -> Any:
-    """`function(*arguments)` in a process of its own; `cache` is JAX's compilation cache, by default none."""
+    """Run `function(*arguments)` in its own process; `cache` is JAX's compilation cache, by default none."""
     with _compilation_cache(cache), ProcessPoolExecutor(1, mp_context=_SPAWN) as pool:
         return pool.submit(function, *arguments).result()
 
 
 def run_side_by_side(function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any]:
-    """`function` with each of `calls`, in as many processes at once, where `wait_for_others` waits for all of them."""
+    """Run `function` with each of `calls` at once, a process each; in them, `wait_for_others` waits for all."""
     barrier = _SPAWN.Barrier(len(calls))
     pool = ProcessPoolExecutor(len(calls), mp_context=_SPAWN, initializer=_keep, initargs=(barrier,))
     with _compilation_cache(None), pool:
@@ -28,7 +28,7 @@ def run_side_by_side(function: Callable[..., Any], calls: Sequence[tuple[Any, ..
 
 
 def wait_for_others() -> None:
-    """Wait until every process of `run_side_by_side` has come here."""
+    """Wait until every process of `run_side_by_side` has reached this call."""
     _barriers[0].wait(_LONGEST_WAIT)
 
 
@@ -38,7 +38,7 @@ def _keep(barrier: Barrier) -> None:
 
 @contextmanager
 def _compilation_cache(folder: str | None) -> Iterator[None]:
-    """JAX's compilation cache in processes that are started now, by default none."""
+    """Set JAX's compilation cache in processes that are started now, by default none."""
     name = "JAX_COMPILATION_CACHE_DIR"  # JAX reads it when the child imports it
     before = os.environ.pop(name, None)
     if folder is not None:

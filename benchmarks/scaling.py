@@ -1,6 +1,6 @@
-"""What an update computes and exchanges, and a model of many devices: `python benchmarks/scaling.py`.
+"""Count what an update computes and exchanges, and model many devices: `python benchmarks/scaling.py`.
 
-Counted and modelled, nothing is measured; docs/scaling.md tells what the figures mean.
+Counted and modelled; nothing is measured. docs/scaling.md explains the figures.
 """
 
 import math
@@ -29,12 +29,12 @@ class Update(NamedTuple):
 
     parameters: int
     exchanged: int  # bytes of the one vector that devices average: the gradient and the batch's moments, float32
-    operations: int  # of the whole batch, the optimiser's aside
+    operations: int  # of the whole batch, without the optimiser's
     batch: int
 
 
 class Accelerator(NamedTuple):
-    """Assumed, not measured: what the model is made of."""
+    """The model's assumptions, not measured."""
 
     fixed: float = 300e-6  # seconds of an update that no batch shortens: about a hundred kernels, and the optimiser
     rate: float = 5e12  # operations/s that such small products reach
@@ -43,29 +43,29 @@ class Accelerator(NamedTuple):
 
 
 def count_update(config: Config) -> Update:
-    """Count, from the shapes of the networks."""
+    """Count an update from the shapes of the networks."""
     environment = make_environment(config)
     state = jax.eval_shape(make_trainer(config, environment).init, jax.random.key(0))
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.learner.params))
-    elementwise = count_elementwise(config, environment.spec, 0)  # of no parameters: every device does the optimiser's
+    elementwise = count_elementwise(config, environment.spec, 0)  # no optimiser: every device does all of it
     operations = sum(layer.total for layer in count_layers(config, environment.spec)) + sum(elementwise.values())
     return Update(parameters, 4 * (parameters + len(BatchMoments._fields)), operations, config.batch_size)
 
 
 def exchange_seconds(accelerator: Accelerator, size: int, devices: int) -> float:
-    """An all-reduce of `size` bytes: up and down a tree of hops, and each byte but the device's own share twice."""
+    """Return the seconds of an all-reduce of `size` bytes: a tree of hops, all but the own share sent twice."""
     hops = 2 * math.ceil(math.log2(devices))
     return hops * accelerator.hop + 2 * (devices - 1) / devices * size / accelerator.bandwidth
 
 
 def update_seconds(accelerator: Accelerator, update: Update, devices: int, growth: int = 1) -> float:
-    """An update of `growth` times the batch, shared by `devices`."""
+    """Return the seconds of an update of `growth` times the batch, shared by `devices`."""
     compute = growth * update.operations / devices / accelerator.rate
     return accelerator.fixed + compute + exchange_seconds(accelerator, update.exchanged, devices)
 
 
 def compute() -> dict[str, Any]:
-    """Counts, and the modelled seconds of an update: of the same batch, and of one that grows with the devices."""
+    """Return counts, and the modelled seconds of an update of the same batch and of one that grows with the devices."""
     counts = {name: count_update(config) for name, config in CASES.items()}
     modelled = {
         name: {d: [update_seconds(Accelerator(), update, d, growth) for growth in (1, d)] for d in DEVICES}
@@ -76,7 +76,7 @@ def compute() -> dict[str, Any]:
 
 
 def describe(figures: dict[str, Any]) -> str:
-    """The figures as Markdown."""
+    """Format the figures as Markdown."""
     counted = [
         [name, number(count["parameters"]), number(count["exchanged"]), number(count["operations"] / 1e6)]
         for name, count in figures["counts"].items()

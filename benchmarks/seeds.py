@@ -1,4 +1,4 @@
-"""Final greedy policy for several training seeds: `python benchmarks/seeds.py 0 1 2 3 4 [-- train.py flags]`.
+"""Train several seeds and print their final scores: `python benchmarks/seeds.py 0 1 2 3 4 [-- train.py flags]`.
 
 Prints a Markdown table of each run's last evaluation; the run directories stay in `results/`.
 """
@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def train(seed: int, flags: list[str]) -> dict[str, str]:
-    """Last row of one run's `evaluation_log.csv`, as text by column."""
+    """Train one run; return the last row of its `evaluation_log.csv`, as text by column."""
     command = [sys.executable, "train.py", "--seed", str(seed), *flags]
     output = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     directory = Path(output.splitlines()[-1].removeprefix("run directory: "))

@@ -1,8 +1,8 @@
-"""An hour of training, watched from outside: `python benchmarks/soak.py [--minutes 60] [-- train.py flags]`.
+"""Train for an hour and watch the process from outside: `python benchmarks/soak.py [--minutes 60] [-- train.py flags]`.
 
-Starts `train.py` with a budget it cannot reach, samples its resident memory and open files, and asks it to stop
-(SIGTERM) when the time is over. Then everything it left is checked: rows, checkpoints, and that it can be resumed.
-Exit status 1 if memory or files grew after the first fifth of the time, or if anything is not as it should be.
+Starts `train.py` with a budget it cannot reach, samples its resident memory and open files, and stops it (SIGTERM) when
+the time is over. Then checks everything it wrote: rows, checkpoints, and that the run can be resumed.
+Exit status 1 if memory or open files grew after the first fifth of the time, or if any check failed.
 """
 
 import argparse
@@ -31,7 +31,7 @@ _MOST_GROWTH = 0.03  # of resident memory, from the second to the last fifth of 
 
 
 class Sample(NamedTuple):
-    """A process at one moment."""
+    """A process at one point in time."""
 
     seconds: float
     memory: float  # MiB resident
@@ -42,7 +42,7 @@ class Sample(NamedTuple):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("flags", nargs="*", help="of train.py, after --")
+    parser.add_argument("flags", nargs="*", help="flags of train.py, after --")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         samples, status = watch([*FLAGS, *options.flags], Path(folder), 60 * options.minutes)
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def watch(flags: list[str], folder: Path, seconds: float) -> tuple[list[Sample], int]:
-    """Samples of a run over `seconds` once all its programs are compiled, and its exit status after SIGTERM."""
+    """Sample a run for `seconds` once its programs are compiled; return samples and the exit status after SIGTERM."""
     cache = folder / "cache"
     process = start(folder, [*flags, "--results_dir", str(folder / "results")])
     timing = RunDirectory(folder / "results" / "run_1").timing
@@ -84,7 +84,7 @@ def start(folder: Path, flags: list[str]) -> subprocess.Popen[bytes]:
 
 
 def judge_samples(samples: list[Sample]) -> list[str]:
-    """What grew; prints what was measured."""
+    """Return what grew, and print what was measured."""
     problems = []
     for name in ("memory", "files", "cache_files"):
         values = np.array([getattr(sample, name) for sample in samples])
@@ -99,7 +99,7 @@ def judge_samples(samples: list[Sample]) -> list[str]:
 
 
 def judge_run(run: Path, status: int) -> list[str]:
-    """What is not as a stopped run should leave it; prints what there is."""
+    """Return what is wrong with the files of the stopped run, and print what there is."""
     problems = [] if status == 128 + signal.SIGTERM else [f"exit status {status}"]
     directory = RunDirectory(run)
     episodes, timing = read_log(directory.training_log), read_log(directory.timing)
@@ -119,7 +119,7 @@ def judge_run(run: Path, status: int) -> list[str]:
 
 
 def resume(folder: Path) -> list[str]:
-    """What keeps the run from being resumed."""
+    """Return what keeps the run from being resumed."""
     run = folder / "results" / "run_1"
     before = (run / "timing.csv").stat().st_size
     process = start(folder, ["--resume", str(run)])

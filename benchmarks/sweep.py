@@ -1,8 +1,8 @@
-"""What training many runs in one sweep brings: `python benchmarks/sweep.py`.
+"""Measure the speedup of training many runs in one sweep: `python benchmarks/sweep.py`.
 
-Grids of learning rates and seeds of the default run at 512 environments, of 1 to 64 members, shared by a process on
-each core as `qmix-jax sweep` does it, against one seed in `train.py`'s own program on one core. Every size is
-measured in processes of its own, and the single seed after each; ratios are to its median.
+Grids of learning rates and seeds of the default run at 512 environments, with 1 to 64 members, shared by one process
+per core as in `qmix-jax sweep`, against one seed in `train.py`'s own program on one core. Every size is measured in its
+own processes, and the single seed after each; ratios are to its median.
 """
 
 import os
@@ -37,12 +37,12 @@ from qmix_jax.training.environments import make_environment
 
 _SIZES = (1, 2, 4, 8, 16, 32, 64)
 _QUICK_SIZES = (1, 4)
-_SEEDS = 4  # of each learning rate, in grids that have as many members
-_BAR = 8  # members of which the bar speaks
+_SEEDS = 4  # of each learning rate, in grids with at least as many members
+_BAR = 8  # members to which the target applies
 
 
 def measure_alone(config: Config, options: Options) -> Spread:
-    """Rates of one seed on one core. For a fresh process."""
+    """Measure one seed on one core. To be called in a fresh process."""
     pin(1)
     return measure_point(Point(config, 1), options.rounds, options.seconds)["steps_per_second"]
 
@@ -50,7 +50,7 @@ def measure_alone(config: Config, options: Options) -> Spread:
 def measure_share(
     config: Config, size: int, workers: int, share: int, cores: set[int], options: Options
 ) -> tuple[list[float], float, float]:
-    """Steps/s of one process's members, seconds of compilation, MiB of memory. For one of several fresh processes."""
+    """Measure one process's steps/s, seconds of compilation and MiB of memory, as one of several fresh processes."""
     os.sched_setaffinity(0, cores)
     seeds = min(size, _SEEDS)
     points = [{"lr": 1e-3 / (1 + i)} for i in range(size // seeds)]
@@ -74,7 +74,7 @@ def measure_share(
 
 
 def measure_size(config: Config, size: int, options: Options) -> dict[str, Any]:
-    """One size's figures: its processes run side by side, and then the single seed."""
+    """Measure one size: its processes run side by side, and then the single seed."""
     workers = min(size, len(core_shares(1)[0]))
     found = run_side_by_side(
         measure_share,
@@ -93,7 +93,7 @@ def measure_size(config: Config, size: int, options: Options) -> dict[str, Any]:
 
 
 def measure(options: Options) -> dict[str, Any]:
-    """Every size; of the large ones a repetition takes minutes, and there is only one."""
+    """Measure every size, the large ones only once, as a repetition takes minutes."""
     config = replace(BASE, num_envs=8, buffer_capacity=800, hidden_sizes=(8,)) if options.quick else BASE
     return {
         "rows": [
@@ -104,7 +104,7 @@ def measure(options: Options) -> dict[str, Any]:
 
 
 def describe(figures: dict[str, Any]) -> str:
-    """The figures as Markdown."""
+    """Format the figures as Markdown."""
     header = [
         "members",
         "steps/s of all, all cores",
@@ -128,7 +128,7 @@ def describe(figures: dict[str, Any]) -> str:
 
 
 def plot(path: Path, figures: dict[str, Any]) -> None:
-    """Speed and memory over the number of members."""
+    """Plot speed and memory over the number of members."""
     rows = figures["rows"]
     sizes = [row["members"] for row in rows]
     memory = [Spread(*[row["peak_memory_mib"]] * 3) for row in rows]

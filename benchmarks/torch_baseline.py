@@ -1,8 +1,8 @@
-"""Updates and steps per second of a plain PyTorch trainer: `python benchmarks/torch_baseline.py`.
+"""Measure updates and steps per second of a plain PyTorch trainer: `python benchmarks/torch_baseline.py`.
 
 The script that users run today, without its central value network: one environment, one network per agent in a
 ModuleList that is looped over, replay in NumPy arrays, `torch.optim.Adam` with its defaults. Nothing is slowed down,
-and nothing is done that such a script would not do (compilation, agents in batched products, fused optimisers).
+and it uses nothing that such a script would not use (compilation, agents in batched products, fused optimisers).
 Networks, batch, target and replay ratio are those of `benchmarks/learner.py`; a test compares the parameter counts.
 """
 
@@ -23,7 +23,7 @@ MIN_BUFFER_SIZE = 10_000
 TRAIN_FREQUENCY = 4  # environment steps per update
 TARGET_UPDATE_INTERVAL = 200
 GAMMA = 0.95
-EPSILON = 0.5  # of the whole run: half of all decisions ask the networks, as over a linear decay
+EPSILON = 0.5  # over the whole run: half of all actions are greedy, as over a linear decay
 
 
 class QNetwork(nn.Module):
@@ -66,7 +66,7 @@ class Mixer(nn.Module):
 
 
 class Team(nn.Module):
-    """All that is trained, or a target copy of it."""
+    """All trained networks, or their target copies."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -123,7 +123,7 @@ class Trainer:
         self.steps = self.updates = 0
 
     def act(self, epsilon: float) -> list[int]:
-        """Epsilon-greedy, each agent on its own."""
+        """Choose epsilon-greedy actions, each agent on its own."""
         actions = self.rng.integers(0, NUM_ACTIONS, NUM_AGENTS)
         greedy = self.rng.random(NUM_AGENTS) >= epsilon
         if greedy.any():
@@ -133,7 +133,7 @@ class Trainer:
         return actions.tolist()
 
     def step(self, epsilon: float) -> None:
-        """One environment step into replay."""
+        """Take one environment step and add it to replay."""
         actions = self.act(epsilon)
         observations, rewards, terminated, truncated = self.environment.step(actions)
         done = terminated or truncated
@@ -142,7 +142,7 @@ class Trainer:
         self.steps += 1
 
     def update(self) -> float:
-        """One gradient update; its loss."""
+        """Make one gradient update and return its loss."""
         observations, actions, rewards, next_observations, dones = self.replay.sample()
         chosen = self.online.q_values(observations).gather(-1, actions.unsqueeze(-1)).squeeze(-1)
         q_tot = self.online.mixer(chosen, observations.flatten(1))
@@ -162,7 +162,7 @@ class Trainer:
         return loss.item()
 
     def train(self, updates: int) -> None:
-        """Steps and updates at the replay ratio."""
+        """Take steps and make updates at the replay ratio."""
         for _ in range(updates):
             for _ in range(TRAIN_FREQUENCY):
                 self.step(EPSILON)
@@ -174,7 +174,7 @@ def _hypernetwork(size: int) -> nn.Sequential:
 
 
 def make_works(threads: int, prefill: int = MIN_BUFFER_SIZE, updates: int = 20) -> tuple[Work, Work]:
-    """Updates alone, and the whole trainer counted in updates, on `threads` threads."""
+    """Return updates alone, and the whole trainer counted in updates, on `threads` threads."""
     trainer = Trainer()
     for _ in range(prefill):
         trainer.step(epsilon=1.0)
@@ -194,7 +194,7 @@ def make_works(threads: int, prefill: int = MIN_BUFFER_SIZE, updates: int = 20) 
 
 
 def measure(options: Options, cores: int) -> dict[str, Any]:
-    """Updates/s and steps/s on one core and on all cores."""
+    """Measure updates/s and steps/s on one core and on all cores."""
     works = {}
     for threads in sorted({1, cores}):
         size = (200, 2) if options.quick else (MIN_BUFFER_SIZE, 20)
@@ -215,7 +215,7 @@ def measure(options: Options, cores: int) -> dict[str, Any]:
 
 
 def describe(figures: dict[str, Any]) -> str:
-    """The figures as Markdown."""
+    """Format the figures as Markdown."""
     rows = [
         [
             row["threads"],
