@@ -159,7 +159,7 @@ def describe(cores: int, rows: list[dict[str, Any]]) -> str:
             f"## Adapters\n\nRandom starts, random actions, reset at every end, on {cores} core(s).",
             table(["adapter", "steps/s"], [[row["adapter"], row["steps_per_second"]] for row in rows]),
             f"The drop-in makes {number(drop_in.median / REFERENCE)} times the reference's {REFERENCE:,} steps/s "
-            "(the bar: 1).",
+            "(target: 1).",
         ]
     )
 

@@ -52,7 +52,7 @@ def measure(flags: list[str], rounds: int) -> dict[str, Any]:
 
 def describe(figures: dict[str, Any]) -> str:
     """Format the figures as Markdown."""
-    header = ["checkpoints", "without (s)", "with (s)", "ratio (the bar: 1.05)"]
+    header = ["checkpoints", "without (s)", "with (s)", "ratio (target: 1.05)"]
     row = [figures[name] for name in ("checkpoints", "seconds_without", "seconds_with", "ratio")]
     flags = " ".join(figures["flags"])
     return f"## Checkpoints\n\n`python train.py {flags}` with `--save_interval 100`.\n\n" + table(header, [row])

@@ -55,7 +55,7 @@ def measure(options: Options, cores: int) -> dict[str, Any]:
 def describe(figures: dict[str, Any]) -> str:
     """Format the figures as Markdown."""
     cores = figures["cores"]
-    header = ["run", "steps/s, one core", f"steps/s, --num_devices {cores}", "ratio (the bar: 1.5)"]
+    header = ["run", "steps/s, one core", f"steps/s, --num_devices {cores}", "ratio (target: 1.5)"]
     rows = [[name, case["one"], case["all"], case["ratio"]] for name, case in figures["cases"].items()]
     return f"## One core and {cores}\n\n" + table(header, rows)
 

@@ -135,7 +135,7 @@ def describe(figures: dict[str, Any]) -> str:
             f"## Environment\n\nRandom mode, auto-reset, observations, random actions, on {figures['cores']} core(s).",
             table(["environments", "steps/s", "times NumPy", "times NumPy without its draws"], rows),
             f"Best at {best['num_envs']:,} environments: {number(best['ratio_to_numpy'].median)} times NumPy "
-            "(the bar: 100).",
+            "(target: 100).",
         ]
     )
 

@@ -109,7 +109,7 @@ def describe(figures: dict[str, Any]) -> str:
         "members",
         "steps/s of all, all cores",
         "steps/s of one seed, one core",
-        f"ratio (the bar at {_BAR}: 1.9)",
+        f"ratio (target at {_BAR}: 1.9)",
         "compilation (s)",
         "peak memory (MiB)",
     ]
