@@ -18,9 +18,13 @@ from qmix_jax.presets import make_config
 from qmix_jax.settings import check_setting, read_settings, setting
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.files import check_no_links, read_json, write_json
+from qmix_jax.upgrades import RENAMED
 
-_FORMAT = 2  # of compare.json
-_OLDER = {1: {"time_limit": "terminal"}}  # readable older formats, with the values of flags added since
+_FORMAT = 3  # of compare.json
+_OLDER: dict[int, dict[str, str]] = {
+    1: {"time_limit": "terminal"},
+    2: {},
+}  # readable older formats, with the values of flags added since
 _ALGORITHMS = {declared.name: declared for declared in fields(Config)}["algorithm"].metadata["choices"]
 
 
@@ -110,6 +114,10 @@ def comparison_from_flags(arguments: Mapping[str, Any]) -> Comparison:
     for name, instead in (("algorithm", "algorithms"), ("seed", "num_seeds")):
         if name in arguments:
             raise ConfigError(f"--{name} {arguments[name]}: cannot be given here, see --{instead}")
+    if "init_from" in arguments:
+        raise ConfigError(
+            f"--init_from {arguments['init_from']}: cannot be given here, algorithms differ in parameters"
+        )
     own = {declared.name for declared in fields(ComparisonSettings)}
     settings = read_settings(ComparisonSettings, {name: arguments[name] for name in arguments if name in own})
     flags = {name: text for name, text in arguments.items() if name not in own}
@@ -150,9 +158,13 @@ def read_comparison(path: Path) -> Comparison:
             raise ConfigError(f"must be the folder of a comparison, with {written.relative_to(path)}")
         check_no_links(path)
         content = read_json(written)
+        older = content.get("format") in _OLDER
         flags = read_stored_flags(written, content, _FORMAT, _OLDER, without=("algorithm", "seed"))
-        if isinstance(content.get("algorithms"), list):
-            content["algorithms"] = tuple(content["algorithms"])
+        algorithms = content.get("algorithms")
+        if isinstance(algorithms, list):
+            content["algorithms"] = tuple(algorithms)
+            for name in RENAMED["algorithm"].keys() & set(map(str, algorithms)) if older else ():
+                raise ConfigError(f"{written}: {name} is another algorithm now; resume its runs one by one")
         if content.keys() != {declared.name for declared in fields(ComparisonSettings)}:
             raise ConfigError(f"{written}: must hold algorithms, num_seeds, workers and flags")
         comparison = Comparison(ComparisonSettings(**content), flags)

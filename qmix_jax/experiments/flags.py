@@ -8,6 +8,7 @@ from typing import Any
 from qmix_jax.config import Config
 from qmix_jax.errors import ConfigError
 from qmix_jax.settings import is_tuple
+from qmix_jax.upgrades import rename_values
 
 
 def read_stored_flags(
@@ -43,7 +44,7 @@ def read_stored_flags(
         known = name == "preset" or name in declared
         if not known or not isinstance(texts, list) or not all(isinstance(element, str) for element in texts):
             raise ConfigError(f"--{name[:100]}: not a valid flag and value")
-    return {**older.get(written, {}), **flags}
+    return {**older.get(written, {}), **(flags if written == current else rename_values(flags))}
 
 
 def flag_words(arguments: Mapping[str, Any]) -> list[str]:

@@ -22,8 +22,11 @@ from qmix_jax.presets import make_config
 from qmix_jax.settings import check_setting, read_settings, setting
 from qmix_jax.storage.files import check_no_links, read_json, write_json
 
-_FORMAT = 3  # of sweep.json
-_OLDER = {2: {"time_limit": "terminal"}}  # readable older formats, with the values of flags added since
+_FORMAT = 4  # of sweep.json
+_OLDER: dict[int, dict[str, str]] = {
+    2: {"time_limit": "terminal"},
+    3: {},
+}  # readable older formats, with the values of flags added since
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,9 @@
 
 import os
 import platform
-from collections.abc import Mapping
 from dataclasses import asdict, fields
 from importlib import metadata
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -19,10 +17,10 @@ from qmix_jax.learning.time_limit import bootstraps_at_limit
 from qmix_jax.settings import is_tuple
 from qmix_jax.storage.files import read_json, write_json
 from qmix_jax.training.replay import replay_bytes, transition_bytes
+from qmix_jax.upgrades import upgrade_settings
 
-FORMAT = 4  # of the run directory; incremented whenever an older version could not resume it
-# Readable older formats, with the values of settings that were added since.
-OLDER: Mapping[int, Mapping[str, Any]] = MappingProxyType({3: MappingProxyType({"time_limit": "terminal"})})
+FORMAT = 5  # of the run directory; incremented whenever an older version could not resume it
+_OLDEST = 3  # that can be read
 _SECTIONS = ("format", "derived", "notices", "versions", "device")
 
 _PACKAGES = ("qmix-jax", "jax", "jaxlib", "flax", "optax", "flashbax", "orbax-checkpoint", "chex", "numpy")
@@ -94,9 +92,9 @@ def read_config(path: Path) -> Config:
     """
     hparams = read_json(path)
     written = hparams.get("format")
-    if type(written) is not int or not (written == FORMAT or written in OLDER):
+    if type(written) is not int or not _OLDEST <= written <= FORMAT:
         raise ConfigError(f"{path}: format {repr(written)[:100]}: must be {FORMAT}, as this version writes it")
-    hparams = {**OLDER.get(written, {}), **hparams}
+    hparams = upgrade_settings(hparams, written)
     names = [declared.name for declared in fields(Config)]
     for name in sorted(hparams.keys() - {*names, *_SECTIONS}):
         raise ConfigError(f"{path}: {repr(name)[:100]}: unknown setting")

@@ -63,7 +63,8 @@ FLAGS = [
     ("--resume nothing --algorithms qmix vdn", "--algorithms qmix vdn:"),
 ]
 EDITS = [
-    ({"format": 3}, "format must be 2"),
+    ({"format": 4}, "format must be 3"),
+    ({"format": 2, "algorithms": ["qmix", "qplex"]}, "qplex is another algorithm now"),
     ({"algorithms": "qmix"}, "--algorithms qmix: must be a tuple"),
     ({"algorithms": ["dqn"]}, "--algorithms dqn: did you mean madqn? must be one of"),
     ({"num_seeds": True}, "--num_seeds True: must be a whole number"),

@@ -1,6 +1,5 @@
 """Episodes that a time limit cuts: what replay keeps of them, and the values that are learned across the limit."""
 
-import json
 from dataclasses import dataclass, replace
 
 import jax
@@ -12,9 +11,8 @@ from probes import Deadline, Probe, ProbeState
 
 from env_jax import GridWorld25, LastAction, TimeStep
 from qmix_jax.config import Config
-from qmix_jax.errors import ConfigError
 from qmix_jax.learning.time_limit import bootstraps_at_limit, mixer_sees_clock
-from qmix_jax.storage.hparams import describe_run, read_config
+from qmix_jax.storage.hparams import describe_run
 from qmix_jax.training.population import make_population
 from qmix_jax.training.replay import make_replay
 from qmix_jax.types import Transition
@@ -193,17 +191,6 @@ def test_a_deadline_is_learned_as_an_end_because_the_environment_says_so():
     spec = Deadline().spec
     assert spec.time_limit_is_terminal
     assert mixer_sees_clock(Config(), spec)
-
-
-def test_settings_of_an_older_run_mean_what_they_meant(tmp_path):
-    path = tmp_path / "hparams.json"
-    hparams = describe_run(Config(), GridWorld25().spec)
-    del hparams["time_limit"]
-    path.write_text(json.dumps({**hparams, "format": 3}))
-    assert read_config(path) == Config(time_limit="terminal")
-    path.write_text(json.dumps({**hparams, "format": 4}))
-    with pytest.raises(ConfigError, match="'time_limit' is missing"):
-        read_config(path)
 
 
 def test_two_devices_keep_the_final_steps_of_their_own_environments():
