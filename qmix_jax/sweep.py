@@ -5,6 +5,7 @@ Imports at the top stay light, see `train`.
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -99,11 +100,16 @@ def _begin(sweep: Sweep, joined: bool) -> str:
     import jax
 
     from qmix_jax.experiments.capacity import count_workers, plan_shares
+    from qmix_jax.runs.initial import initial_params
+    from qmix_jax.training.environments import make_environment
 
     if joined and jax.process_count() > len(sweep.members()):
         raise ConfigError(
             f"--num_processes {jax.process_count()}: must be at most {len(sweep.members())}, the number of runs"
         )
+    for config in dict.fromkeys(replace(member.config, seed=0) for member in sweep.members()):
+        if config.init_from is not None:
+            initial_params(config, make_environment(config).spec)
     sweep = sweep.shared_by(jax.process_count() if joined else count_workers(sweep))
     plan_shares(sweep)
     path = create_numbered(sweep.config().results_dir, "sweep")

@@ -19,6 +19,7 @@ from qmix_jax.errors import ConfigError, DamagedError, warn_on_failure
 from qmix_jax.experiments.plan import Group, member_values
 from qmix_jax.runs.baselines import play_baselines
 from qmix_jax.runs.compilation import Programs, compile_programs
+from qmix_jax.runs.initial import initial_params, start_from
 from qmix_jax.runs.loop import Chunk, Loop
 from qmix_jax.runs.messages import run_title
 from qmix_jax.runs.recorder import Recorder
@@ -81,7 +82,9 @@ def train_group(group: Group, root: Path, show: Callable[[], None], stop_signal:
         ]
         programs = compile_group(group, environment)
         state = programs.init()
-        if points is not None:
+        if points is None:
+            state = start_from(initial_params(config, environment.spec), state, programs.shardings)
+        else:
             states = [point.saved.state for point in points]
             padding = len(state.learner.faults.streak) - len(states)
             state = jax.device_put(stack_states(states + states[-1:] * padding), programs.shardings)

@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from env_jax.types import Environment, EnvSpec
+from env_jax.types import Environment
 from qmix_jax.config import Config
 from qmix_jax.errors import ConfigError, DamagedError, RunError
 from qmix_jax.learning.learner import Learner, make_learner
@@ -129,11 +129,12 @@ def load_policy(run_directory: str | Path, which: str = FINAL, environment: Envi
     check_spec(directory.hparams, environment.spec)
     learner = make_learner(config, environment.spec)
     params = load_params(directory.path, which)
-    return TrainedPolicy(config, environment, _checked(params, learner, environment.spec), learner)
+    params = check_params(params, learner, f"by hparams.json and {environment.spec.name}")
+    return TrainedPolicy(config, environment, params, learner)
 
 
-def _checked(params: Params, learner: Learner, spec: EnvSpec) -> Params:
-    """Refuse parameters that do not match the networks.
+def check_params(params: Params, learner: Learner, reason: str) -> Params:
+    """Return parameters as JAX arrays, after a check that they match the networks.
 
     Raises:
         DamagedError: naming the first difference.
@@ -144,7 +145,7 @@ def _checked(params: Params, learner: Learner, spec: EnvSpec) -> Params:
         is_at = [(leaves[path].shape, leaves[path].dtype) if path in leaves else None for leaves in (found, wanted)]
         if is_at[0] != is_at[1]:
             name = jax.tree_util.keystr(path, simple=True, separator="/")
-            raise DamagedError(f"parameters {name} are {is_at[0]}, must be {is_at[1]} by hparams.json and {spec.name}")
+            raise DamagedError(f"parameters {name} are {is_at[0]}, must be {is_at[1]} {reason}")
     return jax.tree.unflatten(jax.tree.structure(expected), [jnp.asarray(found[path]) for path in wanted])
 
 

@@ -25,6 +25,7 @@ from qmix_jax.runs.baselines import play_baselines
 from qmix_jax.runs.collectives import broadcast_from_first, is_first
 from qmix_jax.runs.compilation import compile_programs, device_memory, sharing_devices
 from qmix_jax.runs.dashboards import check_dashboards
+from qmix_jax.runs.initial import initial_params, start_from
 from qmix_jax.runs.loop import Loop
 from qmix_jax.runs.messages import (
     conclusion_lines,
@@ -100,6 +101,7 @@ def run(
     given, environment = environment, choose_environment(config, environment, check)
     config = with_environment_name(config, given)
     _check_fit(config, environment)
+    initial_params(config, environment.spec)  # refused before anything is written
     missing = missing_folders(Path(run_directory or config.results_dir))
     directory = RunDirectory(Path(broadcast_from_first(lambda: str(_make_directory(config, run_directory).path))))
     try:
@@ -167,7 +169,9 @@ def _train(
         background = stack.enter_context(ThreadPoolExecutor(1))
         programs = compile_programs(trainer, seed_key(config.seed), evaluation_key(seed_key(config.seed)))
         state = programs.init()
-        if point is not None:
+        if point is None:
+            state = start_from(initial_params(config, environment.spec), state, programs.shardings)
+        else:
             state = restore_state(config, programs, state, point)
         first = None if point is not None else state_arrays(state, config.checkpoint_replay)
         recorder.start(jax.device_get(programs.snapshot(state.learner).params), first)
