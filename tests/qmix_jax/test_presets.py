@@ -35,7 +35,5 @@ def test_a_budget_replaces_the_presets_budget():
 
 
 def test_an_unknown_preset_is_refused():
-    with pytest.raises(
-        ConfigError, match=r"^--preset fast: must be one of default, random, throughput, pymarl2, madqn"
-    ):
+    with pytest.raises(ConfigError, match=r"^--preset fast: must be one of default, random, throughput, gru, madqn"):
         preset_config("fast")
