@@ -43,6 +43,11 @@ class Config:
     max_steps_per_ep: int = setting(200, "time limit of an episode, in steps", at_least=1, at_most=65_535)
     num_envs: int = setting(64, "parallel environments", at_least=1, at_most=65_536)
     seed: int = setting(0, "random seed of the run", at_least=0, at_most=2**32 - 1)
+    init_from: str | None = setting(
+        None,
+        "start from the final parameters of this run (or of one of its models/...), which may have another task",
+        metavar="FOLDER",
+    )
     env: str = setting("gridworld25", "gridworld25, jaxmarl:NAME or jumanji:NAME (needs that extra)")
     env_mode: str = setting(
         "fixed", "initial states: one fixed layout, or a random one at every reset", choices=("fixed", "random")
@@ -51,9 +56,10 @@ class Config:
 
     algorithm: str = setting(
         "qmix",
-        "qmix: monotonic mixer; cw_qmix, ow_qmix: weighted QMIX; qplex: duplex dueling mixer; vdn: sum; iql, madqn: "
-        "independent learners on the team's (iql) or their own (madqn) reward",
-        choices=("qmix", "vdn", "iql", "madqn", "cw_qmix", "ow_qmix", "qplex"),
+        "qmix: monotonic mixer; cw_qmix, ow_qmix: weighted QMIX; qplex: duplex dueling mixer; qplex_gap: "
+        "qplex with a gap of the joint action; vdn: sum; iql, madqn: independent learners on the team's (iql) or their "
+        "own (madqn) reward",
+        choices=("qmix", "vdn", "iql", "madqn", "cw_qmix", "ow_qmix", "qplex", "qplex_gap"),
         group="The algorithm",
     )
     target: str = setting(
@@ -89,6 +95,12 @@ class Config:
     sequence_length: int = setting(1, "steps of a sequence that are trained on", at_least=1, at_most=1_000)
     burn_in: int = setting(
         0, "steps before them that only unroll the agents' hidden state (--agent gru)", at_least=0, at_most=1_000
+    )
+    sequence_start: str = setting(
+        "any",
+        "any: at any stored step; episode: at an episode's first step, where recurrent agents start from zero, and "
+        "steps after its end are not trained on",
+        choices=("any", "episode"),
     )
     min_buffer_size: int = setting(10_000, "transitions in the replay buffer before the first update", at_least=0)
     replay: str = setting(
@@ -192,13 +204,23 @@ class Config:
     hidden_sizes: tuple[int, ...] = setting((64, 64), "widths of the agents' hidden layers", at_least=1, at_most=65_536)
     mixing_size: int = setting(32, "width of the mixing network", at_least=1, at_most=65_536)
     hypernet_size: int = setting(64, "width of the hypernetworks' hidden layers", at_least=1, at_most=65_536)
+    hypernet_layers: int = setting(2, "layers of the hypernetworks that give weights", at_least=1, at_most=2)
+    value_size: int | None = setting(
+        None,
+        "hidden width of the mixer's V(s), instead of --hypernet_size",
+        at_least=1,
+        at_most=65_536,
+    )
     num_heads: int = setting(4, "qplex: attention heads of the advantage weights", at_least=1, at_most=1_024)
+    head_layers: int = setting(3, "qplex: layers of each head's networks", at_least=1, at_most=16)
     central_sizes: tuple[int, ...] = setting(
         (256, 256, 128),
         "widths of the central network's hidden layers (cw_qmix, ow_qmix, --central_value)",
         at_least=1,
         at_most=65_536,
     )
+    layer_norm: bool = setting(True, "LayerNorm before the ReLU of the agents' hidden layers")
+    dueling: bool = setting(True, "dueling heads of the agents, instead of one linear layer")
     share_parameters: bool = setting(False, "one network for all agents, with a one-hot agent id as input")
     encoding: str = setting(
         "env", "network inputs: the environment's feature map, or raw observations", choices=("env", "raw")
@@ -206,6 +228,12 @@ class Config:
     last_action: bool = setting(False, "agents and mixer also observe every agent's last action, and whether it moved")
     state_clock: bool = setting(
         True, "append the elapsed fraction of the episode to the mixer's state, if the time limit is terminal"
+    )
+    initializer: str = setting(
+        "orthogonal",
+        "orthogonal: hidden layers with gain sqrt(2); jaxmarl: all layers with the gain of their network's output; "
+        "torch: PyTorch's default, uniform within 1/sqrt(inputs)",
+        choices=("orthogonal", "jaxmarl", "torch"),
     )
     hypernet_init_scale: float = setting(
         0.01,
@@ -416,6 +444,11 @@ def _check_combinations(config: Config) -> None:
             )
     if config.replay == "prioritised" and config.num_devices > 1:
         raise ConfigError(f"--replay prioritised: must be uniform with --num_devices {config.num_devices}")
+    if config.sequence_start == "episode":
+        if config.replay == "prioritised":
+            raise ConfigError("--replay prioritised: must be uniform with --sequence_start episode")
+        if config.burn_in:
+            raise ConfigError(f"--burn_in {config.burn_in}: must be 0 with --sequence_start episode")
     if config.burn_in and config.agent != "gru":
         raise ConfigError(
             f"--burn_in {config.burn_in}: must be 0 with --agent {config.agent}, which has no hidden state"

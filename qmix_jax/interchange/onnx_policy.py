@@ -43,13 +43,17 @@ def policy_graph(policy: TrainedPolicy) -> Graph:
     sizes = config.hidden_sizes[:-1] if memory_size else config.hidden_sizes
     for number in range(len(sizes)):
         hidden = _linear(graph, hidden, _layer(network[f"Dense_{number}"], ids))
-        hidden = _normalised_relu(graph, hidden, network[f"LayerNorm_{number}"])
+        if config.layer_norm:
+            hidden = _normalised_relu(graph, hidden, network[f"LayerNorm_{number}"])
+        else:
+            hidden = graph.add("Relu", hidden)
         ids = 0
     if memory_size:
         memory = _swapped(graph, graph.input("memory", "float32", ["batch", num_agents, memory_size]))
         hidden = _gru(graph, hidden, memory, network["GRUCell_0"], ids)
         graph.output("new_memory", _swapped(graph, hidden), "float32", ["batch", num_agents, memory_size])
-    q_values = _swapped(graph, _linear(graph, hidden, _dueling_layer(network)))
+    values = _dueling_layer(network) if config.dueling else _layer(network["values"])
+    q_values = _swapped(graph, _linear(graph, hidden, values))
     graph.output("q_values", q_values, "float32", ["batch", num_agents, num_actions])
     allowed = q_values if mask is None else graph.add("Where", mask, q_values, graph.constant(-np.inf))
     graph.output("actions", graph.add("ArgMax", allowed, axis=-1, keepdims=0), "int64", ["batch", num_agents])

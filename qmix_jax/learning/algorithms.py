@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from env_jax.types import EnvSpec
 from qmix_jax.config import Config
+from qmix_jax.networks.layers import Start
 from qmix_jax.networks.mixers import (
     CentralMixer,
     Mixer,
@@ -23,7 +24,7 @@ from qmix_jax.networks.mixers import (
     qmix_mixer,
     vdn_mixer,
 )
-from qmix_jax.networks.qplex import QPlexMixer
+from qmix_jax.networks.qplex import QPlexGapMixer, QPlexMixer
 from qmix_jax.types import Array
 
 RewardView = Callable[[Array], Array]  # agents' rewards float32[..., N] -> float32[..., V], one per mixed value
@@ -68,13 +69,22 @@ def central_weights(q_tot: Array, target: Array, best: Array, is_best: Array, al
 
 
 def _qmix(config: Config, spec: EnvSpec, state_size: int) -> Mixer:
-    module = QMixer(config.mixing_size, config.hypernet_size, config.hypernet_init_scale)
+    module = QMixer(config.mixing_size, config.hypernet_size, _start(config), config.hypernet_layers, config.value_size)
     return qmix_mixer(module, spec.num_agents, state_size)
 
 
 def _qplex(config: Config, spec: EnvSpec, state_size: int) -> Mixer:
-    module = QPlexMixer(spec.num_actions, config.num_heads, config.hypernet_size, config.hypernet_init_scale)
+    module = QPlexMixer(spec.num_actions, config.num_heads, config.hypernet_size, _start(config), config.head_layers)
     return mix_advantages(module, spec.num_agents, state_size)
+
+
+def _qplex_gap(config: Config, spec: EnvSpec, state_size: int) -> Mixer:
+    module = QPlexGapMixer(spec.num_actions, config.num_heads, config.hypernet_size, _start(config))
+    return mix_advantages(module, spec.num_agents, state_size)
+
+
+def _start(config: Config) -> Start:
+    return Start(config.initializer, config.hypernet_init_scale)
 
 
 def _vdn(config: Config, spec: EnvSpec, state_size: int) -> Mixer:
@@ -94,6 +104,7 @@ ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
         "cw_qmix": Algorithm(_qmix, team_reward, central_weights),
         "ow_qmix": Algorithm(_qmix, team_reward, optimistic_weights),
         "qplex": Algorithm(_qplex, team_reward),
+        "qplex_gap": Algorithm(_qplex_gap, team_reward),
     }
 )
 

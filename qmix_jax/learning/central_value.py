@@ -16,7 +16,7 @@ from jax.flatten_util import ravel_pytree
 from qmix_jax.config import Config
 from qmix_jax.learning.algorithms import team_reward
 from qmix_jax.learning.devices import mean_over_devices
-from qmix_jax.learning.model import flat, take_steps
+from qmix_jax.learning.model import flat, learned_step_weights, take_steps
 from qmix_jax.learning.optimizer import copy_targets, make_optimizer, step_parameters
 from qmix_jax.learning.rewards import scaled_rewards
 from qmix_jax.learning.targets import batch_targets
@@ -127,8 +127,9 @@ def central_loss(
     rewards = scaled_rewards(config, batch, team_reward)
     target = batch_targets(config, rewards, batch, values(target_params, later.observations))
     errors = values(params, batch.observations[:, config.learned_steps]) - jax.lax.stop_gradient(target)
-    if cuts is not None:
-        errors = jnp.where(cuts.known[..., None], errors, 0.0)
     squares = jnp.square(errors)
+    step_weights = learned_step_weights(config, batch, cuts)
+    if step_weights is not None:
+        squares = step_weights * jnp.where(step_weights > 0.0, squares, 0.0)
     weighted = squares if weights is None else weights[:, None, None] * squares
     return jnp.mean(weighted), jnp.mean(squares)

@@ -117,13 +117,17 @@ class BatchMoments(NamedTuple):
 
 
 def batch_moments(values: BatchValues) -> BatchMoments:
-    """Average over a batch, or over one device's share of it."""
+    """Return means over the learned steps of one batch, or of one device's share of it."""
+
+    def mean(x: Array) -> Array:
+        return jnp.mean(x if values.step_weights is None else values.step_weights * x)
+
     return BatchMoments(
-        squared_td_error=jnp.mean(jnp.square(values.td_error)),
-        absolute_td_error=jnp.mean(jnp.abs(values.td_error)),
-        td_error=jnp.mean(values.td_error),
-        q_tot=jnp.mean(values.q_tot),
-        target_lag=jnp.mean(values.target_lag),
+        squared_td_error=mean(jnp.square(values.td_error)),
+        absolute_td_error=mean(jnp.abs(values.td_error)),
+        td_error=mean(values.td_error),
+        q_tot=mean(values.q_tot),
+        target_lag=mean(values.target_lag),
     )
 
 

@@ -14,6 +14,7 @@ from qmix_jax.learning.model import (
     central_networks,
     flat,
     greedy_actions,
+    learned_step_weights,
     mix_steps,
     sequence_values,
     take_steps,
@@ -31,6 +32,7 @@ class BatchValues(NamedTuple):
     q_tot: Array  # float32[B, K, V], value of the actions taken
     td_error: Array  # float32[B, K, V], q_tot minus its target
     target_lag: Array  # float32[B, K, V], see `make_loss`
+    step_weights: Array | None  # float32[B, K, 1], see `learned_step_weights`
 
 
 # (params, target_params, sequences, weights float32[B] or None, statistics or None, cuts or None) -> loss, values
@@ -50,7 +52,10 @@ def make_loss(config: Config, networks: Networks) -> Loss:
     mixer's own lag is not measured.
 
     With cuts, targets bootstrap at truncations; TD(lambda) uses the greedy actions of the final step, where no action
-    was taken. Learned steps whose final step is no longer stored are excluded.
+    was taken.
+
+    Weighted QMIX compares targets with the target network's Q* of the greedy joint action, as its authors' code does
+    (oxwhirl/wqmix, 350e989).
     """
     learned, following = config.learned_steps, config.bootstrap_steps
     algorithm, central = ALGORITHMS[config.algorithm], central_networks(networks)
@@ -92,20 +97,23 @@ def make_loss(config: Config, networks: Networks) -> Loss:
             rewards = standardise(rewards, statistics)
         target = batch_targets(config, rewards, batch, bootstrap_values)
         td_error = q_tot - jax.lax.stop_gradient(target)
-        if cuts is not None:
-            td_error = jnp.where(cuts.known[..., None], td_error, 0.0)
         squares = jnp.square(td_error)
         if central is not None and algorithm.weighting is not None:
             q_star = sequence_values(central, params["central"], batch, learned)
             greedy = greedy_actions(online, first)
-            best = mix_steps(central, params["central"], q_star, first, greedy)
+            target_q_star = sequence_values(central, target_params["central"], batch, learned)
+            best = mix_steps(central, target_params["central"], target_q_star, first, greedy)
             is_best = jnp.all(greedy == first.actions, axis=-1, keepdims=True)
             fit = algorithm.weighting(q_tot, target, best, is_best, config.alpha)
             q_star_error = mix_steps(central, params["central"], q_star, first, first.actions) - target
             squares = jax.lax.stop_gradient(fit) * squares + jnp.square(q_star_error)
         if weights is not None:
             squares = weights[:, None, None] * squares
-        return jnp.mean(jnp.sum(squares, axis=-1)), BatchValues(q_tot, td_error, target_lag)
+        step_weights = learned_step_weights(config, batch, cuts)
+        if step_weights is not None:
+            td_error, squares = (jnp.where(step_weights > 0.0, x, 0.0) for x in (td_error, squares))
+            squares = step_weights * squares
+        return jnp.mean(jnp.sum(squares, axis=-1)), BatchValues(q_tot, td_error, target_lag, step_weights)
 
     return loss
 

@@ -8,11 +8,12 @@ import jax.numpy as jnp
 from env_jax.types import EnvSpec
 from qmix_jax.config import Config
 from qmix_jax.learning.algorithms import ALGORITHMS, make_central_mixer
+from qmix_jax.learning.devices import mean_over_devices
 from qmix_jax.learning.time_limit import bootstraps_at_limit, mixer_sees_clock
 from qmix_jax.networks.agents import Agents, make_agents
 from qmix_jax.networks.mixers import Mixer, allowed_values, value_actions
 from qmix_jax.networks.views import Views, make_views
-from qmix_jax.types import Array, Params, Transition
+from qmix_jax.types import Array, Cuts, Params, Transition
 
 
 class Networks(NamedTuple):
@@ -29,15 +30,7 @@ def make_networks(config: Config, spec: EnvSpec) -> Networks:
     algorithm = ALGORITHMS[config.algorithm]
     squash = bootstraps_at_limit(config, spec)
     views = make_views(spec, config.encoding, mixer_sees_clock(config, spec), squash_state=squash)
-    agents = make_agents(
-        config.hidden_sizes,
-        spec.num_agents,
-        views.num_features,
-        spec.num_actions,
-        config.share_parameters,
-        config.head_init_scale,
-        recurrent=config.agent == "gru",
-    )
+    agents = make_agents(config, spec.num_agents, views.num_features, spec.num_actions)
     mixer = algorithm.make_mixer(config, spec, views.state_size)
     weighted = algorithm.weighting is not None
     return Networks(views, agents, mixer, make_central_mixer(config, spec, views.state_size) if weighted else None)
@@ -101,3 +94,23 @@ def take_steps(batch: Transition, steps: slice) -> Transition:
 def flat(x: Array) -> Array:
     """Merge the sequence and time axes: [B, K, ...] -> [B * K, ...]."""
     return x.reshape(-1, *x.shape[2:])
+
+
+def learned_step_weights(config: Config, batch: Transition, cuts: Cuts | None) -> Array | None:
+    """Weights that restrict means over all learned steps to those trained on, float32[B, K, 1]; None: all are.
+
+    Excluded are steps whose final step is no longer stored, and in sequences that begin with an episode
+    (`--sequence_start episode`) the steps after its end. The others weigh alike and have mean 1 over all devices'
+    batches.
+    """
+    included = None if cuts is None else cuts.known
+    if config.sequence_start == "episode":
+        done = batch.done[:, config.learned_steps]
+        ended = jnp.cumsum(done, axis=1) - done.astype(jnp.int32) > 0
+        # Before a whole episode is stored, replay gives sequences that do not begin with one.
+        within = ~ended & (batch.elapsed[:, :1] == 0)
+        included = within if included is None else included & within
+    if included is None:
+        return None
+    flags = included.astype(jnp.float32)[..., None]
+    return flags / jnp.maximum(mean_over_devices(jnp.mean(flags), config.num_devices), 1e-6)

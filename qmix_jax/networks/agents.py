@@ -11,37 +11,50 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from qmix_jax.networks.layers import dueling_heads, hidden_layers, orthogonal
+from qmix_jax.config import Config
+from qmix_jax.networks.layers import Start, dueling_heads, orthogonal, output_layer, relu_layer, uniform
 from qmix_jax.types import Array, Params
 
 
 class QNetwork(nn.Module):
-    """MLP with LayerNorm and ReLU after each layer, and dueling heads."""
+    """MLP with ReLU, and LayerNorm before it if asked for; dueling heads or one linear layer of values."""
 
     hidden_sizes: tuple[int, ...]
     num_actions: int
-    head_init_scale: float
+    start: Start
+    layer_norm: bool = True
+    dueling: bool = True
 
     @nn.compact
     def __call__(self, features: Array) -> Array:
         """Return the values of all actions: float32[..., F] -> float32[..., A]."""
-        return dueling_heads(hidden_layers(features, self.hidden_sizes), self.num_actions, self.head_init_scale)
+        return self.values(self.hidden(features, self.hidden_sizes))
+
+    def hidden(self, features: Array, sizes: tuple[int, ...]) -> Array:
+        """Apply the hidden layers: float32[..., F] -> float32[..., H]."""
+        for size in sizes:
+            features = relu_layer(features, size, self.start, layer_norm=self.layer_norm)
+        return features
+
+    def values(self, hidden: Array) -> Array:
+        """Apply the output layer: float32[..., H] -> float32[..., A]."""
+        if self.dueling:
+            return dueling_heads(hidden, self.num_actions, self.start)
+        return output_layer(hidden, self.num_actions, self.start, name="values")
 
 
-class RecurrentQNetwork(nn.Module):
+class RecurrentQNetwork(QNetwork):
     """`QNetwork` with a GRU (Cho et al. 2014) in place of the last hidden layer."""
 
-    hidden_sizes: tuple[int, ...]
-    num_actions: int
-    head_init_scale: float
-
     @nn.compact
-    def __call__(self, features: Array, memory: Array) -> tuple[Array, Array]:
+    def __call__(self, features: Array, memory: Array) -> tuple[Array, Array]:  # type: ignore[override]
         """Return action values and the new hidden state: float32[..., F], [..., H] -> float32[..., A], [..., H]."""
         *sizes, memory_size = self.hidden_sizes
-        cell = nn.GRUCell(memory_size, recurrent_kernel_init=orthogonal(1.0))
-        memory, _ = cell(memory, hidden_layers(features, tuple(sizes)))
-        return dueling_heads(memory, self.num_actions, self.head_init_scale), memory
+        inits: dict[str, Any] = {"recurrent_kernel_init": orthogonal(1.0)}
+        if self.start.scheme == "torch":
+            inits = dict.fromkeys(("kernel_init", "recurrent_kernel_init", "bias_init"), uniform(memory_size**-0.5))
+        memory, _ = nn.GRUCell(memory_size, **inits)(memory, self.hidden(features, tuple(sizes)))
+        return self.values(memory), memory
 
 
 class Agents(NamedTuple):
@@ -56,19 +69,17 @@ class Agents(NamedTuple):
     unroll: Callable[[Params, Array, Array, int], tuple[Array, Array]]
 
 
-def make_agents(
-    hidden_sizes: tuple[int, ...],
-    num_agents: int,
-    num_features: int,
-    num_actions: int,
-    share_parameters: bool,
-    head_init_scale: float,
-    recurrent: bool = False,
-) -> Agents:
+def make_agents(config: Config, num_agents: int, num_features: int, num_actions: int) -> Agents:
     """Build one network per agent, or one shared network that also reads a one-hot agent id."""
-    kind = RecurrentQNetwork if recurrent else QNetwork
-    network: Any = kind(hidden_sizes, num_actions, head_init_scale)
-    memory_size = hidden_sizes[-1] if recurrent else 0
+    share_parameters, recurrent = config.share_parameters, config.agent == "gru"
+    network: Any = (RecurrentQNetwork if recurrent else QNetwork)(
+        config.hidden_sizes,
+        num_actions,
+        Start(config.initializer, config.head_init_scale),
+        config.layer_norm,
+        config.dueling,
+    )
+    memory_size = config.hidden_sizes[-1] if recurrent else 0
     inputs = num_features + (num_agents if share_parameters else 0)
     samples = (jnp.zeros(inputs), *([jnp.zeros(memory_size)] if recurrent else []))
 

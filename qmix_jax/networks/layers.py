@@ -1,4 +1,6 @@
-"""Layers shared by all networks: orthogonal initialisation, LayerNorm with ReLU, dueling heads, plain MLP."""
+"""Layers shared by all networks and how they are initialised: linear, LayerNorm with ReLU, dueling heads, plain MLP."""
+
+from typing import NamedTuple
 
 import chex
 import jax
@@ -36,28 +38,62 @@ def orthogonal(gain: float) -> Initializer:
     return init
 
 
-def hidden_layers(features: Array, sizes: tuple[int, ...]) -> Array:
-    """Apply linear, LayerNorm and ReLU layers inside a module: float32[..., F] -> float32[..., H]."""
-    hidden = features
-    for size in sizes:
-        hidden = nn.Dense(size, kernel_init=orthogonal(2**0.5))(hidden)
-        hidden = LayerNorm()(hidden)
-    return hidden
+def uniform(bound: float) -> Initializer:
+    """Return an initialiser of uniform numbers in [-bound, bound)."""
+    return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -bound, bound)
+
+
+class Start(NamedTuple):
+    """How the layers of a network are initialised, `--initializer` and the gain of its output layers.
+
+    'orthogonal': orthogonal weights, with gain sqrt(2) before a ReLU and `gain` in output layers; 'jaxmarl': with
+    `gain` in all layers, as JaxMARL's QMIX; 'torch': weights and biases uniform within 1/sqrt(inputs), which is
+    PyTorch's default and thereby PyMARL's.
+    """
+
+    scheme: str
+    gain: float
+
+    def output(self, inputs: int) -> tuple[Initializer, Initializer]:
+        """Initialisers of an output layer's weights and biases."""
+        return self._layer(inputs, self.gain)
+
+    def hidden(self, inputs: int) -> tuple[Initializer, Initializer]:
+        """Initialisers of the weights and biases of a layer that a ReLU follows."""
+        return self._layer(inputs, self.gain if self.scheme == "jaxmarl" else 2**0.5)
+
+    def _layer(self, inputs: int, gain: float) -> tuple[Initializer, Initializer]:
+        if self.scheme == "torch":
+            return uniform(inputs**-0.5), uniform(inputs**-0.5)
+        return orthogonal(gain), nn.initializers.zeros
+
+
+def output_layer(inputs: Array, size: int, start: Start, name: str | None = None) -> Array:
+    """Apply a linear layer inside a module: float32[..., F] -> float32[..., size]."""
+    kernel, bias = start.output(inputs.shape[-1])
+    return nn.Dense(size, kernel_init=kernel, bias_init=bias, name=name)(inputs)
+
+
+def relu_layer(inputs: Array, size: int, start: Start, name: str | None = None, layer_norm: bool = False) -> Array:
+    """Apply a linear layer, LayerNorm if asked for, and ReLU inside a module: float32[..., F] -> float32[..., size]."""
+    kernel, bias = start.hidden(inputs.shape[-1])
+    outputs = nn.Dense(size, kernel_init=kernel, bias_init=bias, name=name)(inputs)
+    return LayerNorm()(outputs) if layer_norm else nn.relu(outputs)
 
 
 def plain_layers(inputs: Array, sizes: tuple[int, ...]) -> Array:
     """Apply linear and ReLU layers, then one output that starts near 0, in a module: float32[R, F] -> float32[R]."""
-    hidden = inputs
+    start, hidden = Start("orthogonal", 0.01), inputs
     for size in sizes:
-        hidden = nn.relu(nn.Dense(size, kernel_init=orthogonal(2**0.5))(hidden))
-    return nn.Dense(1, kernel_init=orthogonal(0.01))(hidden)[:, 0]
+        hidden = relu_layer(hidden, size, start)
+    return output_layer(hidden, 1, start)[:, 0]
 
 
-def dueling_heads(hidden: Array, num_actions: int, init_scale: float) -> Array:
+def dueling_heads(hidden: Array, num_actions: int, start: Start) -> Array:
     """Apply dueling heads (Wang et al. 2016, eq. 9) inside a module: float32[..., H] -> float32[..., A]."""
-    inputs, head_init = hidden.shape[-1], orthogonal(init_scale)
-    advantage = LinearWeights(num_actions, head_init, name="advantage")(inputs)
-    value = LinearWeights(1, head_init, name="value")(inputs)
+    inputs = hidden.shape[-1]
+    advantage = LinearWeights(num_actions, *start.output(inputs), name="advantage")(inputs)
+    value = LinearWeights(1, *start.output(inputs), name="value")(inputs)
     # Both heads are linear: summing their weights takes one matrix product, summing their values takes two.
     kernel, bias = (v + a - jnp.mean(a, axis=-1, keepdims=True) for v, a in zip(value, advantage, strict=True))
     # Transposed, so that the gradient's product is wide: XLA's CPU kernels are slow with few columns.
@@ -70,12 +106,13 @@ class LinearWeights(nn.Module):
 
     num_outputs: int
     kernel_init: Initializer
+    bias_init: Initializer
 
     @nn.compact
     def __call__(self, num_inputs: int) -> tuple[Array, Array]:
         """Return kernel float32[inputs, outputs] and bias float32[outputs]."""
         kernel = self.param("kernel", self.kernel_init, (num_inputs, self.num_outputs))
-        return kernel, self.param("bias", nn.initializers.zeros, (self.num_outputs,))
+        return kernel, self.param("bias", self.bias_init, (self.num_outputs,))
 
 
 class LayerNorm(nn.Module):

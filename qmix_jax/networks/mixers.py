@@ -11,7 +11,7 @@ import chex
 import jax.numpy as jnp
 from flax import linen as nn
 
-from qmix_jax.networks.layers import orthogonal, plain_layers
+from qmix_jax.networks.layers import Start, output_layer, plain_layers, relu_layer
 from qmix_jax.types import Array, Params
 
 
@@ -112,7 +112,9 @@ class QMixer(nn.Module):
 
     mixing_size: int
     hypernet_size: int
-    init_scale: float  # orthogonal gain of the hypernetworks' output layers; if small, q_tot starts near 0
+    start: Start  # if its gain is small, q_tot starts near 0
+    hypernet_layers: int = 2  # of the networks that give weights
+    value_size: int | None = None  # hidden width of V(s), None for `hypernet_size`
 
     @nn.compact
     def __call__(self, agent_qs: Array, states: Array) -> Array:
@@ -120,21 +122,21 @@ class QMixer(nn.Module):
         chex.assert_rank([agent_qs, states], 2)
         rows, num_agents = agent_qs.shape
 
-        def hypernetwork(size: int, name: str) -> Array:
-            hidden = nn.Dense(self.hypernet_size, kernel_init=orthogonal(2**0.5), name=f"{name}_hidden")(states)
-            return self._output(size, name)(nn.relu(hidden))
+        def weights(size: int, name: str) -> Array:
+            inputs = states
+            if self.hypernet_layers > 1:
+                inputs = relu_layer(states, self.hypernet_size, self.start, f"{name}_hidden")
+            return jnp.abs(output_layer(inputs, size, self.start, name))
 
-        weights_1 = jnp.abs(hypernetwork(num_agents * self.mixing_size, "weights_1"))
-        weights_2 = jnp.abs(hypernetwork(self.mixing_size, "weights_2"))
-        bias_1 = self._output(self.mixing_size, "bias_1")(states)
-        value = hypernetwork(1, "value")
+        weights_1 = weights(num_agents * self.mixing_size, "weights_1")
+        weights_2 = weights(self.mixing_size, "weights_2")
+        bias_1 = output_layer(states, self.mixing_size, self.start, "bias_1")
+        hidden = relu_layer(states, self.value_size or self.hypernet_size, self.start, "value_hidden")
+        value = output_layer(hidden, 1, self.start, "value")
 
         weights_1 = weights_1.reshape(rows, num_agents, self.mixing_size)
         hidden = nn.elu(jnp.einsum("bn,bnm->bm", agent_qs, weights_1) + bias_1)
         return jnp.sum(hidden * weights_2, axis=-1) + value[:, 0]
-
-    def _output(self, size: int, name: str) -> nn.Dense:
-        return nn.Dense(size, kernel_init=orthogonal(self.init_scale), name=name)
 
 
 def qmix_mixer(module: QMixer, num_agents: int, state_size: int) -> Mixer:

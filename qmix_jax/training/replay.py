@@ -17,6 +17,7 @@ import numpy as np
 from env_jax.types import EnvSpec, TimeStep
 from qmix_jax.config import Config
 from qmix_jax.learning.time_limit import add_final_steps, bootstraps_at_limit, empty_final_steps, find_cuts
+from qmix_jax.settings import ConfigError
 from qmix_jax.types import Array, CutReplay, Sample, Transition
 
 
@@ -33,6 +34,7 @@ class Replay(NamedTuple):
 def make_replay(config: Config, spec: EnvSpec, num_devices: int = 1) -> Replay:
     """Build the replay of `config`, or the share of one of `num_devices` devices."""
     num_envs = config.num_envs // num_devices
+    _check_episodes(config, spec)
     sizes = {
         "add_batch_size": num_envs,
         "sample_batch_size": config.batch_size // num_devices,
@@ -60,6 +62,9 @@ def make_replay(config: Config, spec: EnvSpec, num_devices: int = 1) -> Replay:
             return state
 
     def sample(state: Any, key: Array) -> Sample:
+        if config.sequence_start == "episode":
+            sequences = sample_episodes(state, key, sizes["sample_batch_size"], config.sample_length)
+            return Sample(sequences, indices=None, probabilities=None)
         with _flashbax_style():
             drawn = buffer.sample(state, key)
         if config.replay == "uniform":
@@ -95,6 +100,28 @@ def make_replay(config: Config, spec: EnvSpec, num_devices: int = 1) -> Replay:
     return Replay(init_cut, add_cut, sample_cut, reprioritise_cut)
 
 
+def sample_episodes(state: Any, key: Array, batch_size: int, length: int) -> Transition:
+    """Sample sequences from the first steps of episodes, [B, T, ...], uniformly over all whose T steps are stored.
+
+    An episode shorter than T is followed by the next one's steps. Where no sequence qualifies, `elapsed` is 1 at the
+    first step.
+    """
+    elapsed = state.experience.elapsed
+    num_rows = elapsed.shape[1]
+    oldest = jnp.where(state.is_full, state.current_index, 0)
+    stored = jnp.where(state.is_full, num_rows, state.current_index)
+    age = (jnp.arange(num_rows) - oldest) % num_rows
+    starts = (elapsed == 0) & (age + length <= stored)[None]
+    count = jnp.cumsum(starts.reshape(-1), dtype=jnp.int32)
+    found = count[-1] > 0
+    ranks = jax.random.randint(key, (batch_size,), 0, jnp.maximum(count[-1], 1))
+    index = jnp.minimum(jnp.searchsorted(count, ranks, side="right"), count.size - 1)
+    environments, times = index // num_rows, index % num_rows
+    times = (times[:, None] + jnp.arange(length)[None]) % num_rows
+    sequences = jax.tree.map(lambda x: x[environments[:, None], times], state.experience)
+    return replace(sequences, elapsed=jnp.where(found, sequences.elapsed, jnp.uint16(1)))
+
+
 def _newest_priorities(state: Any, sample_length: int) -> tuple[Array, Array]:
     """Return indices int32[E] and priorities float32[E] of the sequences that the last vector step completed.
 
@@ -105,6 +132,21 @@ def _newest_priorities(state: Any, sample_length: int) -> tuple[Array, Array]:
     indices = jnp.arange(num_envs) * length + start % length
     largest = state.sum_tree_state.max_recorded_priority
     return indices, jnp.full(num_envs, jnp.where(start >= 0, largest, 0.0))
+
+
+def _check_episodes(config: Config, spec: EnvSpec) -> None:
+    """Refuse a replay in which no sequence would begin with an episode, if that is what is sampled.
+
+    Raises:
+        ConfigError: naming the capacity that is needed.
+    """
+    needed = (spec.max_steps + config.sample_length) * config.num_envs
+    if config.sequence_start == "episode" and config.replay_capacity < needed:
+        raise ConfigError(
+            f"--buffer_capacity {config.buffer_capacity}: must be at least {needed} with --sequence_start episode: "
+            f"--num_envs {config.num_envs} times an episode's {spec.max_steps} steps and a sequence's "
+            f"{config.sample_length}"
+        )
 
 
 @contextmanager

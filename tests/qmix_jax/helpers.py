@@ -64,7 +64,8 @@ def train(environment, config, seed=0, **traced):
         return state
 
     shapes = ("algorithm", "agent", "hypernet_size", "mixing_size", "central_sizes", "state_clock", "share_parameters")
-    shapes += ("standardise_rewards", "central_value")
+    shapes += ("standardise_rewards", "central_value", "layer_norm", "dueling", "hypernet_layers", "value_size")
+    shapes += ("num_heads", "head_layers", "initializer")
     networks = small_config(**{name: getattr(config, name) for name in shapes})
     learner = _initial_learner(networks, replace(environment.spec, name="any", max_steps=1), seed)
     return quick_jit(run)(jax.random.key(seed), learner, traced)
@@ -144,7 +145,7 @@ def make_stubs(init, update, sample, num_envs):
 def numpy_q_values(network, features):
     """Dueling MLP of one agent for one feature vector, from flax's parameters: linear, LayerNorm, ReLU, two heads."""
     network = jax.tree.map(lambda x: np.asarray(x, np.float64), network["params"])
-    return _dueling(network, _hidden_layers(network, features))
+    return _values(network, _hidden_layers(network, features))
 
 
 def numpy_recurrent_values(network, features, memory):
@@ -159,20 +160,23 @@ def numpy_recurrent_values(network, features, memory):
     update = sigmoid(_linear(gru["iz"], hidden) + memory @ gru["hz"]["kernel"])
     candidate = np.tanh(_linear(gru["in"], hidden) + reset * _linear(gru["hn"], memory))
     memory = (1 - update) * candidate + update * memory
-    return _dueling(network, memory), memory
+    return _values(network, memory), memory
 
 
 def _hidden_layers(network, features):
     hidden = np.asarray(features, np.float64)
     for layer in range(sum(name.startswith("Dense_") for name in network)):
         hidden = _linear(network[f"Dense_{layer}"], hidden)
-        norm = network[f"LayerNorm_{layer}"]
-        hidden = (hidden - hidden.mean()) / np.sqrt(hidden.var() + 1e-6) * norm["scale"] + norm["bias"]
+        if f"LayerNorm_{layer}" in network:
+            norm = network[f"LayerNorm_{layer}"]
+            hidden = (hidden - hidden.mean()) / np.sqrt(hidden.var() + 1e-6) * norm["scale"] + norm["bias"]
         hidden = np.maximum(hidden, 0.0)
     return hidden
 
 
-def _dueling(network, hidden):
+def _values(network, hidden):
+    if "values" in network:
+        return _linear(network["values"], hidden)
     advantage = _linear(network["advantage"], hidden)
     return _linear(network["value"], hidden) + advantage - advantage.mean()
 
@@ -183,7 +187,8 @@ def numpy_q_tot(mixer, agent_qs, state):
     state = np.asarray(state, np.float64)
 
     def two_layers(name):
-        return _linear(mixer[name], np.maximum(_linear(mixer[f"{name}_hidden"], state), 0.0))
+        hidden = np.maximum(_linear(mixer[f"{name}_hidden"], state), 0.0) if f"{name}_hidden" in mixer else state
+        return _linear(mixer[name], hidden)
 
     mixing_size = mixer["weights_2"]["bias"].size
     weights_1 = np.abs(two_layers("weights_1")).reshape(len(agent_qs), mixing_size)
@@ -201,6 +206,21 @@ def numpy_central(mixer, agent_qs, state):
     return _linear(mixer[f"Dense_{len(mixer) - 1}"], hidden).item()
 
 
+HEADS = "keys", "agents", "actions"
+
+
+def _heads(layers, inputs):
+    """Outputs of a network for each head, [K, size]."""
+    outputs = []
+    for head in range(layers["Dense_0"]["bias"].shape[0]):
+        hidden = inputs
+        for number in range(len(layers)):
+            layer = {name: array[head] for name, array in layers[f"Dense_{number}"].items()}
+            hidden = _linear(layer, hidden if number == 0 else np.maximum(hidden, 0.0))
+        outputs.append(hidden)
+    return np.array(outputs)
+
+
 def numpy_qplex(mixer, chosen, best, actions, num_actions, state):
     """QPLEX's mixer for one joint action and one state: V_tot + sum lambda_i A_i, and those lambdas."""
     mixer = jax.tree.map(lambda x: np.asarray(x, np.float64), mixer["params"])
@@ -212,10 +232,14 @@ def numpy_qplex(mixer, chosen, best, actions, num_actions, state):
 
     weights, biases = np.abs(two_layers("weights", state)), two_layers("biases", state)
     advantages = weights * (np.asarray(chosen, np.float64) - best)
-    attention = np.exp(two_layers("attention", state))
-    heads = two_layers("heads", joint).reshape(count, -1)
-    gap = np.log(1 + np.exp(two_layers("gap", joint).item())) / (np.abs(advantages).sum() + 0.01)
-    weighted = [2 * sum(attention / (1 + np.exp(-heads[i]))) / attention.sum() + gap for i in range(count)]
+    if "keys" in mixer:
+        keys, agents, gates = (_heads(mixer[name], x) for name, x in zip(HEADS, (state, state, joint), strict=True))
+        weighted = np.sum(np.abs(keys) / (1 + np.exp(-agents)) / (1 + np.exp(-gates)), axis=0)
+    else:
+        attention = np.exp(two_layers("attention", state))
+        heads = two_layers("heads", joint).reshape(count, -1)
+        gap = np.log(1 + np.exp(two_layers("gap", joint).item())) / (np.abs(advantages).sum() + 0.01)
+        weighted = [2 * sum(attention / (1 + np.exp(-heads[i]))) / attention.sum() + gap for i in range(count)]
     return (weights * best + biases).sum() + weighted @ advantages, np.array(weighted)
 
 

@@ -111,6 +111,16 @@ def test_onnx_and_numpy_choose_the_policys_actions(shared, encoding, last_action
     assert len(np.unique(ours)) > 1
 
 
+@pytest.mark.parametrize("settings", [{"layer_norm": False}, {"dueling": False}], ids=str)
+def test_plain_networks(settings):
+    policy = make_policy(GridWorld25(), encoding="raw", hidden_sizes=(8, 6), **settings)
+    seen = random_observations(np.random.default_rng(1), last_action=False) / 25
+    found = run_onnx(policy, observations=seen)
+    np.testing.assert_array_equal(found["actions"], quick_jit(policy)(jax.random.key(0), seen))
+    expected = numpy_q_values(network_of(parameters_by_name(policy), 2, False), seen[5, 2])
+    np.testing.assert_allclose(found["q_values"][5, 2], expected, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("shared", [False, True])
 def test_a_memory_goes_in_and_comes_out(shared):
     policy = make_policy(GridWorld25(), agent="gru", share_parameters=shared, encoding="raw", hidden_sizes=(8,))

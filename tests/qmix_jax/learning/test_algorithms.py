@@ -60,7 +60,8 @@ def test_the_loss_is_the_slow_one(algorithm, double_q):
         q_tot = numpy_q_tot(params["mixer"], chosen(values, taken), first)
         q_star = numpy_central(params["central"]["mixer"], chosen(central, taken), first)
         greedy = _allowed_best(values, batch, row, 0)
-        best = numpy_central(params["central"]["mixer"], chosen(central, greedy), first)
+        target_central = _values(target_params["central"], batch, row, 0)
+        best = numpy_central(target_params["central"]["mixer"], chosen(target_central, greedy), first)
         promising = q_tot < target if algorithm == "ow_qmix" else target > best or list(taken) == greedy
         weights.append(1.0 if promising else ALPHA)
         losses.append(weights[-1] * (q_tot - target) ** 2 + (q_star - target) ** 2)

@@ -19,7 +19,7 @@ from helpers import (
     uniform,
 )
 
-from qmix_jax.learning.learner import make_learner
+from qmix_jax.learning.learner import batch_moments, make_learner
 from qmix_jax.learning.loss import make_loss
 from qmix_jax.learning.model import make_networks
 from qmix_jax.learning.optimizer import initial_schedule, learning_rate, make_optimizer
@@ -216,8 +216,9 @@ def test_the_loss_with_truncations_to_bootstrap_from_is_the_slow_one(settings):
     batch, final_steps = _truncated(config.sample_length)
     targets = numpy_targets(config, params, target_params, batch, final_steps)
     errors = numpy_predictions(config, params, batch) - targets
-    assert np.isnan(errors).any()
-    errors = np.nan_to_num(errors)  # excluded
+    excluded = np.isnan(errors)
+    assert excluded.any()
+    errors = np.nan_to_num(errors)
 
     def whole_loss(params, target_params, batch):
         cuts = find_cuts(config, final_steps, batch)
@@ -225,7 +226,46 @@ def test_the_loss_with_truncations_to_bootstrap_from_is_the_slow_one(settings):
 
     loss, values = quick_jit(whole_loss)(params, target_params, batch)
     np.testing.assert_allclose(values.td_error, errors, rtol=1e-4, atol=1e-4)
-    assert loss == pytest.approx((errors**2).sum(axis=-1).mean(), rel=1e-4)
+    assert loss == pytest.approx((errors**2).sum() / (~excluded[..., 0]).sum(), rel=1e-4)
+
+
+@pytest.mark.parametrize("algorithm", ["qmix", "cw_qmix", "iql"])
+def test_what_is_excluded_does_not_matter(algorithm):
+    """Neither to the loss nor to the gradient, Q*'s included."""
+    config = _config(time_limit="bootstrap", num_envs=4, algorithm=algorithm)
+    params, target_params = _two_parameters(config)
+    batch, final_steps = _truncated(config.sample_length)
+    known = find_cuts(config, final_steps, batch).known[:, 0]
+    assert not known.all()
+    other = batch.replace(rewards=jnp.where(known[:, None, None], batch.rewards, 9.0))
+
+    def loss_of(params, batch):
+        return _loss(config)(params, target_params, batch, None, None, find_cuts(config, final_steps, batch))[0]
+
+    first, second = (quick_jit(jax.value_and_grad(loss_of))(params, data) for data in (batch, other))
+    jax.tree.map(np.testing.assert_array_equal, first, second)
+
+
+@pytest.mark.parametrize("agent", ["mlp", "gru"])
+def test_sequences_of_whole_episodes_leave_out_what_follows_the_end(agent):
+    """The mean is over the steps of the first episode; a sequence that does not begin one does not count."""
+    config = _config(agent=agent, n_step=1, sequence_length=4, sequence_start="episode")
+    params, target_params = _two_parameters(config)
+    batch = _batch(config.sample_length)
+    elapsed = np.broadcast_to(np.arange(config.sample_length), batch.elapsed.shape).astype(np.uint16).copy()
+    elapsed[0] += 1
+    batch = batch.replace(elapsed=jnp.asarray(elapsed))
+    errors = numpy_predictions(config, params, batch) - numpy_targets(config, params, target_params, batch)
+    done = np.asarray(batch.done)[:, :4]
+    included = np.cumsum(done, axis=1) - done == 0
+    included[0] = False
+    assert 0.2 < included.mean() < 0.9
+    expected = (errors**2).sum(axis=-1)[included].mean()
+    loss, values = quick_jit(_loss(config))(params, target_params, batch)
+    assert loss == pytest.approx(expected, rel=1e-4)
+    moments = batch_moments(values)
+    assert moments.squared_td_error == pytest.approx(expected, rel=1e-4)
+    assert moments.td_error == pytest.approx(errors[included].mean(), abs=1e-4)
 
 
 def _truncated(length):

@@ -9,7 +9,7 @@ from probes import Matrix, NonMonotonic, ProbeState
 STATE = ProbeState(jnp.int32(0), jnp.float32(1), jnp.int32(0))
 
 
-def _learnt(env, vector_steps=1200, **settings):
+def _learned(env, vector_steps=1200, lr=1e-2, **settings):
     """q_tot of every joint action after training on uniform exploration."""
     config = small_config(
         num_envs=8,
@@ -19,7 +19,7 @@ def _learnt(env, vector_steps=1200, **settings):
         min_buffer_size=64,
         batch_size=32,
         train_frequency=8,
-        lr=1e-2,
+        lr=lr,
         n_step=1,
         mixing_size=32,
         central_sizes=(32, 32),
@@ -36,7 +36,7 @@ def _best(values):
 
 def test_qmix_finds_the_best_joint_action_and_knows_every_payoff():
     env = Matrix()
-    values = _learnt(env)
+    values = _learned(env)
     np.testing.assert_allclose(values, env.payoffs, atol=0.3)
     assert _best(values) == (2, 2)
 
@@ -46,11 +46,11 @@ def test_vdn_finds_the_best_sum():
     env = Matrix()
     payoffs = np.array(env.payoffs)
     nearest = np.add.outer(payoffs.mean(axis=1), payoffs.mean(axis=0)) - payoffs.mean()
-    np.testing.assert_allclose(_learnt(env, algorithm="vdn"), nearest, atol=0.6)
+    np.testing.assert_allclose(_learned(env, algorithm="vdn"), nearest, atol=0.6)
 
 
 def test_qmix_gives_up_the_best_joint_action_of_a_game_that_is_not_monotonic():
-    values = _learnt(NonMonotonic())
+    values = _learned(NonMonotonic())
     assert _best(values)[0] > 0
     assert _best(values)[1] > 0
     assert values[0, 0] < 0
@@ -59,13 +59,14 @@ def test_qmix_gives_up_the_best_joint_action_of_a_game_that_is_not_monotonic():
 @pytest.mark.parametrize("algorithm", ["cw_qmix", "ow_qmix"])
 def test_weighted_qmix_finds_the_best_joint_action_of_that_game(algorithm):
     """It cannot know every payoff either, but fits the best joint action."""
-    values = _learnt(NonMonotonic(), algorithm=algorithm, alpha=0.1, vector_steps=2400)
+    values = _learned(NonMonotonic(), algorithm=algorithm, alpha=0.1, vector_steps=2400)
     assert _best(values) == (0, 0)
     assert values[0, 0] == pytest.approx(8, abs=1.5)
 
 
-def test_qplex_finds_the_best_joint_action_of_that_game_and_knows_every_payoff():
+@pytest.mark.parametrize(("algorithm", "vector_steps", "lr"), [("qplex", 6000, 3e-3), ("qplex_gap", 1200, 1e-2)])
+def test_qplex_finds_the_best_joint_action_of_that_game_and_knows_every_payoff(algorithm, vector_steps, lr):
     """Its class is complete: it can represent whatever the agents' own best actions can reach."""
-    values = _learnt(NonMonotonic(), algorithm="qplex", hypernet_size=16)
-    np.testing.assert_allclose(values, NonMonotonic().payoffs, atol=0.1)
+    values = _learned(NonMonotonic(), vector_steps, lr, algorithm=algorithm, hypernet_size=16)
+    np.testing.assert_allclose(values, NonMonotonic().payoffs, atol=0.4)
     assert _best(values) == (0, 0)

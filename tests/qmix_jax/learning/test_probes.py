@@ -84,10 +84,10 @@ def test_forbidden_actions_are_neither_taken_nor_believed_in():
     np.testing.assert_allclose(values[:2, :2], 0.0, atol=0.1)
 
 
-@pytest.mark.parametrize("agent", ["gru", "mlp"])
-def test_only_a_memory_knows_what_was_shown_before(agent):
+@pytest.mark.parametrize(("agent", "start"), [("gru", "any"), ("gru", "episode"), ("mlp", "any")])
+def test_only_a_memory_knows_what_was_shown_before(agent, start):
     env, mixed = Remember(), {}
-    config = _config(2400, agent=agent, sequence_length=2, hidden_sizes=(16,))
+    config = _config(2400, agent=agent, sequence_length=2, sequence_start=start, hidden_sizes=(16,))
     trained = train(env, config)
     learner, networks = make_learner(config, env.spec), make_networks(config, env.spec)
     params, actions = trained.learner.params, jnp.zeros((2, 1), jnp.int32)
@@ -119,6 +119,9 @@ def test_lambda_targets_end_with_their_episode(target, td_lambda):
     [
         {"algorithm": "vdn"},
         {"algorithm": "qplex"},
+        {"algorithm": "qplex_gap"},
+        {"sequence_start": "episode", "sequence_length": 3},
+        {"layer_norm": False, "dueling": False, "hypernet_layers": 1, "value_size": 4, "initializer": "torch"},
         {"algorithm": "cw_qmix", "central_sizes": (16,)},
         {"algorithm": "ow_qmix", "central_sizes": (16,)},
         {"replay": "prioritised"},

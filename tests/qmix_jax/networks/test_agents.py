@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from helpers import numpy_q_values, quick_jit, randomize
 
+from qmix_jax.config import Config
 from qmix_jax.networks.agents import append_agent_ids, make_agents
 
 AGENTS, FEATURES, ACTIONS, BATCH = 3, 4, 5, 6
@@ -14,8 +15,12 @@ AGENTS, FEATURES, ACTIONS, BATCH = 3, 4, 5, 6
 NO_MEMORY = jnp.zeros((BATCH, AGENTS, 0))
 
 
+def _make(recurrent=False, **settings):
+    return make_agents(Config(agent="gru" if recurrent else "mlp", **settings), AGENTS, FEATURES, ACTIONS)
+
+
 def _agents(share_parameters, recurrent=False):
-    agents = make_agents((8, 7), AGENTS, FEATURES, ACTIONS, share_parameters, 1.0, recurrent)
+    agents = _make(hidden_sizes=(8, 7), share_parameters=share_parameters, head_init_scale=1.0, recurrent=recurrent)
     unroll = quick_jit(agents.unroll, static_argnums=3)
     return agents._replace(init=quick_jit(agents.init), step=quick_jit(agents.step), unroll=unroll)
 
@@ -110,7 +115,7 @@ def test_a_row_does_not_depend_on_its_neighbours(agents, initial):
 
 
 def test_small_heads_start_near_zero():
-    agents = make_agents((8,), AGENTS, FEATURES, ACTIONS, False, head_init_scale=0.01)
+    agents = _make(hidden_sizes=(8,), head_init_scale=0.01)
     q_values, memory = quick_jit(agents.step)(quick_jit(agents.init)(jax.random.key(0)), _features(), NO_MEMORY)
     assert memory.shape == NO_MEMORY.shape
     assert q_values.shape == (AGENTS, BATCH, ACTIONS)
@@ -135,8 +140,8 @@ def test_heads_are_named_and_start_as_layers_of_their_own():
 
 @pytest.mark.parametrize("recurrent", [False, True])
 def test_initialising_calls_no_kernels_that_can_wait_for_each_other(recurrent):
-    """Jaxlib's QR, which flax's initialisers call, deadlocks on two cores: see `initializers.orthogonal`."""
-    agents = make_agents((8, 7), AGENTS, FEATURES, ACTIONS, False, 1.0, recurrent)
+    """Jaxlib's QR, which flax's initialisers call, deadlocks on two cores: see `layers.orthogonal`."""
+    agents = _make(hidden_sizes=(8, 7), recurrent=recurrent)
     assert "custom_call" not in jax.jit(agents.init).lower(jax.random.key(0)).as_text()
 
 

@@ -8,10 +8,11 @@ from helpers import numpy_q_tot, quick_jit, randomize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qmix_jax.networks.layers import Start
 from qmix_jax.networks.mixers import QMixer
 
 AGENTS, STATES, BATCH = 3, 4, 5
-mixer = QMixer(mixing_size=6, hypernet_size=7, init_scale=1.0)
+mixer = QMixer(mixing_size=6, hypernet_size=7, start=Start("orthogonal", 1.0))
 initial = quick_jit(mixer.init)(jax.random.key(0), jnp.zeros((1, AGENTS)), jnp.zeros((1, STATES)))
 q_tot = quick_jit(mixer.apply)
 
@@ -69,7 +70,7 @@ def test_the_bias_is_a_value_of_the_state_alone():
 
 
 def test_a_small_initial_scale_starts_near_zero():
-    small = QMixer(mixing_size=32, hypernet_size=64, init_scale=0.01)
+    small = QMixer(mixing_size=32, hypernet_size=64, start=Start("orthogonal", 0.01))
     agent_qs, states = _inputs(0)
     params = quick_jit(small.init)(jax.random.key(0), agent_qs, states)
     assert np.abs(quick_jit(small.apply)(params, agent_qs, states)).max() < 0.1
@@ -78,3 +79,19 @@ def test_a_small_initial_scale_starts_near_zero():
 def test_ranks_are_checked():
     with pytest.raises(AssertionError):
         mixer.apply(initial, jnp.zeros(AGENTS), jnp.zeros(STATES))
+
+
+def test_one_layer_hypernetworks_and_a_width_of_their_own_for_v():
+    plain = QMixer(6, 7, Start("torch", 1.0), hypernet_layers=1, value_size=3)
+    agent_qs, states = _inputs(0)
+    params = randomize(quick_jit(plain.init)(jax.random.key(0), agent_qs, states))
+    shapes = {name: layer["kernel"].shape for name, layer in params["params"].items()}
+    assert shapes == {
+        "weights_1": (STATES, 6 * AGENTS),
+        "weights_2": (STATES, 6),
+        "bias_1": (STATES, 6),
+        "value_hidden": (STATES, 3),
+        "value": (3, 1),
+    }
+    expected = [numpy_q_tot(params, *row) for row in zip(agent_qs, states, strict=True)]
+    np.testing.assert_allclose(quick_jit(plain.apply)(params, agent_qs, states), expected, rtol=1e-4, atol=1e-4)

@@ -25,12 +25,12 @@ GOLDEN = [  # whole lines; elsewhere the flag and the exit status count
     ("--env_mode grid", "--env_mode grid: must be one of fixed, random"),
     (
         "--algorithm QMIX",
-        "--algorithm QMIX: did you mean qmix? must be one of qmix, vdn, iql, madqn, cw_qmix, ow_qmix, qplex",
+        "--algorithm QMIX: did you mean qmix? must be one of qmix, vdn, iql, madqn, cw_qmix, ow_qmix, qplex, qplex_gap",
     ),
     (
         "--preset Random",
-        "--preset Random: did you mean random? must be one of default, random, throughput, pymarl2, madqn, mpe_spread, "
-        "lbf",
+        "--preset Random: did you mean random? must be one of default, random, throughput, gru, madqn, mpe_spread, "
+        "lbf, pymarl2, epymarl, jaxmarl",
     ),
     (
         "--env GridWorld25",
@@ -160,10 +160,10 @@ CHANGES = [
 
 # What hparams.json holds instead; an ellipsis takes the setting out.
 EDITS = [
-    ({"format": 0}, "format 0: must be 4, as this version writes it"),
-    ({"format": 2}, "format 2: must be 4, as this version writes it"),
-    ({"format": "3"}, "format '3': must be 4"),
-    ({"format": ...}, "format None: must be 4"),
+    ({"format": 0}, "format 0: must be 5, as this version writes it"),
+    ({"format": 2}, "format 2: must be 5, as this version writes it"),
+    ({"format": "3"}, "format '3': must be 5"),
+    ({"format": ...}, "format None: must be 5"),
     ({"gamma": ...}, "'gamma' is missing"),
     ({"results_dir": ...}, "'results_dir' is missing"),
     ({"learning_rate": 0.1}, "'learning_rate': unknown setting"),

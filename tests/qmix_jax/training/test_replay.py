@@ -12,6 +12,7 @@ from scipy.stats import chisquare
 
 from env_jax import GridWorld25
 from env_jax.types import TimeStep
+from qmix_jax.errors import ConfigError
 from qmix_jax.learning.priorities import importance_weights, sequence_priorities, updated_priorities
 from qmix_jax.training.replay import action_dtype, empty_transition, make_replay, make_transition, transition_bytes
 from qmix_jax.types import Sample, Transition
@@ -19,7 +20,7 @@ from qmix_jax.types import Sample, Transition
 ENVS, BATCH = 3, 400
 
 
-def _replay(rows, length, batch=BATCH, spec=SPEC, envs=ENVS, replay="uniform", exponent=0.5):
+def _replay(rows, length, batch=BATCH, spec=SPEC, envs=ENVS, replay="uniform", exponent=0.5, start="any"):
     """Return the replay of `rows` steps of every environment; batches may be larger than a run's may."""
     config = SimpleNamespace(
         num_envs=envs,
@@ -29,6 +30,8 @@ def _replay(rows, length, batch=BATCH, spec=SPEC, envs=ENVS, replay="uniform", e
         replay=replay,
         priority_exponent=exponent,
         time_limit="auto",
+        sequence_start=start,
+        buffer_capacity=rows * envs,
     )
     return make_replay(config, spec)
 
@@ -89,6 +92,57 @@ def test_every_start_is_as_likely_at_first(kind):
     _, counts = np.unique(drawn.sequences.elapsed[:, 0], return_counts=True)
     assert len(counts) == ENVS * (8 - 3 + 1)
     assert chisquare(counts).pvalue > 1e-3
+
+
+LIMIT = 5
+
+
+def _episodes_of(env, now):
+    """Steps into its episode of an environment at a time; environment e's episodes are of e + 3 steps."""
+    return now % (env + 3)
+
+
+@pytest.mark.parametrize("rows", [16, 23])
+def test_sequences_of_whole_episodes_begin_at_every_stored_one_alike(rows):
+    """Through two turns of the ring: only first steps of episodes whose whole window is stored, each as likely."""
+    length = 4
+    spec = replace(SPEC, max_steps=LIMIT)
+    replay = _replay(rows, length, batch=3000, start="episode", spec=spec)
+    state = jax.jit(replay.init)()
+    add, sample = quick_jit(replay.add), quick_jit(replay.sample)
+    envs = np.arange(ENVS)
+    for now in range(2 * rows):
+        steps = np.array([_episodes_of(env, now) for env in envs])
+        transition = _transition(_number(envs, now)).replace(elapsed=jnp.asarray(steps, jnp.uint16))
+        state = add(state, transition, None)
+        if now + 1 < length or now % 5:
+            continue
+        batch = sample(state, jax.random.key(now)).sequences
+        number = np.round(np.asarray(batch.observations)[:, :, 0, 0]).astype(int)
+        times, found = number // 100, number % 100
+        assert (found == found[:, :1]).all()
+        assert (np.diff(times, axis=1) == 1).all()
+        starts = range(max(0, now + 1 - rows), now + 2 - length)
+        whole = {(env, start) for env in range(ENVS) for start in starts if _episodes_of(env, start) == 0}
+        drawn, counts = np.unique(np.stack([found[:, 0], times[:, 0]], axis=1), axis=0, return_counts=True)
+        assert set(map(tuple, drawn.tolist())) == whole
+        assert chisquare(counts).pvalue > 1e-4
+        np.testing.assert_array_equal(batch.elapsed[:, 0], 0)
+
+
+def test_without_a_whole_episode_no_sequence_begins_one():
+    """As in the first steps after a resume whose replay was not saved: they train on nothing."""
+    replay = _replay(16, 4, start="episode", spec=replace(SPEC, max_steps=LIMIT))
+    state = jax.jit(replay.init)()
+    for now in range(6):
+        transition = _transition(_number(np.arange(ENVS), now)).replace(elapsed=jnp.full(ENVS, 7 + now, jnp.uint16))
+        state = quick_jit(replay.add)(state, transition, None)
+    assert (np.asarray(quick_jit(replay.sample)(state, jax.random.key(0)).sequences.elapsed[:, 0]) > 0).all()
+
+
+def test_a_replay_without_room_for_an_episode_and_a_sequence_is_refused():
+    with pytest.raises(ConfigError, match=r"^--buffer_capacity 24: must be at least 27 with --sequence_start episode"):
+        _replay(8, 4, start="episode", spec=replace(SPEC, max_steps=LIMIT))
 
 
 def test_sequences_are_drawn_by_the_power_of_their_priority_and_weights_undo_it():
