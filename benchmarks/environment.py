@@ -56,7 +56,7 @@ def jax_steps(num_envs: int, length: int) -> Work:
     def step(carry: tuple[State, TimeStep], key: Array) -> tuple[tuple[State, TimeStep], Array]:
         action_key, env_key = jax.random.split(key)
         actions = random_actions(action_key, num_envs)
-        env_state, time_step, stepped = step_environments(environment, env_key, carry[0], actions)
+        env_state, time_step, stepped, _ = step_environments(environment, env_key, carry[0], actions)
         return (env_state, time_step), stepped.rewards.sum()
 
     def call(key: Array, carry: tuple[State, TimeStep]) -> tuple[Array, tuple[State, TimeStep], Array]:

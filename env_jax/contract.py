@@ -70,7 +70,7 @@ def trace(environment: Environment, name: str, function: Callable[..., Any], *ar
         raise ContractError(environment, f"{name}: cannot be traced: {one_line(error)}") from error
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """Return an exception's type and the first line of its message."""
     return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"
 
@@ -175,6 +175,7 @@ def _check_functions(environment: Environment, spec: EnvSpec, key: Any, state: A
             f"int32[{agents}]",
             lambda x: x.shape == (agents,) and bool(jnp.issubdtype(x.dtype, jnp.integer)),
         ),
+        "shaped_rewards": ((state,), f"float32[{agents}]", lambda x: x.shape == (agents,)),
         "agent_positions": ((state,), f"[{agents}, ...]", lambda x: x.ndim > 0 and x.shape[0] == agents),
     }
     for name, (arguments, wanted, fits) in calls.items():

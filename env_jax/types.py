@@ -49,6 +49,7 @@ class EnvSpec:
     baseline_policy: Callable[[Array, Array], Array] | None = None  # (key, float32[N, O]) -> int32[N]
     baseline_name: str = "baseline"  # its name in plots
     episode_metrics: Callable[[Any], dict[str, Array]] | None = None  # final state -> named scalars
+    shaped_rewards: Callable[[Any], Array] | None = None  # environment state -> float32[N], of the step that led there
     agent_positions: Callable[[Any], Array] | None = None  # environment state -> [N, ...], each agent's position
 
 

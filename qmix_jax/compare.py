@@ -11,7 +11,7 @@ from typing import Any
 
 from qmix_jax.cli.command import program_name, run_command
 from qmix_jax.cli.parser import FlagParser
-from qmix_jax.config import Config
+from qmix_jax.config import Config, names_module
 from qmix_jax.errors import ConfigError
 from qmix_jax.experiments.comparison_spec import Comparison, ComparisonSettings, comparison_from_flags, read_comparison
 from qmix_jax.experiments.workers import available_cores
@@ -55,7 +55,7 @@ def _start(arguments: dict[str, Any]) -> None:
     _check_workers(comparison)
     results_dir = comparison.configs()[0].results_dir
     check_results_dir(results_dir)
-    prepare_libraries()
+    _prepare(comparison, comparison.configs()[0].env)
     from qmix_jax.experiments.comparison import run_comparison
 
     missing = missing_folders(Path(results_dir))
@@ -68,6 +68,7 @@ def _start(arguments: dict[str, Any]) -> None:
 
 
 def _resume(path: Path, arguments: dict[str, Any]) -> None:
+    env = arguments.pop("env", None)
     for name, text in arguments.items():
         if name != "workers":
             value = " ".join(text) if isinstance(text, list) else text
@@ -76,10 +77,26 @@ def _resume(path: Path, arguments: dict[str, Any]) -> None:
     settings = replace(comparison.settings, **read_settings(ComparisonSettings, arguments))
     comparison = comparison._replace(settings=settings)
     _check_workers(comparison)
-    prepare_libraries()
+    _prepare(comparison, env)
     from qmix_jax.experiments.comparison import run_comparison
 
     run_comparison(path, comparison)
+
+
+def _prepare(comparison: Comparison, env: str | None) -> None:
+    """Import JAX, and the environment that the command line's --env names; refuse one that cannot be trained on."""
+    config = comparison.configs()[0]
+    prepare_libraries()
+    if not names_module(config.env) and env in (None, config.env):
+        return
+    import jax
+
+    from qmix_jax.runs.user_module import import_repeated
+    from qmix_jax.training.environments import make_environment
+
+    jax.config.update("jax_platforms", "cpu")  # a user's module may start the backend: an accelerator is for the runs
+    import_repeated(env, config.env)
+    make_environment(config)
 
 
 def _check_workers(comparison: Comparison) -> None:

@@ -48,7 +48,16 @@ class Config:
         "start from the final parameters of this run (or of one of its models/...), which may have another task",
         metavar="FOLDER",
     )
-    env: str = setting("gridworld25", "gridworld25, jaxmarl:NAME or jumanji:NAME (needs that extra)")
+    env: str = setting(
+        "gridworld25",
+        "gridworld25, jaxmarl:NAME or jumanji:NAME (needs that extra), or package.module:NAME, a class or function of "
+        "yours that makes an environment",
+    )
+    env_args: tuple[str, ...] | None = setting(
+        None,
+        "arguments of its constructor (Jumanji: of its generator too), such as scenario=3m see_enemy_actions=false",
+        metavar="NAME=VALUE",
+    )
     env_mode: str = setting(
         "fixed", "initial states: one fixed layout, or a random one at every reset", choices=("fixed", "random")
     )
@@ -158,6 +167,13 @@ class Config:
         1e-5, "L2 coefficient, added to the gradient (adamw: to the step)", at_least=0.0, at_most=1.0, traceable=True
     )
     reward_scale: float = setting(1.0, "factor of the rewards in targets", above=0.0, traceable=True)
+    shaped_reward_steps: int | None = setting(
+        None,
+        "add the environment's shaped rewards to those trained on, with a weight that falls from 1 to 0 over this many "
+        "environment steps; evaluations and logged returns never count them",
+        at_least=1,
+        traceable=True,
+    )
     standardise_rewards: bool = setting(
         False,
         "standardise the rewards in targets by their running mean and standard deviation (q_bound is then not valid)",
@@ -303,6 +319,11 @@ class Config:
         return copy
 
     @property
+    def env_arguments(self) -> dict[str, str]:
+        """`env_args` as text by name."""
+        return dict(word.split("=", 1) for word in self.env_args or ())
+
+    @property
     def vector_steps(self) -> int:
         """Steps of each environment in the run: ceil(total_episodes / num_envs) * max_steps_per_ep."""
         if self.total_steps is not None:
@@ -421,9 +442,16 @@ TRACEABLE = tuple(declared.name for declared in fields(Config) if declared.metad
 def unknown_environment(env: str, candidates: Iterable[str]) -> ConfigError:
     """Return the error for an --env that does not exist: it suggests one of `candidates`, and lists the known ones."""
     return ConfigError(
-        f"--env {env[:100]}: {did_you_mean(env, candidates)}must be one of {', '.join(KNOWN_ENVS)}, or another "
-        "environment of these libraries"
+        f"--env {env[:100]}: {did_you_mean(env, candidates)}must be one of {', '.join(KNOWN_ENVS)}, another "
+        "environment of these libraries, or package.module:NAME of your own"
     )
+
+
+def names_module(env: str) -> bool:
+    """Return whether this --env is `package.module:Name`, an environment of the user's own."""
+    module, colon, name = env.partition(":")
+    is_prefix = f"{module}:" == GIVEN or module in ENV_LIBRARIES
+    return bool(colon) and not is_prefix and name.isidentifier() and all(map(str.isidentifier, module.split(".")))
 
 
 def _check_combinations(config: Config) -> None:
@@ -431,8 +459,10 @@ def _check_combinations(config: Config) -> None:
         raise ConfigError(
             f"--total_steps {config.total_steps} and --total_episodes {config.total_episodes}: give only one of them"
         )
-    if config.env not in KNOWN_ENVS and not config.env.startswith((GIVEN, *(f"{name}:" for name in ENV_LIBRARIES))):
+    prefixes = (GIVEN, *(f"{name}:" for name in ENV_LIBRARIES))
+    if not (config.env in KNOWN_ENVS or config.env.startswith(prefixes) or names_module(config.env)):
         raise unknown_environment(config.env, KNOWN_ENVS)
+    _check_arguments(config)
     for name in ("env_mode", "layout_seed"):
         default = getattr(Config, name)
         if config.env != Config.env and getattr(config, name) != default:
@@ -474,4 +504,21 @@ def _check_combinations(config: Config) -> None:
         raise ConfigError(
             f"--batch_size {config.batch_size}: must be at most {config.replay_capacity}, "
             f"what --buffer_capacity {config.buffer_capacity} holds at --num_envs {config.num_envs}"
+        )
+
+
+def _check_arguments(config: Config) -> None:
+    """Refuse --env_args that are no arguments; what the constructor accepts is known only once it is imported."""
+    names: set[str] = set()
+    for word in config.env_args or ():
+        name, equals, _ = word.partition("=")
+        if not equals or not name.isidentifier():
+            raise ConfigError(f"--env_args {word[:100]}: must be NAME=VALUE, with the name of an argument")
+        if name in names:
+            raise ConfigError(f"--env_args {word[:100]}: {name} must be named once")
+        names.add(name)
+    if config.env_args and config.env == Config.env:
+        raise ConfigError(
+            f"--env_args {config.env_args[0][:100]}: {config.env} has none; see --env_mode, --layout_seed and "
+            "--max_steps_per_ep"
         )

@@ -49,12 +49,14 @@ def _sweep(arguments: dict[str, Any]) -> None:
     machines = take_machines(arguments)
     if "resume" in arguments:
         path = Path(arguments.pop("resume"))
+        given = arguments.pop("env", None)
         for name in arguments:
             raise ConfigError(f"--{name}: cannot be given with --resume")
-        read_sweep(path)
+        recorded = read_sweep(path).config().env
         open_sweep, missing = partial(str, path), None
     else:
         sweep = sweep_from_flags(arguments)
+        given = recorded = sweep.config().env
         if machines is not None and sweep.settings.workers is not None:
             raise ConfigError(f"--workers {sweep.settings.workers}: cannot be given with --coordinator")
         check_results_dir(sweep.config().results_dir)
@@ -69,20 +71,22 @@ def _sweep(arguments: dict[str, Any]) -> None:
     check_backend()
     from qmix_jax.experiments.sweep import run_sweep
     from qmix_jax.runs.collectives import broadcast_from_first
+    from qmix_jax.runs.user_module import import_repeated
 
+    import_repeated(given, recorded)
     path = Path(broadcast_from_first(open_sweep))
     if machines is not None:
-        _leave_and_train(path)
+        _leave_and_train(path, given)
     found = read_sweep(path)
     try:
-        run_sweep(path, found)
+        run_sweep(path, found, given)
     except ConfigError:  # which only a run could find
         if missing is not None:
             remove_refused(path, [RunDirectory(path / member.folder) for member in found.members()], missing)
         raise
 
 
-def _leave_and_train(path: Path) -> NoReturn:
+def _leave_and_train(path: Path, env: str | None) -> NoReturn:
     """Train one share of the sweep in each of the processes, which were joined to agree on the folder."""
     import jax
 
@@ -92,7 +96,7 @@ def _leave_and_train(path: Path) -> NoReturn:
     if workers != processes:
         raise ConfigError(f"--num_processes {processes}: must be {workers}, as at the start of the sweep")
     leave()
-    become_share(path, share, jax.config.values.get("jax_cuda_visible_devices"))
+    become_share(path, share, env, jax.config.values.get("jax_cuda_visible_devices"))
 
 
 def _begin(sweep: Sweep, joined: bool) -> str:
@@ -101,15 +105,17 @@ def _begin(sweep: Sweep, joined: bool) -> str:
 
     from qmix_jax.experiments.capacity import count_workers, plan_shares
     from qmix_jax.runs.initial import initial_params
-    from qmix_jax.training.environments import make_environment
+    from qmix_jax.training.environments import choose_environment
 
     if joined and jax.process_count() > len(sweep.members()):
         raise ConfigError(
             f"--num_processes {jax.process_count()}: must be at most {len(sweep.members())}, the number of runs"
         )
-    for config in dict.fromkeys(replace(member.config, seed=0) for member in sweep.members()):
-        if config.init_from is not None:
-            initial_params(config, make_environment(config).spec)
+    configs = [replace(member.config, seed=0) for member in sweep.members()]
+    for config in {(config.env, config.env_args): config for config in configs}.values():
+        choose_environment(config, None, check=True)
+    for config in dict.fromkeys(configs):
+        initial_params(config, choose_environment(config, None).spec)
     sweep = sweep.shared_by(jax.process_count() if joined else count_workers(sweep))
     plan_shares(sweep)
     path = create_numbered(sweep.config().results_dir, "sweep")

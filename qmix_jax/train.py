@@ -95,6 +95,9 @@ def _run(arguments: dict[str, Any], stop: StopRequest, machines: Machines | None
     prepare_libraries()
     config = _start_jax(config, on_all, machines)
     from qmix_jax.reports.training import run
+    from qmix_jax.runs.user_module import import_environment
+
+    import_environment(config.env)
 
     run(config, lambda: stop.signal_number, directory)
 
@@ -112,7 +115,9 @@ def _resume(arguments: dict[str, Any], stop: StopRequest, machines: Machines | N
     config = _start_jax(resumed_config(directory, changes), on_all, machines)
     changes["num_devices"] = config.num_devices
     from qmix_jax.reports.training import resume_run
+    from qmix_jax.runs.user_module import import_repeated
 
+    import_repeated(changes.get("env"), config.env)
     resume_run(directory.path, changes, lambda: stop.signal_number)
 
 

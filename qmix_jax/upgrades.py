@@ -17,6 +17,8 @@ ADDED: Mapping[int, Mapping[str, Any]] = MappingProxyType(
             "dueling": True,
             "initializer": "orthogonal",
             "init_from": None,
+            "env_args": None,
+            "shaped_reward_steps": None,
         },
     }
 )

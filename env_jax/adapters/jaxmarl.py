@@ -5,12 +5,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxmarl.environments.multi_agent_env import MultiAgentEnv
-from jaxmarl.environments.spaces import Box, Discrete
 
 from env_jax.gridworld import GridWorld25
 from env_jax.gridworld.constants import GRID_SIZE, NUM_ACTIONS, NUM_AGENTS, OBSERVATION_SIZE
 from env_jax.gridworld.observations import observe, state_from_observations
+from env_jax.quiet_import import quiet_import
+
+with quiet_import():  # it prints which of its optional environments are missing
+    from jaxmarl.environments.multi_agent_env import MultiAgentEnv
+    from jaxmarl.environments.spaces import Box, Discrete
 
 Array = jax.Array
 ByAgent = dict[str, Array]

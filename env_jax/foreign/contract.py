@@ -1,22 +1,25 @@
 """Third-party environments in our contract: what their adapters share."""
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
+from env_jax.arguments import ArgumentError
 from env_jax.types import Array, EnvSpec, TimeStep
-
-Adapter = TypeVar("Adapter", bound="ForeignEnvironment")
 
 
 class UnfitError(ValueError):
     """An environment that cannot be made or does not fit the contract; the message is one line with the reason."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(" ".join(re.sub(r" at 0x[0-9a-f]+", "", reason).split()))  # without addresses of objects
 
 
 @struct.dataclass
@@ -26,6 +29,18 @@ class ForeignState:
     world: Any  # the library's own state; resume.npz knows it by this name
     step_count: Array  # int32[], environment steps since the reset
     team_return: Array  # float32[], undiscounted sum of the team's rewards since the reset
+    shaped_rewards: Array | None = None  # float32[N], of the last step; None unless they are asked for
+
+
+class Stepped(NamedTuple):
+    """What a library returns after a step."""
+
+    world: Any  # the library's state
+    shown: Any  # what it shows the agents
+    rewards: Array  # float32[N]
+    terminated: Array  # bool[]
+    done: Array  # bool[], whether the episode ended for any reason
+    shaped_rewards: Array | None = None  # float32[N], if it has any
 
 
 @dataclass(frozen=True)
@@ -43,6 +58,7 @@ class ForeignEnvironment(ABC):
     environment: Any
     max_steps: int
     name: str
+    shaped: bool = False  # whether to keep shaped rewards, for `EnvSpec.shaped_rewards`
     spec: EnvSpec = field(init=False, compare=False, repr=False)
     _longer: Any = field(init=False, compare=False, repr=False)
 
@@ -58,17 +74,21 @@ class ForeignEnvironment(ABC):
         """Start an episode."""
         with library_style():
             library_state, shown = self._reset(jax.random.key_data(key))
-            state = ForeignState(_strong(library_state), jnp.zeros((), jnp.int32), jnp.zeros(()))
-            never = jnp.zeros((), bool)
-            return state, self._time_step(library_state, shown, jnp.zeros(self.spec.num_agents), never, never)
+            nothing, never = jnp.zeros(self.spec.num_agents), jnp.zeros((), bool)
+            shaped = nothing if self.spec.shaped_rewards is not None else None
+            state = ForeignState(_strong(library_state), jnp.zeros((), jnp.int32), jnp.zeros(()), shaped)
+            return state, self._time_step(library_state, shown, nothing, never, never)
 
     def step(self, key: Array, state: ForeignState, actions: Array) -> tuple[ForeignState, TimeStep]:
         """Take one step with int32[N] actions."""
         with library_style():
-            library_state, shown, rewards, terminated, done = self._step(jax.random.key_data(key), state.world, actions)
-            state = ForeignState(_strong(library_state), state.step_count + 1, state.team_return + jnp.sum(rewards))
-            truncated = ~terminated & (done | (state.step_count >= self.spec.max_steps))
-            return state, self._time_step(library_state, shown, rewards, terminated, truncated)
+            stepped = self._step(jax.random.key_data(key), state.world, actions)
+            count, team_return = state.step_count + 1, state.team_return + jnp.sum(stepped.rewards)
+            shaped = stepped.shaped_rewards if self.spec.shaped_rewards is not None else None
+            truncated = ~stepped.terminated & (stepped.done | (count >= self.spec.max_steps))
+            return ForeignState(_strong(stepped.world), count, team_return, shaped), self._time_step(
+                stepped.world, stepped.shown, stepped.rewards, stepped.terminated, truncated
+            )
 
     @abstractmethod
     def _make_spec(self) -> EnvSpec:
@@ -79,8 +99,8 @@ class ForeignEnvironment(ABC):
         """Return the library's state after a reset, and what it shows the agents."""
 
     @abstractmethod
-    def _step(self, key_data: Array, library_state: Any, actions: Array) -> tuple[Any, Any, Array, Array, Array]:
-        """Step `_longer`: its state, what it shows, rewards float32[N], terminated bool[], whether it ended bool[]."""
+    def _step(self, key_data: Array, library_state: Any, actions: Array) -> Stepped:
+        """Step `_longer`."""
 
     @abstractmethod
     def _observe(self, library_state: Any, shown: Any) -> tuple[Array, Array, Array]:
@@ -93,32 +113,31 @@ class ForeignEnvironment(ABC):
         return TimeStep(observations, state, mask, rewards, terminated, truncated)
 
 
-def make_foreign(
-    adapter: type[Adapter], library: str, make: Callable[[str], Any], name: str, max_steps: int
-) -> Adapter:
-    """Make a registered environment with its library's defaults.
-
-    Args:
-        adapter: the library's.
-        library: the library's name.
-        make: its function that makes an environment by name.
-        name: the registered name.
-        max_steps: the time limit, see `ForeignEnvironment`.
+@contextmanager
+def making(library: str) -> Iterator[None]:
+    """Call a library's constructors.
 
     Raises:
-        UnfitError: the environment cannot be made, or does not fit the contract.
+        UnfitError: whatever they raise.
     """
     try:
         with library_style():
-            environment = make(name)
+            yield
+    except ArgumentError:
+        raise
     except Exception as error:  # whatever a third-party constructor may raise
         raise UnfitError(f"{library} cannot make it: {error}") from error
-    return adapter(environment, max_steps, f"{library.lower()}:{name}")
 
 
 def episode_metrics(state: ForeignState) -> dict[str, Array]:
     """Return the undiscounted team return of a finished episode, float32[], which publications report."""
     return {"undiscounted_return": state.team_return}
+
+
+def shaped_rewards(state: ForeignState) -> Array:
+    """Return the shaped rewards of the last step, float32[N]."""
+    assert state.shaped_rewards is not None
+    return state.shaped_rewards
 
 
 def concatenated(observations: Array) -> Array:

@@ -1,25 +1,41 @@
 """JaxMARL's environments (Rutherford et al. 2024) in our contract: dictionaries of agents become rows of arrays."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
-import jaxmarl
-from jaxmarl.environments.multi_agent_env import MultiAgentEnv
-from jaxmarl.environments.spaces import Discrete
 
+from env_jax.arguments import parameters_of, read_arguments
+from env_jax.contract import one_line
 from env_jax.foreign.contract import (
     ForeignEnvironment,
+    Stepped,
     UnfitError,
     concatenated,
     episode_metrics,
     library_style,
-    make_foreign,
+    making,
+    shaped_rewards,
 )
+from env_jax.quiet_import import quiet_import
 from env_jax.types import Array, EnvSpec
 
+with quiet_import():  # it prints which of its optional environments are missing
+    import jaxmarl
+    from jaxmarl.environments import SMAX, Overcooked
+    from jaxmarl.environments.multi_agent_env import MultiAgentEnv
+    from jaxmarl.environments.overcooked.layouts import overcooked_layouts
+    from jaxmarl.environments.overcooked_v2.layouts import overcooked_v2_layouts
+    from jaxmarl.environments.smax.heuristic_enemy_smax_env import EnemySMAX
+    from jaxmarl.environments.smax.smax_env import MAP_NAME_TO_SCENARIO
+    from jaxmarl.environments.spaces import Discrete
+
 _GLOBAL_STATE = "world_state"  # JaxMARL's key of a global state among the agents' observations
+_SHAPED = "shaped_reward"  # and of shaped rewards in `info`
+_OPPONENTS = ("adversary", "leadadversary", "enemy", "eve")  # kinds of agents that play against the others
 
 
 def names() -> tuple[str, ...]:
@@ -27,14 +43,39 @@ def names() -> tuple[str, ...]:
     return tuple(jaxmarl.registered_envs)
 
 
-def make(name: str, max_steps: int) -> "FromJaxMARL":
-    """Make the environment of a registered name; arguments and errors as for `make_foreign`."""
-    return make_foreign(FromJaxMARL, "JaxMARL", jaxmarl.make, name, max_steps)
+def make(
+    name: str, max_steps: int, arguments: Mapping[str, str] = MappingProxyType({}), shaped: bool = False
+) -> "FromJaxMARL":
+    """Make the environment of a registered name.
+
+    Args:
+        name: the registered name.
+        max_steps: the time limit, see `ForeignEnvironment`.
+        arguments: of its constructor, as text by name; others have the library's defaults. Scenarios of SMAX and
+            layouts of Overcooked are given by name.
+        shaped: whether to keep shaped rewards.
+
+    Raises:
+        ArgumentError: an argument is not accepted.
+        UnfitError: the environment cannot be made, or does not fit the contract.
+    """
+    with making("JaxMARL"):
+        environment = jaxmarl.make(name)
+        if arguments:
+            kind = type(environment)
+            layouts = overcooked_layouts if kind is Overcooked else overcooked_v2_layouts
+            constructors = (kind, SMAX) if issubclass(kind, EnemySMAX) else (kind,)
+            named = {"scenario": MAP_NAME_TO_SCENARIO, "layout": layouts}
+            environment = jaxmarl.make(name, **read_arguments(arguments, parameters_of(*constructors), named))
+    return FromJaxMARL(environment, max_steps, f"jaxmarl:{name}", shaped)
 
 
 @dataclass(frozen=True)
 class FromJaxMARL(ForeignEnvironment):
-    """A cooperative environment of JaxMARL whose agents have equal sizes, see `ForeignEnvironment`.
+    """A cooperative environment of JaxMARL, see `ForeignEnvironment`.
+
+    Agents whose observations are shorter than others' are padded with zeros, and actions that only others have are
+    masked (as by JaxMARL's `CTRolloutManager`).
 
     Rewards are each agent's own, and the team's reward is their sum (as in JaxMARL's own Q-learning). Where all agents
     get a shared reward, the team gets it N times: a scale, the same for every policy.
@@ -44,7 +85,7 @@ class FromJaxMARL(ForeignEnvironment):
     environments, MPE, would go on for one step beyond the limit they state; here they do not.)
 
     Raises:
-        UnfitError: agents are of several kinds, of different sizes, or have actions that are not numbered.
+        UnfitError: agents play against others, or have actions that are not numbered.
     """
 
     _kind = MultiAgentEnv
@@ -54,22 +95,24 @@ class FromJaxMARL(ForeignEnvironment):
         shown, library_state = self.environment.reset(key_data)
         return library_state, shown
 
-    def _step(self, key_data: Array, library_state: Any, actions: Array) -> tuple[Any, Any, Array, Array, Array]:
+    def _step(self, key_data: Array, library_state: Any, actions: Array) -> Stepped:
         agents = self.environment.agents
         by_agent = dict(zip(agents, actions, strict=True))
-        shown, library_state, by_name, dones, _ = self._longer.step_env(key_data, library_state, by_agent)
-        rewards = jnp.stack([jnp.asarray(by_name[agent], jnp.float32) for agent in agents])
+        shown, library_state, by_name, dones, info = self._longer.step_env(key_data, library_state, by_agent)
         done = jnp.asarray(dones["__all__"], bool)
-        return library_state, shown, rewards, done, done
+        shaped = _stacked(info[_SHAPED], agents) if _SHAPED in info else None
+        return Stepped(library_state, shown, _stacked(by_name, agents), done, done, shaped)
 
     def _observe(self, library_state: Any, shown: Any) -> tuple[Array, Array, Array]:
         agents, spec = self.environment.agents, self.spec
-        observations = jnp.stack([shown[agent].reshape(-1).astype(jnp.float32) for agent in agents])
-        mask = jnp.ones((spec.num_agents, spec.num_actions), bool)
+        rows = [shown[agent].reshape(-1).astype(jnp.float32) for agent in agents]
+        observations = _padded(rows, spec.observation_size)
         allowed_actions = _allowed_actions(self.environment)
-        if allowed_actions is not None:
+        if allowed_actions is None:
+            mask = jnp.arange(spec.num_actions) < jnp.array(_num_actions(self.environment))[:, None]
+        else:
             allowed = allowed_actions(library_state)
-            mask = jnp.stack([allowed[agent].astype(bool) for agent in agents])
+            mask = _padded([allowed[agent].astype(bool) for agent in agents], spec.num_actions)
         if spec.state_from_observations is None:
             return observations, shown[_GLOBAL_STATE].reshape(-1).astype(jnp.float32), mask
         return observations, concatenated(observations), mask
@@ -77,36 +120,58 @@ class FromJaxMARL(ForeignEnvironment):
     def _make_spec(self) -> EnvSpec:
         environment = self.environment
         kinds = sorted({str(agent).rpartition("_")[0] for agent in environment.agents})
-        if len(kinds) > 1:
-            raise UnfitError(f"its agents are of several kinds, {' and '.join(kinds)}; must be of one kind")
+        opponents = [kind for kind in kinds if kind in _OPPONENTS]
+        if opponents and len(kinds) > 1:
+            raise UnfitError(f"its agents play against each other, {' and '.join(kinds)}; must cooperate")
         for agent in environment.agents:
             if not isinstance(environment.action_space(agent), Discrete):
-                raise UnfitError(f"the actions of {agent} are {environment.action_space(agent)}; must be numbered")
+                raise UnfitError(
+                    f"the actions of {agent} are a {type(environment.action_space(agent)).__name__}; must be numbered"
+                )
         try:
             with library_style():
-                shown, _ = jax.eval_shape(lambda key: environment.reset(jax.random.key_data(key)), jax.random.key(0))
-            shapes = [shown[agent].shape for agent in environment.agents]
+                shown, info = jax.eval_shape(self._first_step, jax.random.key(0))
+            sizes = [shown[agent].size for agent in environment.agents]
         except Exception as error:  # whatever a third-party reset may raise
-            raise UnfitError(f"it has no observation for each agent: {error}") from error
-        actions = [int(cast(Discrete, environment.action_space(agent)).n) for agent in environment.agents]
-        for what, sizes in (("actions", actions), ("observations", shapes)):
-            if len(set(sizes)) > 1:
-                of_each = ", ".join(f"{agent} {size}" for agent, size in zip(environment.agents, sizes, strict=True))
-                raise UnfitError(f"its agents' {what} differ in size ({of_each}); must be alike")
-        dtype, size = shown[environment.agents[0]].dtype, shown[environment.agents[0]].size
+            raise UnfitError(f"it has no observation for each agent: {one_line(error)}") from error
+        actions, size = _num_actions(environment), max(sizes)
+        dtype = jnp.result_type(*(shown[agent].dtype for agent in environment.agents))
         has_state, own_limit = _GLOBAL_STATE in shown, getattr(environment, self._limit, None)
         return EnvSpec(
             name=self.name,
             num_agents=len(environment.agents),
-            num_actions=actions[0],
+            num_actions=max(actions),
             observation_size=size,
             state_size=shown[_GLOBAL_STATE].size if has_state else size * len(environment.agents),
             max_steps=self.max_steps if own_limit is None else min(self.max_steps, int(own_limit)),
             observation_dtype=dtype if dtype.itemsize == 1 else jnp.float32,
-            masks_actions=_allowed_actions(environment) is not None,
+            masks_actions=_allowed_actions(environment) is not None or len(set(actions)) > 1,
             state_from_observations=None if has_state else concatenated,
+            shaped_rewards=shaped_rewards if _SHAPED in info else None,
             episode_metrics=episode_metrics,
         )
+
+    def _first_step(self, key: Array) -> tuple[Any, Any]:
+        """Return what a reset shows, and the `info` of a step if it may hold shaped rewards that are asked for."""
+        key_data = jax.random.key_data(key)
+        shown, library_state = self.environment.reset(key_data)
+        if not self.shaped:
+            return shown, {}
+        nothing = {agent: jnp.zeros((), jnp.int32) for agent in self.environment.agents}
+        return shown, self.environment.step_env(key_data, library_state, nothing)[-1]
+
+
+def _num_actions(environment: MultiAgentEnv) -> list[int]:
+    return [int(cast(Discrete, environment.action_space(agent)).n) for agent in environment.agents]
+
+
+def _stacked(by_agent: Mapping[Any, Any], agents: Any) -> Array:
+    return jnp.stack([jnp.asarray(by_agent[agent], jnp.float32) for agent in agents])
+
+
+def _padded(rows: list[Array], size: int) -> Array:
+    """Stack rows of different lengths, with zeros up to `size`."""
+    return jnp.stack([jnp.pad(row, (0, size - row.size)) for row in rows])
 
 
 def _allowed_actions(environment: MultiAgentEnv) -> Any:

@@ -1,6 +1,8 @@
 """Jumanji's environments of several agents (Bonnet et al. 2024) in our contract: dm_env's time steps become ours."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, cast
 
 import jax.numpy as jnp
@@ -8,7 +10,8 @@ import jumanji
 from jumanji import specs
 from jumanji.env import Environment
 
-from env_jax.foreign.contract import ForeignEnvironment, UnfitError, concatenated, episode_metrics, make_foreign
+from env_jax.arguments import parameters_of, read_arguments
+from env_jax.foreign.contract import ForeignEnvironment, Stepped, UnfitError, concatenated, episode_metrics, making
 from env_jax.types import Array, EnvSpec
 
 
@@ -17,9 +20,32 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(jumanji.registered_environments()))
 
 
-def make(name: str, max_steps: int) -> "FromJumanji":
-    """Make the environment of a registered name; arguments and errors as for `make_foreign`."""
-    return make_foreign(FromJumanji, "Jumanji", jumanji.make, name, max_steps)
+def make(
+    name: str, max_steps: int, arguments: Mapping[str, str] = MappingProxyType({}), shaped: bool = False
+) -> "FromJumanji":
+    """Make the environment of a registered name; arguments and errors as for `env_jax.foreign.jaxmarl.make`.
+
+    `arguments` are those of its constructor and of its generator, whose others stay as registered.
+    """
+    with making("Jumanji"):
+        environment = jumanji.make(name)
+        if arguments:
+            environment = jumanji.make(name, **_read(environment, arguments))
+    return FromJumanji(environment, max_steps, f"jumanji:{name}", shaped)
+
+
+def _read(environment: Any, arguments: Mapping[str, str]) -> dict[str, Any]:
+    """Return the constructor's arguments, of which one is a generator like the registered one but for `arguments`."""
+    attributes = vars(environment)
+    generator = attributes.get("generator", attributes.get("_generator"))
+    own, generating = parameters_of(type(environment)), parameters_of(type(generator)) if generator else {}
+    values = read_arguments(arguments, {**generating, **own})
+    given = {name: value for name, value in values.items() if name not in own}
+    if given:
+        kept = {name: vars(generator).get(name, vars(generator).get(f"_{name}")) for name in generating}
+        values = {name: value for name, value in values.items() if name in own}
+        values["generator"] = type(generator)(**{**kept, **given})
+    return values
 
 
 @dataclass(frozen=True)
@@ -43,12 +69,12 @@ class FromJumanji(ForeignEnvironment):
     def _reset(self, key_data: Array) -> tuple[Any, Any]:
         return self.environment.reset(key_data)
 
-    def _step(self, key_data: Array, library_state: Any, actions: Array) -> tuple[Any, Any, Array, Array, Array]:
+    def _step(self, key_data: Array, library_state: Any, actions: Array) -> Stepped:
         library_state, shown = self._longer.step(library_state, actions)
         agents = self.spec.num_agents
         rewards = shown.reward if shown.reward.ndim else jnp.full(agents, shown.reward / agents)
         terminated = shown.last() & jnp.all(shown.discount == 0.0)
-        return library_state, shown, rewards.astype(jnp.float32), terminated, shown.last()
+        return Stepped(library_state, shown, rewards.astype(jnp.float32), terminated, shown.last())
 
     def _observe(self, library_state: Any, shown: Any) -> tuple[Array, Array, Array]:
         views = shown.observation.agents_view
@@ -64,7 +90,10 @@ class FromJumanji(ForeignEnvironment):
         for part in ("agents_view", "action_mask"):
             shape = getattr(getattr(shown, part, None), "shape", ())
             if shape[:1] != actions.shape:
-                raise UnfitError(f"it has no {part} for each of {actions.shape[0]} agents")
+                parts = ", ".join(f"{name} {list(spec.shape)}" for name, spec in vars(shown)["_specs"].items())
+                raise UnfitError(
+                    f"it has no {part} for each of {actions.shape[0]} agents: its observation is one for all, {parts}"
+                )
         num_agents, views = actions.shape[0], shown.agents_view
         size = int(jnp.size(views.generate_value())) // num_agents
         own_limit = getattr(self.environment, self._limit, self.max_steps)

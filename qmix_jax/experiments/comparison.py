@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from qmix_jax.analysis.run_record import has_diverged, has_ended, read_record
-from qmix_jax.config import Config
+from qmix_jax.config import Config, names_module
 from qmix_jax.errors import (
     CannotWriteError,
     ConfigError,
@@ -87,7 +87,9 @@ def _train(path: Path, comparison: Comparison, members: Sequence[Member]) -> dic
 def _job(comparison: Comparison, member: Member) -> Job:
     """Return the job that starts a run, or resumes it."""
     if member.directory.hparams.is_file():
-        return Job(member.name, [f"--resume={member.directory.path}"])
+        # Whoever continues a comparison has repeated the name of a module, see `compare`.
+        env = [f"--env={member.config.env}"] if names_module(member.config.env) else []
+        return Job(member.name, [f"--resume={member.directory.path}", *env])
     return Job(member.name, comparison.train_words(member))
 
 

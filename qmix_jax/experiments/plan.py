@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
 from qmix_jax.config import TRACEABLE, Config
-from qmix_jax.experiments.points import Point
+from qmix_jax.experiments.points import Point, at_point
 
 
 class Member(NamedTuple):
@@ -34,7 +34,7 @@ def plan_members(config: Config, points: Sequence[Point], num_seeds: int) -> lis
     for number, point in enumerate(points):
         for seed in range(num_seeds):
             folder = f"seed_{seed}" if len(points) == 1 else f"point_{number}/seed_{seed}"
-            members.append(Member(number, seed, replace(config, **point, seed=config.seed + seed), folder))
+            members.append(Member(number, seed, replace(at_point(config, point), seed=config.seed + seed), folder))
     return members
 
 

@@ -6,28 +6,30 @@ Imports at the top stay light, see `train`.
 import math
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import Field, fields
+from dataclasses import Field, fields, replace
 from itertools import product
 from typing import Any
 
 from qmix_jax.cli.synonyms import nearest_flag
-from qmix_jax.config import Config
+from qmix_jax.config import Config, names_module
 from qmix_jax.errors import ConfigError
 from qmix_jax.settings import is_tuple, read_settings, scalar_type
 
-Point = Mapping[str, Any]  # settings by name
+Point = Mapping[str, Any]  # settings by name, arguments of the environment as env_args.NAME
 
 _OF_THE_SWEEP = ("seed", "results_dir", "num_devices")  # the sweep sets these itself
 _SETTINGS: dict[str, Field[Any]] = {
     declared.name: declared for declared in fields(Config) if declared.name not in _OF_THE_SWEEP
 }
+_ARGUMENT = "env_args."  # before the name of an argument of the environment
 _MOST_POINTS = 10_000
 
 
 def grid_points(words: Sequence[str]) -> list[Point]:
     """Return every combination of 'NAME=VALUE,VALUE,...' words; the last name changes fastest.
 
-    Elements of a tuple are joined by x: 'hidden_sizes=64x64,128x128'.
+    Elements of a tuple are joined by x: 'hidden_sizes=64x64,128x128'. 'env_args.NAME=...' tries values of an argument
+    of the environment, as text.
 
     Raises:
         ConfigError: naming the word and what would be accepted.
@@ -36,6 +38,9 @@ def grid_points(words: Sequence[str]) -> list[Point]:
     for word in words:
         name, texts = _split("grid", word, "NAME=VALUE,VALUE,...", lists)
         values = [_read(f"grid {word}", name, text) for text in texts.split(",")]
+        for value in values:
+            if name == "env" and names_module(value):
+                raise ConfigError(f"--grid {word}: {value}: an environment of your own must be given by --env")
         if len(set(values)) < len(values):
             raise ConfigError(f"--grid {word}: must name every value once")
         lists[name] = values
@@ -59,8 +64,8 @@ def random_points(words: Sequence[str], count: int, seed: int) -> list[Point]:
         name, text = _split("ranges", word, form, ranges)
         low_text, _, rest = text.partition(":")
         high_text, colon, scale = rest.partition(":")
-        declared = _SETTINGS[name]
-        if scalar_type(declared) not in (int, float) or is_tuple(declared):
+        declared = _SETTINGS.get(name)
+        if declared is None or scalar_type(declared) not in (int, float) or is_tuple(declared):
             raise ConfigError(f"--ranges {word}: must name a setting that is a number; use --grid for {name}")
         if not low_text or not high_text or (colon and scale != "log"):
             raise ConfigError(f"--ranges {word}: must be {form}")
@@ -70,6 +75,20 @@ def random_points(words: Sequence[str], count: int, seed: int) -> list[Point]:
         ranges[name] = low, high, bool(scale)
     generator = random.Random(seed)
     return [{name: _draw(generator, name, *limits) for name, limits in ranges.items()} for _ in range(count)]
+
+
+def at_point(config: Config, point: Point) -> Config:
+    """Return `config` with a point's settings.
+
+    Raises:
+        ConfigError: they contradict each other.
+    """
+    settings = {name: value for name, value in point.items() if not name.startswith(_ARGUMENT)}
+    tried = {name.removeprefix(_ARGUMENT): value for name, value in point.items() if name.startswith(_ARGUMENT)}
+    if tried:
+        arguments = {**config.env_arguments, **tried}
+        settings["env_args"] = tuple(f"{name}={value}" for name, value in arguments.items())
+    return replace(config, **settings)
 
 
 def _draw(generator: random.Random, name: str, low: float, high: float, logarithmic: bool) -> float:
@@ -85,7 +104,8 @@ def _split(flag: str, word: str, form: str, known: Mapping[str, Any]) -> tuple[s
     name = name.replace("-", "_")
     if not equals or not values:
         raise ConfigError(f"--{flag} {word}: must be {form}")
-    if name not in _SETTINGS:
+    argument = name.removeprefix(_ARGUMENT)
+    if not (argument.isidentifier() if name != argument else name in _SETTINGS and name != "env_args"):
         nearest = nearest_flag(name, _SETTINGS)
         hint = f"did you mean {nearest}?" if nearest else "see `qmix-jax train --help-all`"
         raise ConfigError(f"--{flag} {word}: {name} is not a setting that can be swept; {hint}")
@@ -95,6 +115,8 @@ def _split(flag: str, word: str, form: str, known: Mapping[str, Any]) -> tuple[s
 
 
 def _read(flag: str, name: str, text: str) -> Any:
+    if name.startswith(_ARGUMENT):
+        return text
     many = is_tuple(_SETTINGS[name])
     try:
         return read_settings(Config, {name: text.split("x") if many else text})[name]

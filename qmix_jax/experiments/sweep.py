@@ -28,8 +28,13 @@ from qmix_jax.storage.lock import InUseError, RunLock
 SHARE_MODULE = "qmix_jax.experiments.worker"
 
 
-def run_sweep(path: Path, sweep: Sweep) -> None:
+def run_sweep(path: Path, sweep: Sweep, env: str | None = None) -> None:
     """Train the members that have not ended and write the findings into the sweep's folder, named in the last line.
+
+    Args:
+        path: the sweep's folder.
+        sweep: its specification.
+        env: the --env of the command line, which the processes of a sweep get too.
 
     Raises:
         ConfigError: members do not fit in memory, or another process is training them.
@@ -40,27 +45,28 @@ def run_sweep(path: Path, sweep: Sweep) -> None:
     with RunLock(path), reporting(path, "sweep"):
         print(*plan_lines(shares), sep="\n", flush=True)
         with GroupProgress(sum(config.env_steps for config, _ in runs), len(runs)) as progress:
-            stopped_by = _train(path, shares, lambda: show_runs(progress, runs))
+            stopped_by = _train(path, shares, env, lambda: show_runs(progress, runs))
             show_runs(progress, runs)
         if stopped_by is not None:
             raise StoppedError(path, stopped_by, count_ended(path, sweep))
         sum_up(path, sweep)
 
 
-def share_flags(path: Path, share: int) -> list[str]:
-    """Return the flags of `SHARE_MODULE` for one share of the sweep in the folder `path`."""
-    return [f"--folder={path}", f"--share={share}"]
+def share_flags(path: Path, share: int, env: str | None) -> list[str]:
+    """Return the flags of `SHARE_MODULE` for one share of the sweep in the folder `path`; `env` as for `run_sweep`."""
+    return [f"--folder={path}", f"--share={share}", *([] if env is None else [f"--env={env}"])]
 
 
-def become_share(path: Path, share: int, gpus: str | None) -> NoReturn:
+def become_share(path: Path, share: int, env: str | None, gpus: str | None) -> NoReturn:
     """Replace this process by a fresh one that trains a share on its own devices only.
 
     Args:
         path: the sweep's folder.
         share: index of the share.
+        env: the --env of the command line.
         gpus: JAX's `jax_cuda_visible_devices`, set where SLURM or MPI starts several processes on one machine.
     """
-    words = [sys.executable, *program_words(SHARE_MODULE), *share_flags(path, share), f"--joined={gpus or 'all'}"]
+    words = [sys.executable, *program_words(SHARE_MODULE), *share_flags(path, share, env), f"--joined={gpus or 'all'}"]
     os.execve(sys.executable, words, program_environment())
 
 
@@ -114,13 +120,13 @@ def count_ended(path: Path, sweep: Sweep) -> str:
     return f"{sum(ended)} of {len(ended)} runs"
 
 
-def _train(path: Path, shares: list[list[Group]], show: Callable[[], None]) -> int | None:
+def _train(path: Path, shares: list[list[Group]], env: str | None, show: Callable[[], None]) -> int | None:
     """Train all shares, in this process if there is one. Returns the signal that stopped them, if one did."""
     if len(shares) == 1 or jax.default_backend() != "cpu":  # an accelerator belongs to one process
         with StopRequest() as stop:
             return train_share(path, [group for share in shares for group in share], show, lambda: stop.signal_number)
     jobs = [
-        Job(f"process {i}", share_flags(path, i))
+        Job(f"process {i}", share_flags(path, i, env))
         for i, groups in enumerate(shares)
         if not all(is_finished(group, path) for group in groups)
     ]

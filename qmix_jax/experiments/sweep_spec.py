@@ -38,7 +38,7 @@ class SweepSettings:
     )
     grid: tuple[str, ...] | None = setting(
         None,
-        "every combination: lr=1e-3,5e-4 gamma=0.95,0.97 hidden_sizes=64x64,128x128",
+        "every combination: lr=1e-3,5e-4 gamma=0.95,0.97 hidden_sizes=64x64,128x128 env_args.scenario=3m,2s3z",
         metavar="NAME=VALUE,VALUE",
     )
     random: int | None = setting(None, "instead of --grid: this many draws from --ranges", at_least=1, at_most=10_000)
@@ -109,7 +109,7 @@ class Sweep(NamedTuple):
         """
         config, points = self.config(), self.points()
         for name in points[0]:
-            if name in self.flags:
+            if name in self.flags or name in {f"env_args.{argument}" for argument in config.env_arguments}:
                 raise ConfigError(f"--{name}: cannot be given beside --grid or --ranges, which try values of it")
         if config.num_devices > 1:
             raise ConfigError(f"--num_devices {config.num_devices}: must be 1 in a sweep, which spreads its members")

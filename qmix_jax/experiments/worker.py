@@ -25,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     group = "The share"
     parser.add_flag("folder", "FOLDER", "results/sweep_<i>", group)
     parser.add_flag("share", "N", "index of the share, from 0", group)
+    parser.add_flag("env", "NAME", "the --env of the command line, see `user_module`", group)
     parser.add_flag("joined", "GPUS", "other machines train the other shares; this one uses these GPUs", group)
     return run_command(parser, argv, _train)
 
@@ -39,9 +40,11 @@ def _train(arguments: dict[str, Any]) -> None:
 
     from qmix_jax.experiments.capacity import plan_lines, plan_shares
     from qmix_jax.experiments.sweep import conclude, count_ended, train_share
+    from qmix_jax.runs.user_module import import_repeated
 
     if joined:
         jax.config.update("jax_cuda_visible_devices", arguments["joined"])
+    import_repeated(arguments.get("env"), sweep.config().env)
     shares = plan_shares(sweep)
     with reporting(path, "sweep"), StopRequest(leaves=joined) as stop:
         if joined:  # otherwise the process that started this one has printed them

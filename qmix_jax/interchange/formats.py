@@ -23,7 +23,7 @@ def export_run(run: RunDirectory, options: ExportOptions) -> None:
         ConfigError: the run, its model or an option is invalid, or a library is not installed.
         RunError: the model is damaged, or the file could not be written.
     """
-    policy = load_chosen(run, options.checkpoint)
+    policy = load_chosen(run, options.checkpoint, env=options.env)
     name = options.output or str(run.path / f"{model_name(options.checkpoint)}.{options.format}")
     check_output_file("output", name)
     try:

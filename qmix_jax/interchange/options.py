@@ -14,6 +14,11 @@ def checkpoint_setting() -> Any:
     return setting("final", "final, best, or ep<N> for models/checkpoint_ep<N>")
 
 
+def env_setting() -> Any:
+    """Return the field that repeats the --env of a run."""
+    return setting(None, "the run's --env, if it is package.module:NAME: no module is imported on a file's word")
+
+
 def check_options(options: Any, *outputs: str) -> None:
     """Check every option, and that the files of those named in `outputs` can be written.
 
@@ -36,6 +41,7 @@ class ExportOptions:
         choices=FORMATS,
     )
     checkpoint: str = checkpoint_setting()
+    env: str | None = env_setting()
     output: str | None = setting(None, "file to write; by default the model's name in the run's folder", metavar="FILE")
 
     def __post_init__(self) -> None:

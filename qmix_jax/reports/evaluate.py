@@ -25,7 +25,7 @@ from qmix_jax.reports.scores import json_episodes, json_figures, score_episodes,
 from qmix_jax.runs.policy import TrainedPolicy, load_chosen
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.output_file import writing
-from qmix_jax.training.environments import choose_environment
+from qmix_jax.training.environments import same_environment
 from qmix_jax.training.evaluation import SCORE_DISCOUNT
 
 
@@ -67,12 +67,15 @@ def evaluate_run(run: RunDirectory | None, options: EvaluateOptions) -> None:
 
 def play(run: RunDirectory | None, options: EvaluateOptions, given: Environment | None = None) -> Played:
     """Play the episodes of `evaluate_run`, with its arguments and errors; `given` is `load_policy`'s `environment`."""
-    policy = import_policy(str(options.import_torch)) if run is None else load_chosen(run, options.checkpoint, given)
+    if run is None:
+        policy = import_policy(str(options.import_torch))
+    else:
+        policy = load_chosen(run, options.checkpoint, given, options.env)
     changes: dict[str, Any] = {"env_mode": options.env_mode, "layout_seed": options.layout_seed}
     config = replace(policy.config, **{name: value for name, value in changes.items() if value is not None})
     if options.layout_seed is not None and config.env_mode != "fixed":
         raise ConfigError(f"--layout_seed {options.layout_seed}: is for fixed starts, see --env_mode")
-    environment = choose_environment(config, given)
+    environment = same_environment(config, given)
     for flag in ("gif", "html"):
         if getattr(options, flag) is not None and not is_gridworld(environment):
             raise ConfigError(f"--{flag} {getattr(options, flag)}: shows GridWorld25, not {environment.spec.name}")

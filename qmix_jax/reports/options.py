@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 
 from qmix_jax.errors import ConfigError
-from qmix_jax.interchange.options import check_options, checkpoint_setting
+from qmix_jax.interchange.options import check_options, checkpoint_setting, env_setting
 from qmix_jax.settings import setting
 
 
@@ -16,6 +16,7 @@ class EvaluateOptions:
         None, "instead of a run: q_networks saved by the PyTorch script, on raw observations", metavar="FILE"
     )
     checkpoint: str = checkpoint_setting()
+    env: str | None = env_setting()
     episodes: int = setting(
         1_000, "episodes to play; random starts differ from episode to episode", at_least=1, at_most=100_000
     )
@@ -56,6 +57,8 @@ class EvaluateOptions:
             raise ConfigError(f"--import_torch {path!r}: must be a file that exists")
         if self.checkpoint != EvaluateOptions.checkpoint:
             raise ConfigError(f"--checkpoint {self.checkpoint}: is for runs, and cannot be given with --import_torch")
+        if self.env is not None:
+            raise ConfigError(f"--env {self.env}: is for runs, and cannot be given with --import_torch")
         if self.html is not None:
             raise ConfigError(f"--html {self.html}: shows a run's networks, and cannot be given with --import_torch")
 
@@ -65,6 +68,7 @@ class ReportOptions:
     """What a run's page evaluates, and where a page is written. A sweep or comparison has its figures already."""
 
     checkpoint: str = checkpoint_setting()
+    env: str | None = env_setting()
     episodes: int = setting(200, "episodes of the evaluation", at_least=1, at_most=100_000)
     seed: int = setting(0, "of the evaluation's starts and intervals", at_least=0, at_most=2**32 - 1)
     replays: int = setting(20, "most episodes to replay, the worst first", at_least=1, at_most=1_000)

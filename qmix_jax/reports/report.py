@@ -31,7 +31,7 @@ def report_run(run: RunDirectory, options: ReportOptions, given: Environment | N
         RunError: a file of the run is damaged, or the page could not be written.
     """
     name = _output(run.path, options)
-    chosen = EvaluateOptions(checkpoint=options.checkpoint, episodes=options.episodes, seed=options.seed)
+    chosen = EvaluateOptions(None, options.checkpoint, options.env, options.episodes, seed=options.seed)
     try:
         config, hparams = read_config(run.hparams), read_json(run.hparams)
         played = play(run, chosen, given)

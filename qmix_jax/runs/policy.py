@@ -12,6 +12,7 @@ from env_jax.types import Environment
 from qmix_jax.config import Config
 from qmix_jax.errors import ConfigError, DamagedError, RunError
 from qmix_jax.learning.learner import Learner, make_learner
+from qmix_jax.runs.user_module import import_repeated
 from qmix_jax.storage.checkpoint import BEST, FINAL, checkpoint_name, checkpoints, load_params
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.hparams import check_spec, read_config
@@ -113,7 +114,7 @@ def load_policy(run_directory: str | Path, which: str = FINAL, environment: Envi
     Args:
         run_directory: `results/run_<i>`.
         which: the model.
-        environment: the run's environment, if it was passed to `run` as an object; else None.
+        environment: the run's environment, if it was passed to `run` as an object or is named by a module; else None.
 
     Raises:
         ConfigError: the directory holds no run, or the run was trained on another environment.
@@ -156,17 +157,27 @@ def model_name(checkpoint: str) -> str | None:
     return _NAMED.get(checkpoint)
 
 
-def load_chosen(run: RunDirectory, checkpoint: str, environment: Environment | None = None) -> TrainedPolicy:
-    """Load the policy that `--checkpoint` names; `environment` as for `load_policy`.
+def load_chosen(
+    run: RunDirectory, checkpoint: str, environment: Environment | None = None, env: str | None = None
+) -> TrainedPolicy:
+    """Load the policy that `--checkpoint` names.
+
+    Args:
+        run: its run.
+        checkpoint: final, best or ep<N>.
+        environment: as for `load_policy`.
+        env: the --env of the command line, see `user_module.import_repeated`.
 
     Raises:
-        ConfigError: there is no such model; the message lists the existing ones.
+        ConfigError: there is no such model, of which the message lists the existing ones, or the environment is not the
+            run's.
         RunError: it is damaged.
     """
     name = model_name(checkpoint)
     try:
         if name is None:
             raise FileNotFoundError
+        import_repeated(env, read_config(run.hparams).env)
         return load_policy(run.path, name, environment)
     except FileNotFoundError:
         raise ConfigError(f"--checkpoint {checkpoint}: must be one of {_listed(run)}") from None

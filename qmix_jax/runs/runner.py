@@ -132,7 +132,7 @@ def resume_run(
         run_directory: `results/run_<i>`.
         changes: new values of settings, by name: a larger budget, other devices, and changeable settings.
         stop_signal: as for `run`.
-        environment: the run's environment, if it was passed to `run` as an object; else None.
+        environment: the run's environment, if it was passed to `run` as an object or is named by a module; else None.
         on_evaluation: as for `run`, for the remaining evaluations.
 
     Raises:

@@ -123,7 +123,7 @@ def check_spec(path: Path, spec: EnvSpec) -> None:
     for name, value in _sizes(spec).items():
         if trained.get(name, value) != value:
             wanted = str(trained[name])[:100]
-            raise ConfigError(f"environment={spec.name}: {name} is {value}, must be {wanted}, as the run was trained")
+            raise ConfigError(f"environment {spec.name}: {name} is {value}, must be {wanted}, as the run was trained")
 
 
 def _sizes(spec: EnvSpec) -> dict[str, Any]:

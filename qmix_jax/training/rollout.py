@@ -12,7 +12,7 @@ from qmix_jax.types import Array, EpisodeLog, EpisodeMetrics, EpisodeTotals, Upd
 
 def step_environments(
     environment: Environment, key: Array, env_state: Any, actions: Array
-) -> tuple[Any, TimeStep, TimeStep]:
+) -> tuple[Any, TimeStep, TimeStep, Any]:
     """Step every environment and reset those whose episode ended.
 
     Args:
@@ -23,7 +23,7 @@ def step_environments(
 
     Returns:
         The next states; the next time steps (after a reset where the episode ended); the time steps right after the
-        actions, with their rewards and flags.
+        actions, with their rewards and flags; and the states right after the actions.
     """
     num_envs = actions.shape[0]
     step_key, reset_key = jax.random.split(key)
@@ -32,7 +32,7 @@ def step_environments(
     finished = stepped.terminated | stepped.truncated
 
     env_state, time_step = select(finished, (reset_state, reset), (stepped_state, stepped))
-    return env_state, time_step, stepped
+    return env_state, time_step, stepped, stepped_state
 
 
 def init_episodes(num_envs: int) -> EpisodeTotals:

@@ -4,12 +4,13 @@ Read `vector_step` first: it is the algorithm.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from env_jax.types import Environment
+from env_jax.types import Environment, EnvSpec
 from qmix_jax.config import Config
 from qmix_jax.learning.devices import own_key
 from qmix_jax.learning.learner import Learner, make_learner
@@ -80,8 +81,9 @@ def make_trainer(config: Config, environment: Environment) -> Trainer:
         policy = greedy_policy(learner, params)
         devices, memory = config.eval_devices, learner.init_memory(config.eval_episodes // config.eval_devices)
         evaluation = evaluate(environment, policy, key, config.eval_episodes, config.gamma, memory, devices)
-        if evaluation.q_bound is None or config.standardise_rewards or bootstraps_at_limit(config, spec):
-            # No bound is known for standardised rewards, nor for values beyond the time limit.
+        is_changed = config.standardise_rewards or config.shaped_reward_steps is not None
+        if evaluation.q_bound is None or is_changed or bootstraps_at_limit(config, spec):
+            # No bound is known for standardised or shaped rewards, nor for values beyond the time limit.
             return evaluation._replace(q_bound=None)
         return evaluation._replace(q_bound=config.reward_scale * evaluation.q_bound)
 
@@ -106,9 +108,10 @@ def vector_step(
     exploration, actions = choose_actions(
         action_key, state.exploration, q_values, state.time_step.action_mask, epsilons, config.explore_repeat
     )
-    env_state, time_step, stepped = step_environments(environment, env_key, state.env_state, actions)
+    env_state, time_step, stepped, stepped_state = step_environments(environment, env_key, state.env_state, actions)
+    rewards = shaped_rewards(config, environment.spec, state.vector_step, stepped.rewards, stepped_state)
     transition = jax.vmap(make_transition, in_axes=(None, 0, 0, 0, 0))(
-        environment.spec, state.time_step, actions, stepped, state.episodes.length
+        environment.spec, state.time_step, actions, replace(stepped, rewards=rewards), state.episodes.length
     )
     replay_state = replay.add(state.replay, transition, stepped)
 
@@ -153,6 +156,26 @@ def exploration_rates(config: Config, num_agents: int, step: Array) -> Array:
     ends = final_epsilons(num_envs, config.greedy_envs, config.epsilon_end)
     decay_steps = config.exploration_steps * decay_shares(num_envs, num_agents, config.epsilon_spread)
     return linear_epsilon(step * config.num_envs, config.epsilon_start, ends[:, None], decay_steps)
+
+
+def shaped_rewards(config: Config, spec: EnvSpec, step: Array, rewards: Array, env_state: Any) -> Array:
+    """Return the rewards to train on: r + max(0, 1 - t / T) s, in vector step int32[] `step` (from 0). float32[E, N].
+
+    t are environment steps, T is `shaped_reward_steps`, and s the environment's shaped rewards.
+
+    Args:
+        config: the run's settings.
+        spec: the environment's.
+        step: the vector step.
+        rewards: r, float32[E, N].
+        env_state: environment states right after the actions, batched over E.
+    """
+    if config.shaped_reward_steps is None:
+        return rewards
+    assert spec.shaped_rewards is not None, "see environments.choose_environment"
+    done = (step * config.num_envs).astype(jnp.float32)
+    weight = jnp.maximum(0.0, 1.0 - done / config.shaped_reward_steps)
+    return rewards + weight * jax.vmap(spec.shaped_rewards)(env_state).astype(jnp.float32)
 
 
 def updates_due(config: Config, step: Array, replay_start: Array) -> Array:

@@ -151,7 +151,7 @@ def test_another_environment_is_refused(runs):
     for environment, expected in (
         (None, r"--env given:Corridor: was given as an object"),
         (TwoSteps(), r"environment=TwoSteps: must be Corridor"),
-        (Corridor(max_steps=4), r"environment=Corridor: max_steps is 4, must be 3, as the run was trained"),
+        (Corridor(max_steps=4), r"environment Corridor: max_steps is 4, must be 3, as the run was trained"),
     ):
         for use in (load_policy, go_on):
             with pytest.raises(ConfigError, match=expected):

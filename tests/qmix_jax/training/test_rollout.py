@@ -26,7 +26,7 @@ def stepped():
 
 
 def test_an_ended_episode_goes_on_from_a_reset(stepped):
-    first, _, (states, shown, reached) = stepped
+    first, _, (states, shown, reached, _) = stepped
     ended = np.arange(ENVS) % 3 == 0
     np.testing.assert_array_equal(reached.terminated, ended)
     assert not reached.truncated.any()
