@@ -51,8 +51,9 @@ def conform(environment: Environment) -> Environment:
         return environment if inner is environment.environment else LastAction(inner)
     if type(environment).__module__.startswith("env_jax."):
         return environment
+    found = check_shapes(environment)
     wanted = jax.tree.map(lambda leaf: leaf.dtype, expected_time_step(environment.spec))
-    fits = all(jax.tree.map(lambda leaf: leaf.dtype, shown) == wanted for shown in check_shapes(environment))
+    fits = all(jax.tree.map(lambda leaf: leaf.dtype, shown) == wanted for shown in found)
     return environment if fits and _is_hashable(environment) else Converted(environment)
 
 

@@ -19,6 +19,7 @@ PROCESSES = {
     "test_directory.py",
     "test_distributed.py",
     "test_lock.py",
+    "test_own_environment_runs.py",
     "test_resume.py",
     "test_signals.py",
     "test_stopped_processes.py",

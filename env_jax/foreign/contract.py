@@ -1,6 +1,7 @@
 """Third-party environments in our contract: what their adapters share."""
 
 import re
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -115,13 +116,14 @@ class ForeignEnvironment(ABC):
 
 @contextmanager
 def making(library: str) -> Iterator[None]:
-    """Call a library's constructors.
+    """Call a library's constructors, without their warnings.
 
     Raises:
         UnfitError: whatever they raise.
     """
     try:
-        with library_style():
+        with library_style(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # such as that another of its environments is better
             yield
     except ArgumentError:
         raise

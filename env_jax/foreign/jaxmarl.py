@@ -131,9 +131,15 @@ class FromJaxMARL(ForeignEnvironment):
         try:
             with library_style():
                 shown, info = jax.eval_shape(self._first_step, jax.random.key(0))
-            sizes = [shown[agent].size for agent in environment.agents]
         except Exception as error:  # whatever a third-party reset may raise
-            raise UnfitError(f"it has no observation for each agent: {one_line(error)}") from error
+            raise UnfitError(f"its reset or step cannot be traced: {one_line(error)}") from error
+        for agent in environment.agents:
+            if not (isinstance(shown, Mapping) and hasattr(shown.get(agent), "shape")):
+                found = (
+                    f"of {', '.join(map(str, shown))}" if isinstance(shown, Mapping) else f"a {type(shown).__name__}"
+                )
+                raise UnfitError(f"it has no observation for each agent: they are {found}, not of {agent}")
+        sizes = [shown[agent].size for agent in environment.agents]
         actions, size = _num_actions(environment), max(sizes)
         dtype = jnp.result_type(*(shown[agent].dtype for agent in environment.agents))
         has_state, own_limit = _GLOBAL_STATE in shown, getattr(environment, self._limit, None)

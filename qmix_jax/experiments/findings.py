@@ -18,6 +18,7 @@ from qmix_jax.experiments.flags import flag_words
 from qmix_jax.experiments.points import Point
 from qmix_jax.experiments.sweep_spec import Sweep
 from qmix_jax.runs.baselines import play_random
+from qmix_jax.runs.messages import task_name
 from qmix_jax.settings import as_text
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.files import replacing
@@ -178,8 +179,8 @@ def _first_line(first: Summary) -> str:
 
 def _comparison_title(config: Config, groups: Mapping[str, Sequence[RunRecord]]) -> str:
     seeds = max(map(len, groups.values()))
-    environment = make_environment(config).spec.name
-    return f"{', '.join(groups)} on {environment} ({config.env_mode}), {seeds} seed{'s' * (seeds > 1)}"
+    environment = task_name(config, make_environment(config).spec)
+    return f"{', '.join(groups)} on {environment}, {seeds} seed{'s' * (seeds > 1)}"
 
 
 def _sweep_page(
@@ -224,7 +225,7 @@ def _comparison_page(
     return "\n\n".join(
         [
             f"# {', '.join(settings.algorithms)} at {config.env_steps:,} environment steps",
-            f"`qmix-jax compare {command}` on {make_environment(config).spec.name} ({config.env_mode}); "
+            f"`qmix-jax compare {command}` on {task_name(config, make_environment(config).spec)}; "
             f"{machine_line(members[0].directory.hparams, config.num_devices)}.",
             *([f"**{missing} runs are missing**: they have not ended."] if missing else []),
             *(f"**Warning**: {warning}." for warning in warnings),

@@ -19,10 +19,16 @@ from qmix_jax.types import Evaluation, Progression
 _CLEARLY = 0.05  # least reported shortfall of the last evaluation, in gains of the best one over random
 
 
+def task_name(config: Config, spec: EnvSpec) -> str:
+    """Return the environment's name, with what its settings make of it."""
+    settings = config.env_mode if config.env == Config.env else " ".join(config.env_args or ())
+    return f"{spec.name} ({settings})" if settings else spec.name
+
+
 def run_title(config: Config, spec: EnvSpec) -> str:
     """Return the title of a run's plots."""
-    mode = f" ({config.env_mode})" if config.env == Config.env else ""
-    return f"{config.algorithm.upper()} on {spec.name}{mode}, {config.num_envs} environments, seed {config.seed}"
+    task = task_name(config, spec)
+    return f"{config.algorithm.upper()} on {task}, {config.num_envs} environments, seed {config.seed}"
 
 
 def start_lines(hparams: dict[str, Any]) -> list[str]:

@@ -7,7 +7,9 @@ user repeats the name.
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
+from inspect import isclass, isroutine
 from typing import Any
 
 from env_jax.contract import one_line
@@ -32,7 +34,7 @@ def import_environment(env: str) -> None:
     module_name, _, name = env.partition(":")
     module = _import(env, module_name)
     found = getattr(module, name, None)
-    if not callable(found):
+    if not (isclass(found) or isroutine(found) or isinstance(found, partial)):
         there = getattr(module, "__file__", None) or module_name
         if hasattr(module, name):
             raise ConfigError(f"--env {env}: must be a class or a function; in {there} it is a {type(found).__name__}")

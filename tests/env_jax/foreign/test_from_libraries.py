@@ -1,5 +1,7 @@
 """Environments of JaxMARL and Jumanji in our contract: each against its library, whole episodes long."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -9,11 +11,14 @@ import jax.numpy as jnp
 import jumanji
 import numpy as np
 import pytest
+from jaxmarl.environments.mpe.simple_speaker_listener import SimpleSpeakerListenerMPE
 from jaxmarl.environments.mpe.simple_spread import SimpleSpreadMPE
+from jaxmarl.environments.overcooked import Overcooked
+from jaxmarl.wrappers.baselines import CTRolloutManager
 from jumanji.environments import LevelBasedForaging
 from jumanji.environments.routing.lbf.generator import RandomGenerator
 
-from env_jax import LastAction
+from env_jax import LastAction, check_environment
 from env_jax.foreign import jaxmarl as from_jaxmarl
 from env_jax.foreign import jumanji as from_jumanji
 from env_jax.foreign.contract import UnfitError, library_style
@@ -279,12 +284,14 @@ def test_a_step_leaves_a_state_like_a_resets(name, request):
         (
             from_jaxmarl,
             "MPE_simple_tag_v3",
-            "agents are of several kinds, adversary and agent; must be of one kind",
+            "its agents play against each other, adversary and agent; must cooperate",
         ),
         (from_jaxmarl, "ant_4x2", "JaxMARL cannot make it: ant_4x2 requires brax"),
-        (from_jaxmarl, "storm", "it has no observation for each agent"),
+        (from_jaxmarl, "storm", "it has no observation for each agent: they are of inventory, observations, not of 0"),
+        (from_jaxmarl, "jaxnav", "the actions of agent_0 are a Box; must be numbered"),
         (from_jumanji, "Snake-v1", "its actions are DiscreteArray(); must be numbered, as many for each agent"),
         (from_jumanji, "MMST-v0", "it has no agents_view for each of 3 agents"),
+        (from_jumanji, "Connector-v3", "its observation is one for all, grid [10, 10], action_mask [10, 5], step"),
     ],
 )
 def test_what_does_not_fit_is_told_in_one_line(adapter, name, reason):
@@ -294,11 +301,86 @@ def test_what_does_not_fit_is_told_in_one_line(adapter, name, reason):
     assert reason in str(refusal.value)
 
 
-def test_agents_of_different_sizes_are_told():
-    library = SimpleSpreadMPE()
-    library.action_spaces = library.action_spaces | {"agent_2": type(library.action_spaces["agent_2"])(7)}
-    with pytest.raises(UnfitError, match=r"actions differ in size \(agent_0 5, agent_1 5, agent_2 7\)"):
-        from_jaxmarl.FromJaxMARL(library, 25, "uneven")
+def test_reasons_have_no_addresses():
+    assert (
+        str(UnfitError("it is <Box object at 0x7fca57ebac00>,\n no <Discrete>")) == "it is <Box object>, no <Discrete>"
+    )
+
+
+def test_agents_of_different_sizes_are_padded_and_masked():
+    """As by JaxMARL's own wrapper: zeros behind shorter observations, actions that only others have masked."""
+    library = SimpleSpeakerListenerMPE()
+    environment = from_jaxmarl.make("MPE_simple_speaker_listener_v4", 25)
+    spec, manager = environment.spec, CTRolloutManager(library, 1, preprocess_obs=False)
+    assert (spec.num_agents, spec.num_actions, spec.observation_size, spec.masks_actions) == (2, 5, 11, True)
+    assert (spec.num_actions, spec.observation_size) == (manager.max_action_space, manager.max_obs_length)
+
+    def both(key):
+        seen, _ = library.reset(jax.random.key_data(jax.random.clone(key)))
+        state, first = environment.reset(key)
+        return seen, first, environment.step(jax.random.key(1), state, jnp.array([2, 4]))[1]
+
+    with library_style():
+        seen, first, second = quick_jit(both)(jax.random.key(0))
+        allowed = manager.get_valid_actions(None)
+    for shown in (first, second):
+        for i, agent in enumerate(library.agents):
+            np.testing.assert_array_equal(shown.action_mask[i], allowed[agent][0] == 1)
+    np.testing.assert_array_equal(first.observations[0], [*seen["speaker_0"], *[0] * 8])
+    np.testing.assert_array_equal(first.observations[1], seen["listener_0"])
+    assert check_environment(environment, num_episodes=4, seconds=1.0) is not None
+
+
+@pytest.mark.filterwarnings("ignore:OvercookedV2 is now")
+def test_shaped_rewards_are_the_librarys():
+    """Step by step, until random cooks have put an onion into a pot."""
+    library, key = Overcooked(), jax.random.key(3)
+    environment = from_jaxmarl.make("overcooked", 50, shaped=True)
+    state, _ = environment.reset(key)
+    assert state.shaped_rewards.tolist() == [0.0, 0.0]
+    actions = jax.random.randint(jax.random.key(0), (5_000, 2), 0, 6)
+
+    def step(state, joint):
+        with library_style():
+            by_agent = {"agent_0": joint[0], "agent_1": joint[1]}
+            *_, info = library.step_env(jax.random.key_data(jax.random.key(0)), state.world, by_agent)
+        state, _ = environment.step(jax.random.key(0), state, joint)
+        return state, (environment.spec.shaped_rewards(state), info["shaped_reward"])
+
+    _, (found, expected) = quick_jit(lambda state: jax.lax.scan(step, state, actions))(state)
+    np.testing.assert_array_equal(found[:, 0], expected["agent_0"])
+    np.testing.assert_array_equal(found[:, 1], expected["agent_1"])
+    assert found.any()
+    assert from_jaxmarl.make("overcooked", 50).spec.shaped_rewards is None  # not asked for
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "agents", "max_steps"),
+    [
+        ("HeuristicEnemySMAX", {"scenario": "3m", "see_enemy_actions": "false", "attack_mode": "random"}, 3, 100),
+        ("MPE_simple_spread_v3", {"num_agents": "4", "num_landmarks": "4", "max_steps": "30"}, 4, 30),
+        ("overcooked", {"layout": "coord_ring", "random_reset": "true"}, 2, 200),
+        ("hanabi", {"num_agents": "3"}, 3, 200),
+    ],
+)
+def test_arguments_of_jaxmarls_constructors(name, arguments, agents, max_steps):
+    spec = from_jaxmarl.make(name, 200, arguments).spec
+    assert (spec.num_agents, spec.max_steps) == (agents, max_steps)
+
+
+def test_arguments_of_jumanjis_constructors_and_generators():
+    arguments = {"grid_size": "10", "num_agents": "3", "num_food": "4", "time_limit": "40", "penalty": "0.5"}
+    environment = from_jumanji.make("LevelBasedForaging-v0", 200, arguments)
+    assert (environment.spec.num_agents, environment.spec.max_steps, environment.environment.penalty) == (3, 40, 0.5)
+    assert environment.environment._generator.grid_size == 10
+    assert from_jumanji.make("RobotWarehouse-v0", 200, {"num_agents": "2"}).spec.num_agents == 2
+
+
+@pytest.mark.parametrize("module", ["env_jax.foreign.jaxmarl", "env_jax.adapters.jaxmarl"])
+def test_nothing_is_printed_while_jaxmarl_is_imported(module):
+    code = f"import sys; before = sys.stdout, sys.stderr; import {module}; print((sys.stdout, sys.stderr) == before)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
 
 
 def test_an_environment_with_masks_and_a_state_of_its_own():

@@ -34,9 +34,16 @@ GOLDEN = [  # whole lines; elsewhere the flag and the exit status count
     ),
     (
         "--env GridWorld25",
-        f"--env GridWorld25: did you mean gridworld25? must be one of {', '.join(KNOWN_ENVS)}, or another environment "
-        "of these libraries",
+        f"--env GridWorld25: did you mean gridworld25? must be one of {', '.join(KNOWN_ENVS)}, another environment of "
+        "these libraries, or package.module:NAME of your own",
     ),
+    ("--env_args 3m --env jumanji:Any", "--env_args 3m: must be NAME=VALUE, with the name of an argument"),
+    ("--env_args a=1 a=2 --env jumanji:Any", "--env_args a=2: a must be named once"),
+    (
+        "--env_args size=3",
+        "--env_args size=3: gridworld25 has none; see --env_mode, --layout_seed and --max_steps_per_ep",
+    ),
+    ("--shaped_reward_steps 0", "--shaped_reward_steps 0: must be a whole number, at least 1 and at most 2147483647"),
     ("--learning-rate 1", "--learning_rate: unknown flag; did you mean --lr?"),
     ("--zzzz", "--zzzz: unknown flag; see --help"),
     ("512", "512: unexpected value; flags begin with --, see --help"),

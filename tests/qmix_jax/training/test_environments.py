@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ TINY = {
     "eval_episodes": 2,
 }
 SPREAD, FORAGING = "jaxmarl:MPE_simple_spread_v3", "jumanji:LevelBasedForaging-v0"
+SMAX = "jaxmarl:HeuristicEnemySMAX"
 REFUSED = [
     ("gridworld", "did you mean gridworld25? must be one of gridworld25, jaxmarl:"),
     ("GridWorld25", "did you mean gridworld25? "),
@@ -37,9 +39,9 @@ REFUSED = [
     ("jaxmarl:simple_spread_v3", f"did you mean {SPREAD}? "),
     ("jaxmarl:mpe_simple_spread_V3", f"did you mean {SPREAD}? "),
     ("jumanji:LevelBasedForagin", f"did you mean {FORAGING}? "),
-    ("jumanji:", "or another environment of these libraries"),
-    ("pettingzoo:simple_spread_v3", "must be one of "),
-    ("jaxmarl:MPE_simple_tag_v3", "its agents are of several kinds, adversary and agent; must be of one"),
+    ("jumanji:", "another environment of these libraries, or package.module:NAME of your own"),
+    ("my/file.py:Name", "must be one of "),
+    ("jaxmarl:MPE_simple_tag_v3", "its agents play against each other, adversary and agent; must cooperate"),
     ("jumanji:Snake-v1", "its actions are DiscreteArray(); must be numbered"),
 ]
 
@@ -80,6 +82,45 @@ def test_a_library_that_is_not_installed(capsys, tmp_path, monkeypatch, library)
     monkeypatch.setitem(sys.modules, library, None)
     message = refusal(capsys, tmp_path, "--env", f"{library}:any")
     assert message == f"--env {library}:any: needs {library}: pip install -e '.[{library}]'\n"
+
+
+ARGUMENTS = [
+    (SMAX, "scenario=4m", "must be one of 3m, 2s3z, "),
+    (SMAX, "see_enemy_actions=maybe", "must be true or false"),
+    (SMAX, "unit_type_names=a", "the environment's arguments are action_type, attack_mode, "),
+    ("jaxmarl:overcooked", "layout=kitchen", "must be one of cramped_room, asymm_advantages, "),
+    ("jaxmarl:overcooked_v2", "layout=kitchen", "must be one of cramped_room, asymm_advantages, "),
+    (SPREAD, "num_agents=three", "must be a whole number"),
+    (SPREAD, "local_ratio=nan", "must be a number"),
+    (FORAGING, "speed=2", "the environment's arguments are force_coop, fov, grid_observation, grid_size, "),
+    (FORAGING, "grid_size=2.5", "must be a whole number"),
+]
+
+
+@pytest.mark.parametrize(("env", "word", "expected"), ARGUMENTS, ids=[f"{env} {word}" for env, word, _ in ARGUMENTS])
+def test_an_argument_that_will_not_do(capsys, tmp_path, env, word, expected):
+    message = refusal(capsys, tmp_path, "--env", env, "--env_args", word)
+    assert message.startswith(f"--env_args {word}: {expected}")
+
+
+def test_an_argument_that_the_library_refuses(capsys, tmp_path):
+    message = refusal(capsys, tmp_path, "--env", FORAGING, "--env_args", "num_food=1000")
+    assert message.startswith(f"--env {FORAGING}: Jumanji cannot make it: ")
+
+
+def test_arguments_make_another_environment():
+    plain, other = (Config(env=FORAGING, env_args=words) for words in (None, ("num_agents=3", "grid_size=10")))
+    assert make_environment(plain).spec.num_agents == 2
+    assert make_environment(other).spec.num_agents == 3
+    assert make_environment(other) is make_environment(replace(other, lr=0.5))
+    assert make_environment(other).environment._generator.num_food == 2  # as registered
+
+
+def test_shaped_rewards_are_refused_where_there_are_none(capsys, tmp_path):
+    for env in ("gridworld25", FORAGING):
+        message = refusal(capsys, tmp_path, "--env", env, "--shaped_reward_steps", "100")
+        assert message.startswith("--shaped_reward_steps 100: ")
+        assert message.endswith(" has no shaped rewards\n")
 
 
 @pytest.mark.parametrize("flag", ["--layout_seed 2", "--env_mode random"])
