@@ -1,8 +1,8 @@
 """Try every registered environment of JaxMARL and Jumanji: `python benchmarks/environments_table.py [NAME ...]`.
 
-Trains each for some hundred steps with `qmix-jax train --env NAME`, and writes `docs/environments.md`: which ones train,
-with their sizes and arguments, and why the others are refused. With names it prints the rows of those and writes
-nothing. Takes about half an hour.
+Trains each for some hundred steps with `qmix-jax train --env NAME`, and writes `docs/environments.md`: which of them
+train, with their sizes and arguments, and why the others are refused. With names it prints the rows of those and
+writes nothing. Takes about half an hour.
 """
 
 import json
@@ -53,6 +53,7 @@ def train(name: str, results: Path, *words: str) -> tuple[int, str]:
 
 def row(name: str) -> tuple[bool, str]:
     """Return whether the environment trains, and its row."""
+    called = f"`{name}`".replace("|", r"\|")
     with tempfile.TemporaryDirectory() as folder:
         status, message = train(name, Path(folder))
         if status == 0:
@@ -60,9 +61,10 @@ def row(name: str) -> tuple[bool, str]:
             spec = hparams["derived"]["environment_spec"]
             _, listed = train(name, Path(folder), "--env_args", f"{ANY}=1")
             sizes = " | ".join(str(spec[size]) for size in ("num_agents", "num_actions", "observation_size"))
-            return True, f"| `{name}` | {sizes} | {listed.partition(' arguments are ')[2]} |"
+            return True, f"| {called} | {sizes} | {listed.partition(' arguments are ')[2]} |"
     reason = message.partition(f"error: --env {name}: ")[2] if status == 2 else f"exit status {status}: {message}"
-    return False, f"| `{name}` | {reason.replace('|', '/')} |"
+    reason = reason.replace("|", r"\|")
+    return False, f"| {called} | {reason} |"
 
 
 def main(chosen: list[str]) -> None:

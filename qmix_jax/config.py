@@ -450,7 +450,7 @@ def unknown_environment(env: str, candidates: Iterable[str]) -> ConfigError:
 def names_module(env: str) -> bool:
     """Return whether this --env is `package.module:Name`, an environment of the user's own."""
     module, colon, name = env.partition(":")
-    is_prefix = f"{module}:" == GIVEN or module in ENV_LIBRARIES
+    is_prefix = f"{module}:" == GIVEN or module.lower() in ENV_LIBRARIES  # an error in the case of letters
     return bool(colon) and not is_prefix and name.isidentifier() and all(map(str.isidentifier, module.split(".")))
 
 

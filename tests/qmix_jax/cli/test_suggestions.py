@@ -28,6 +28,8 @@ SUGGESTED = [
     ("train", "--hidden-size", "--hidden_sizes"),
     ("train", "--env_name", "--env"),
     ("train", "--env-id", "--env"),
+    ("train", "--map_name", "--env_args"),
+    ("train", "--env_kwargs", "--env_args"),
     ("train", "--algo", "--algorithm"),
     ("train", "--alg", "--algorithm"),
     ("train", "--buffer_size", "--buffer_capacity"),

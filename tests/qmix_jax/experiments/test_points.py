@@ -22,6 +22,21 @@ def test_a_grid_is_every_combination():
     assert grid_points([]) == [{}]
 
 
+def test_arguments_of_the_environment_are_tried_as_text():
+    sweep = sweep_from_flags(
+        {
+            "env": "jaxmarl:HeuristicEnemySMAX",
+            "env_args": ["see_enemy_actions=false"],
+            "grid": ["env_args.scenario=3m,2s3z", "lr=1e-3,5e-4"],
+        }
+    )
+    assert sweep.points()[1] == {"env_args.scenario": "3m", "lr": 5e-4}
+    configs = [member.config for member in sweep.members()]
+    assert [config.env_args[1] for config in configs] == ["scenario=3m"] * 2 + ["scenario=2s3z"] * 2
+    assert {config.env_args[0] for config in configs} == {"see_enemy_actions=false"}
+    assert [len(group.members) for group in group_members(sweep.members())] == [2, 2]  # a program for each scenario
+
+
 def test_random_points_lie_in_their_ranges_and_repeat_with_their_seed():
     words = ["lr=1e-5:1e-2:log", "gamma=0.9:0.99", "target_update_interval=10:1000:log"]
     points = random_points(words, 400, seed=3)
@@ -47,6 +62,14 @@ BAD = [
     ({"grid": ["lr=-1,1e-3"]}, "--grid lr=-1,1e-3:"),
     ({"grid": ["lr=1e-3,x"]}, "--grid lr=1e-3,x:"),
     ({"grid": [f"target_update_interval={NUMBERS}", f"n_step={NUMBERS}"]}, "combinations; must be at most 10000"),
+    ({"grid": ["env_args=3m,2s3z"]}, "env_args is not a setting that can be swept"),
+    ({"grid": ["env_args.=3m"]}, "env_args. is not a setting that can be swept"),
+    ({"grid": ["env_args.a.b=3m"]}, "env_args.a.b is not a setting that can be swept"),
+    ({"grid": ["env_args.size=3,4"]}, "--env_args size=3: gridworld25 has none"),
+    ({"grid": ["env_args.size=3,3"]}, "must name every value once"),
+    ({"grid": ["env_args.size=3"], "env": "a:B", "env_args": ["size=4"]}, "--env_args.size: cannot be given beside"),
+    ({"grid": ["env=a:B,gridworld25"]}, "a:B: an environment of your own must be given by --env"),
+    ({"random": "3", "ranges": ["env_args.size=3:4"]}, "must name a setting that is a number; use --grid for env_args"),
     ({"random": "3", "ranges": ["lr=1e-3"]}, "--ranges lr=1e-3:"),
     ({"random": "3", "ranges": ["lr=1e-3:1e-4"]}, "--ranges lr=1e-3:1e-4:"),
     ({"random": "3", "ranges": ["weight_decay=0:1:log"]}, "must have LOW below HIGH, and LOW above 0"),
