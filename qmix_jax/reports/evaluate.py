@@ -107,8 +107,8 @@ def _describe(
     return {
         **source,
         "environment": environment.spec.name,
-        "env_mode": config.env_mode,
-        "layout_seed": config.layout_seed if config.env_mode == "fixed" else None,
+        "env_mode": config.env_mode if is_gridworld(environment) else None,
+        "layout_seed": config.layout_seed if is_gridworld(environment) and config.env_mode == "fixed" else None,
         "episodes": options.episodes,
         "seed": options.seed,
         "discount": SCORE_DISCOUNT,
@@ -117,12 +117,12 @@ def _describe(
 
 def heading(about: dict[str, Any]) -> str:
     """Return what was evaluated, in one line."""
-    starts = "random starts"
+    starts = ", random starts" if about["env_mode"] == "random" else ""  # other environments do not say
     if about["env_mode"] == "fixed":
-        starts = f"one start, layout {about['layout_seed']}, so that a greedy policy's episodes are all the same"
+        starts = f", one start, layout {about['layout_seed']}, so that a greedy policy's episodes are all the same"
     return (
         f"{about['algorithm'].upper()} of {about['run']} ({about['checkpoint']}) on {about['environment']}: "
-        f"{about['episodes']} episodes, {starts}; seed {about['seed']}, 95 % bootstrap intervals"
+        f"{about['episodes']} episodes{starts}; seed {about['seed']}, 95 % bootstrap intervals"
     )
 
 
