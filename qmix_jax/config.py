@@ -51,7 +51,7 @@ class Config:
     env: str = setting(
         "gridworld25",
         "gridworld25, jaxmarl:NAME or jumanji:NAME (needs that extra), or package.module:NAME, a class or function of "
-        "yours that makes an environment",
+        "yours that makes an environment; --env_args has its arguments",
     )
     env_args: tuple[str, ...] | None = setting(
         None,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from qmix_jax.cli.parser import FlagParser
+from qmix_jax.config import names_module
 from qmix_jax.errors import ConfigError, RunError, StoppedError
 
 
@@ -59,13 +60,15 @@ def run_command(parser: FlagParser, argv: Sequence[str] | None, act: Callable[[d
         if answer is not None:
             print(f"{answer}\n", end="")  # in one write, which `| head` may not wait for
             return 0
+        env = arguments.get("env", "")
         act(arguments)
     except ConfigError as error:
         print(f"{parser.prog}: error: {' '.join(str(error).splitlines())}", file=sys.stderr)
         return 2
     except StoppedError as error:
+        again = f" --env {env}" if names_module(env) else ""
         print(
-            f"{error}; to continue: {_restart(parser.prog)} --resume {shlex.quote(str(error.directory))}",
+            f"{error}; to continue: {_restart(parser.prog)} --resume {shlex.quote(str(error.directory))}{again}",
             file=sys.stderr,
         )
         return error.exit_status
