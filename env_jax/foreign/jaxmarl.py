@@ -136,7 +136,11 @@ class FromJaxMARL(ForeignEnvironment):
         seen = shown if isinstance(shown, Mapping) else {}
         for agent in environment.agents:
             if not hasattr(seen.get(agent), "shape"):
-                found = f"they are of {', '.join(map(str, seen))}, not of {agent}" if seen else "it is one for all"
+                found = (
+                    f"they are of {', '.join(map(str, seen))}, not of {agent}"
+                    if seen
+                    else "its reset shows one for all"
+                )
                 raise UnfitError(f"it has no observation for each agent: {found}")
         sizes = [shown[agent].size for agent in environment.agents]
         actions, size = _num_actions(environment), max(sizes)
