@@ -85,7 +85,7 @@ class FromJaxMARL(ForeignEnvironment):
     environments, MPE, would go on for one step beyond the limit they state; here they do not.)
 
     Raises:
-        UnfitError: agents play against others, or have actions that are not numbered.
+        UnfitError: agents play against others, or have actions that are not discrete.
     """
 
     _kind = MultiAgentEnv
@@ -126,7 +126,7 @@ class FromJaxMARL(ForeignEnvironment):
         for agent in environment.agents:
             if not isinstance(environment.action_space(agent), Discrete):
                 raise UnfitError(
-                    f"the actions of {agent} are a {type(environment.action_space(agent)).__name__}; must be numbered"
+                    f"the actions of {agent} are a {type(environment.action_space(agent)).__name__}; must be discrete"
                 )
         try:
             with library_style():

@@ -83,10 +83,12 @@ class FromJumanji(ForeignEnvironment):
 
     def _make_spec(self) -> EnvSpec:
         actions, shown = self.environment.action_spec, cast(Any, self.environment.observation_spec)
-        if not isinstance(actions, specs.MultiDiscreteArray) or len(set(actions.num_values.reshape(-1).tolist())) > 1:
-            raise UnfitError(
-                f"its actions are {type(actions).__name__}{actions.shape}; must be numbered, as many for each agent"
-            )
+        if isinstance(actions, specs.DiscreteArray):
+            raise UnfitError(f"it has one action of {actions.num_values}, for a single agent; must have one for each")
+        if not isinstance(actions, specs.MultiDiscreteArray):
+            raise UnfitError(f"its actions are a {type(actions).__name__}; must be discrete")
+        if len(set(actions.num_values.reshape(-1).tolist())) > 1:
+            raise UnfitError(f"its actions have {actions.num_values.tolist()} values; must be as many for each agent")
         for part in ("agents_view", "action_mask"):
             shape = getattr(getattr(shown, part, None), "shape", ())
             if shape[:1] != actions.shape:

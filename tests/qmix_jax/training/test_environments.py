@@ -42,7 +42,7 @@ REFUSED = [
     ("jumanji:", "another environment of these libraries, or package.module:NAME of your own"),
     ("my/file.py:Name", "must be one of "),
     ("jaxmarl:MPE_simple_tag_v3", "its agents play against each other, adversary and agent; must cooperate"),
-    ("jumanji:Snake-v1", "its actions are DiscreteArray(); must be numbered"),
+    ("jumanji:Snake-v1", "it has one action of 4, for a single agent; must"),
 ]
 
 
