@@ -49,6 +49,7 @@ class EnvSpec:
     baseline_policy: Callable[[Array, Array], Array] | None = None  # (key, float32[N, O]) -> int32[N]
     baseline_name: str = "baseline"  # its name in plots
     episode_metrics: Callable[[Any], dict[str, Array]] | None = None  # final state -> named scalars
+    success: Callable[[Any], Array] | None = None  # final state -> bool[], whether the episode achieved its goal
     agent_positions: Callable[[Any], Array] | None = None  # environment state -> [N, ...], each agent's position
 
 

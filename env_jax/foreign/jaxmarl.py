@@ -1,5 +1,6 @@
 """JaxMARL's environments (Rutherford et al. 2024) in our contract: dictionaries of agents become rows of arrays."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -7,10 +8,12 @@ import jax
 import jax.numpy as jnp
 import jaxmarl
 from jaxmarl.environments.multi_agent_env import MultiAgentEnv
+from jaxmarl.environments.smax.heuristic_enemy_smax_env import EnemySMAX
 from jaxmarl.environments.spaces import Discrete
 
 from env_jax.foreign.contract import (
     ForeignEnvironment,
+    ForeignState,
     UnfitError,
     concatenated,
     episode_metrics,
@@ -106,7 +109,21 @@ class FromJaxMARL(ForeignEnvironment):
             masks_actions=_allowed_actions(environment) is not None,
             state_from_observations=None if has_state else concatenated,
             episode_metrics=episode_metrics,
+            success=_won(environment) if isinstance(environment, EnemySMAX) else None,
         )
+
+
+def _won(environment: EnemySMAX) -> Callable[[ForeignState], Array]:
+    """Return the function that tells whether the allies won: every enemy is dead, and an ally alive.
+
+    This is where SMAX's reward has its bonus, from which JaxMARL's `SMAXLogWrapper` infers `won_episode`.
+    """
+
+    def won(state: ForeignState) -> Array:
+        alive = state.world.state.unit_alive
+        return jnp.any(alive[: environment.num_allies]) & ~jnp.any(alive[environment.num_allies :])
+
+    return won
 
 
 def _allowed_actions(environment: MultiAgentEnv) -> Any:

@@ -119,7 +119,8 @@ def _line(by_name: Mapping[str, Member], outcome: Outcome) -> str:
     if record.skipped and not record.diverged:
         parts.append(f"{record.skipped} of {record.updates} updates skipped")
     if last:
-        optimality = [] if np.isnan(last["optimality"]) else [f"optimality {last['optimality']:z.3f}"]
-        parts += [*optimality, f"return {last['mean_return']:z.3f}", f"solved {last['solved']:.0%}"]
+        parts += [] if np.isnan(last["optimality"]) else [f"optimality {last['optimality']:z.3f}"]
+        parts.append(f"return {last['mean_return']:z.3f}")
+        parts += [] if np.isnan(last["solved"]) else [f"success rate {last['solved']:.0%}"]
         parts.append(f"{last['seconds']:.0f} s")
     return f"{member.name}: {', '.join(parts)}"

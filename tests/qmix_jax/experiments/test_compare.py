@@ -231,7 +231,7 @@ def test_all_runs_end_well(outcome, folder):
     assert (status, err) == (0, "")
     assert trained == [(name, "--algorithm") for name in NAMES]
     lines = out.splitlines()
-    assert lines[0] == "vdn/seed_0: optimality 0.900, return 1.800, solved 90%, 18 s"
+    assert lines[0] == "vdn/seed_0: optimality 0.900, return 1.800, success rate 90%, 18 s"
     assert lines[-2].startswith("warning: fewer than 5 seeds: ")
     assert lines[-1] == "comparison directory: results/compare_1"
     found = {path.name for path in (folder / "results" / "compare_1").iterdir()}
