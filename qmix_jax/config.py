@@ -271,6 +271,11 @@ class Config:
     )
     tensorboard: bool = setting(False, "also write TensorBoard event files (extra: tensorboard)", changeable=True)
     wandb: bool = setting(False, "also log to Weights & Biases (extra: wandb)", changeable=True)
+    quiet: bool = setting(
+        False,
+        "print nothing on standard output, and show no progress bar; errors still go to standard error",
+        changeable=True,
+    )
     report: bool = setting(False, "write report.html at the end, see `qmix-jax report`", changeable=True)
     results_dir: str = setting("results", "folder in which run_<i>/ is created")
 

@@ -17,6 +17,7 @@ ADDED: Mapping[int, Mapping[str, Any]] = MappingProxyType(
             "dueling": True,
             "initializer": "orthogonal",
             "init_from": None,
+            "quiet": False,
         },
     }
 )
