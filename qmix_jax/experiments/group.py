@@ -74,7 +74,9 @@ def train_group(group: Group, root: Path, stop_signal: StopSignal) -> int | None
         points = common_resume_points(directories, saved_template(make_trainer(config, environment)))
         writer, background = (stack.enter_context(ThreadPoolExecutor(1)) for _ in range(2))
         recorders = [
-            stack.enter_context(Recorder(member.config, directory, extra_names(environment), point, True, writer))
+            stack.enter_context(
+                Recorder(member.config, directory, extra_names(environment), point, quiet=True, writer=writer)
+            )
             for member, directory, point in zip(
                 group.members, directories, points or repeat(None, len(directories)), strict=True
             )

@@ -167,7 +167,8 @@ def _train(
     with ExitStack() as stack:
         recorder: Recorder | Follower = Follower()
         if is_first():
-            recorder = stack.enter_context(Recorder(config, directory, extra_names(environment), point, config.quiet))
+            names = extra_names(environment)
+            recorder = stack.enter_context(Recorder(config, directory, names, point, quiet=config.quiet))
         background = stack.enter_context(ThreadPoolExecutor(1))
         done = _done(config, 0 if point is None else point.notes.env_steps)
         # Joined processes stop together, after a chunk: one that leaves looks like a crash to the others.
