@@ -17,8 +17,8 @@ ADDED: Mapping[int, Mapping[str, Any]] = MappingProxyType(
             "dueling": True,
             "initializer": "orthogonal",
             "init_from": None,
-            "quiet": False,
         },
+        6: {"quiet": False},
     }
 )
 # Values of flags that have another name since format 5.

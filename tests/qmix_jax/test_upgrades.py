@@ -20,14 +20,14 @@ def hparams_of(written, config):
     return {name: value for name, value in content.items() if name not in later}
 
 
-@pytest.mark.parametrize("written", [3, 4, 5])
+@pytest.mark.parametrize("written", [3, 4, 5, 6])
 def test_settings_of_an_older_run(tmp_path, written):
     path = tmp_path / "hparams.json"
     path.write_text(json.dumps(hparams_of(written, Config())))
     assert read_config(path) == Config(time_limit="terminal" if written == 3 else "auto")
 
 
-@pytest.mark.parametrize(("written", "since"), [(4, "time_limit"), (5, "initializer")])
+@pytest.mark.parametrize(("written", "since"), [(4, "time_limit"), (5, "initializer"), (6, "quiet")])
 def test_a_setting_that_its_version_knew_must_be_there(tmp_path, written, since):
     path, content = tmp_path / "hparams.json", hparams_of(written, Config())
     del content[since]
