@@ -50,6 +50,7 @@ class EnvSpec:
     baseline_name: str = "baseline"  # its name in plots
     episode_metrics: Callable[[Any], dict[str, Array]] | None = None  # final state -> named scalars
     shaped_rewards: Callable[[Any], Array] | None = None  # environment state -> float32[N], of the step that led there
+    success: Callable[[Any], Array] | None = None  # final state -> bool[], whether the episode achieved its goal
     agent_positions: Callable[[Any], Array] | None = None  # environment state -> [N, ...], each agent's position
 
 

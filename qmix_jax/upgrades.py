@@ -20,6 +20,7 @@ ADDED: Mapping[int, Mapping[str, Any]] = MappingProxyType(
             "env_args": None,
             "shaped_reward_steps": None,
         },
+        6: {"quiet": False},
     }
 )
 # Values of flags that have another name since format 5.

@@ -9,9 +9,18 @@ import jax.numpy as jnp
 import jumanji
 from jumanji import specs
 from jumanji.env import Environment
+from jumanji.environments import LevelBasedForaging
 
 from env_jax.arguments import parameters_of, read_arguments
-from env_jax.foreign.contract import ForeignEnvironment, Stepped, UnfitError, concatenated, episode_metrics, making
+from env_jax.foreign.contract import (
+    ForeignEnvironment,
+    ForeignState,
+    Stepped,
+    UnfitError,
+    concatenated,
+    episode_metrics,
+    making,
+)
 from env_jax.types import Array, EnvSpec
 
 
@@ -107,7 +116,13 @@ class FromJumanji(ForeignEnvironment):
             observation_dtype=_smallest_dtype(views),
             state_from_observations=concatenated,
             episode_metrics=episode_metrics,
+            success=_all_eaten if isinstance(self.environment, LevelBasedForaging) else None,
         )
+
+
+def _all_eaten(state: ForeignState) -> Array:
+    """Return whether all foods of level-based foraging were eaten, bool[]."""
+    return jnp.all(state.world.food_items.eaten)
 
 
 def _smallest_dtype(views: Any) -> Any:

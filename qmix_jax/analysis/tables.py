@@ -18,14 +18,15 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def figures_table(group_column: str, summaries: Sequence[Summary]) -> str:
-    """Return a table with a row of figures for each group."""
+    """Return a table with a row of figures for each group; success rates only where they are known."""
+    has_success = _has_success(summaries)
     header = [
         group_column,
         "runs",
         "final return",
         "random actions",
         "optimality",
-        "solved",
+        *(["success rate"] if has_success else []),
         "steps to 90% of its best",
         "range over seeds",
         "kept its best",
@@ -39,7 +40,7 @@ def figures_table(group_column: str, summaries: Sequence[Summary]) -> str:
             _cell(summary.final_return, _three_digits),
             _known(summary.random_return, _three_digits),
             _cell(summary.optimality, _three_digits),
-            _cell(summary.solved, _percent),
+            *([_cell(summary.solved, _percent)] if has_success else []),
             _cell(summary.steps_to_near_best, _whole),
             _known(summary.score_range, _three_digits),
             _known(summary.kept, _percent),
@@ -53,16 +54,18 @@ def figures_table(group_column: str, summaries: Sequence[Summary]) -> str:
 
 def seeds_table(records: Sequence[RunRecord]) -> str:
     """Return a table with a row for each run: seed, last evaluation, return of random actions, skipped updates."""
-    header = ["seed", "return", "optimality", "solved", "mean length (steps)", "random actions", "updates skipped"]
-    columns: list[tuple[str, Callable[[float], str]]] = [
-        ("mean_return", _three_digits),
-        ("optimality", _three_digits),
-        ("solved", _percent),
-        ("mean_length", _one_digit),
+    columns: list[tuple[str, str, Callable[[float], str]]] = [
+        ("mean_return", "return", _three_digits),
+        ("optimality", "optimality", _three_digits),
+        ("solved", "success rate", _percent),
+        ("mean_length", "mean length (steps)", _one_digit),
     ]
+    if all(np.isnan(record.evaluations["solved"]).all() for record in records):
+        columns = [column for column in columns if column[0] != "solved"]
+    header = ["seed", *(title for _, title, _ in columns), "random actions", "updates skipped"]
     rows = []
     for record in records:
-        last = [_known([np.nan, *record.evaluations[name]][-1], number) for name, number in columns]
+        last = [_known([np.nan, *record.evaluations[name]][-1], number) for name, _, number in columns]
         own = [_known(record.random_return, _three_digits), _share(record.skipped, record.updates)]
         rows.append([f"{record.seed}" + " (diverged)" * record.diverged, *last, *own])
     return markdown_table(header, rows)
@@ -74,6 +77,7 @@ def questions_table(summaries: Sequence[Summary], reference: str | None) -> str:
     `reference` is the group that `advantage` is measured against, None without one.
     """
     final = "final score, minus that of " + reference if reference else "final return"
+    has_success = _has_success(summaries)
     questions: list[tuple[str, str, Callable[[Summary], str]]] = [
         (
             "value decomposition",
@@ -82,8 +86,10 @@ def questions_table(summaries: Sequence[Summary], reference: str | None) -> str:
         ),
         (
             "global coordination",
-            "solved; steps of an episode",
-            lambda row: f"{_cell(row.solved, _percent)}; {_cell(row.mean_length, _one_digit)}",
+            "success rate; steps of an episode" if has_success else "steps of an episode",
+            lambda row: (
+                (f"{_cell(row.solved, _percent)}; " if has_success else "") + _cell(row.mean_length, _one_digit)
+            ),
         ),
         (
             "stability",
@@ -126,6 +132,11 @@ def some_skipped(records: Sequence[RunRecord]) -> str | None:
         f"{_share(skipped, updates)} updates skipped, because they were not finite, in {len(which)} of {len(records)} "
         f"runs ({'; '.join(which[:_MOST_NAMED])}{more}): their policies may lack what large rewards teach"
     )
+
+
+def _has_success(summaries: Sequence[Summary]) -> bool:
+    """Whether the environment defines success."""
+    return not all(np.isnan(summary.solved.value) for summary in summaries)
 
 
 def _troubles(summary: Summary) -> str:

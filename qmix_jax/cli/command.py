@@ -12,6 +12,8 @@ from typing import Any
 from qmix_jax.cli.parser import FlagParser
 from qmix_jax.errors import ConfigError, RunError, StoppedError
 
+_program = "qmix-jax train"  # the command that this process runs
+
 
 def program_name(command: str, argv: Sequence[str] | None) -> str:
     """Return what the user typed to start a command: 'train.py', 'python -m qmix_jax.train', or 'qmix-jax train'.
@@ -28,6 +30,11 @@ def program_name(command: str, argv: Sequence[str] | None) -> str:
     if module == "qmix_jax":
         return f"python -m {module} {command}"
     return f"qmix-jax {command}" if module or argv is not None else Path(sys.argv[0]).name
+
+
+def stopped_line(error: StoppedError) -> str:
+    """Return the line with which a stopped command ends: how far it is, and how to continue."""
+    return f"{error}; to continue: {_restart(_program)} --resume {shlex.quote(str(error.directory))}"
 
 
 def _restart(program: str) -> str:
@@ -50,6 +57,8 @@ def run_command(parser: FlagParser, argv: Sequence[str] | None, act: Callable[[d
         The exit status: 0, or after one line on stderr that names the problem: 2 for bad input, 3 when a run
         diverged, 4 when a file could not be written, 1 for anything else; 130 after Ctrl-C and 143 after SIGTERM.
     """
+    global _program
+    _program = parser.prog
     for stream in (sys.stdout, sys.stderr):  # a folder's name may hold bytes that are not valid text
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -64,10 +73,7 @@ def run_command(parser: FlagParser, argv: Sequence[str] | None, act: Callable[[d
         print(f"{parser.prog}: error: {' '.join(str(error).splitlines())}", file=sys.stderr)
         return 2
     except StoppedError as error:
-        print(
-            f"{error}; to continue: {_restart(parser.prog)} --resume {shlex.quote(str(error.directory))}",
-            file=sys.stderr,
-        )
+        print(stopped_line(error), file=sys.stderr)
         return error.exit_status
     except RunError as error:
         print(f"{parser.prog}: error: {' '.join(str(error).splitlines())}", file=sys.stderr)

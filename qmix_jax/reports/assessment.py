@@ -109,5 +109,6 @@ def _play(environment: Environment, policy: Policy, key: Array, num_episodes: in
 
 
 def _values(episodes: PlayedEpisodes, best: Any) -> EpisodeValues:
-    columns = episodes.returns, best, episodes.lengths, episodes.solved, episodes.extra
+    solved = np.full(len(best), np.nan, np.float32) if episodes.solved is None else episodes.solved
+    columns = episodes.returns, best, episodes.lengths, solved, episodes.extra
     return EpisodeValues(*jax.device_get(columns))

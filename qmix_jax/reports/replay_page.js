@@ -309,7 +309,7 @@ const ROWS = [
   ["mean_return", "return", 1, 3, ""],
   ["optimality", "optimality", 100, 1, " %"],
   ["regret", "regret", 1, 3, ""],
-  ["solved", "solved", 100, 1, " %"],
+  ["solved", "success rate", 100, 1, " %"],
   ["mean_length", "length", 1, 1, ""],
   ["foods_collected", "foods", 1, 2, ""],
 ];

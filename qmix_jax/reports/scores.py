@@ -15,7 +15,7 @@ class EpisodeValues(NamedTuple):
     returns: np.ndarray  # discounted team return
     best_returns: np.ndarray  # best possible return of the same start, NaN where unknown
     lengths: np.ndarray  # steps
-    solved: np.ndarray  # 1 or 0
+    solved: np.ndarray  # 1 or 0, NaN where the environment defines no success
     extra: dict[str, np.ndarray]  # the environment's own metrics, by name
 
 
@@ -33,7 +33,8 @@ def score_episodes(values: EpisodeValues, seed: int) -> dict[str, Estimate]:
             figures["optimality"] = Estimate(float(_ratio(values.returns, values.best_returns)), math.nan, math.nan)
     elif not np.isnan(values.best_returns).any():
         figures["regret"] = _interval(_mean, seed, values.best_returns - values.returns)
-    figures["solved"] = _interval(_mean, seed, values.solved)
+    has_success = not np.isnan(values.solved).any()
+    figures["solved"] = _interval(_mean, seed, values.solved) if has_success else Estimate(*3 * (math.nan,))
     figures["mean_length"] = _interval(_mean, seed, values.lengths)
     return figures | {name: _interval(_mean, seed, extra) for name, extra in values.extra.items()}
 
@@ -79,8 +80,10 @@ def json_episodes(values: EpisodeValues) -> dict[str, list[float | None]]:
 def figure_rows(columns: Mapping[str, Mapping[str, Estimate]]) -> list[list[str]]:
     """Return a header of policies, then a row for each figure with a cell for each policy: value (low to high)."""
     rows = [["", *(policy.replace("_", " ") for policy in columns)]]
-    for name in next(iter(columns.values())):
-        label = name.removeprefix("mean_").replace("_", " ")
+    for name, first in next(iter(columns.values())).items():
+        if name == "solved" and math.isnan(first.value):  # for the environment, and so for every policy
+            continue
+        label = "success rate" if name == "solved" else name.removeprefix("mean_").replace("_", " ")
         rows.append([label, *(_shown(name, figures[name]) for figures in columns.values())])
     return rows
 

@@ -102,10 +102,18 @@ def _plot_evaluation(
 
 
 def _plot_success(axes: Axes, evaluations: Mapping[str, np.ndarray]) -> None:
+    """Draw optimality and success rate, or the length of episodes where the environment defines neither."""
+    shares = np.concatenate([evaluations["optimality"], evaluations["solved"]])
+    if len(shares) and np.isnan(shares).all():
+        decorate(axes, "Greedy evaluation: episodes", "environment steps", "mean length in steps")
+        _plot_column(axes, evaluations, "mean_length", "greedy policy", _BLUE, "{:.1f}")
+        axes.set_ylim(0.0, 1.05 * axes.get_ylim()[1])
+        _add_legend(axes)
+        return
     decorate(axes, "Greedy evaluation: success", "environment steps", "share of best possible, of episodes")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     _plot_column(axes, evaluations, "optimality", "optimality", _BLUE, "{:.0%}")
-    _plot_column(axes, evaluations, "solved", "solved", _ORANGE, "{:.0%}", linestyle="--")
+    _plot_column(axes, evaluations, "solved", "success rate", _ORANGE, "{:.0%}", linestyle="--")
     axes.set_ylim(min(-0.03, axes.get_ylim()[0]), 1.05)
     _add_legend(axes)
 

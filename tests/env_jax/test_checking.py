@@ -115,6 +115,7 @@ REFUSED = [
         "spec.baseline_policy: gives float32[2], must be int32[2]",
     ),
     (Small({"episode_metrics": lambda t: {"steps, all": t}}), "spec.episode_metrics: gives {'steps, all':"),
+    (Small({"success": lambda t: jnp.ones(2, bool)}), "spec.success: gives bool[2], must be bool[]"),
     (Small({"agent_positions": lambda t: t}), "spec.agent_positions: gives int32[], must be [2, ...]"),
 ]
 

@@ -33,7 +33,14 @@ def quick_compilation():
         jax.config.update("jax_disable_most_optimizations", before)
 
 
-SMALL = {"hidden_sizes": (16,), "mixing_size": 8, "hypernet_size": 8, "weight_decay": 0.0, "optimizer_epsilon": 1e-8}
+SMALL = {
+    "num_envs": 64,
+    "hidden_sizes": (16,),
+    "mixing_size": 8,
+    "hypernet_size": 8,
+    "weight_decay": 0.0,
+    "optimizer_epsilon": 1e-8,
+}
 
 # Two agents, three actions, float observations and a state of its own: small enough for slow NumPy.
 SPEC = EnvSpec(

@@ -211,6 +211,10 @@ def test_tables_say_what_is_unknown():
         "| vdn | 5 (1 diverged, 12 of 4,500 updates skipped) | 0.000 | -2.500 | 0.950 [0.900, -] | 50% [25%, 100%] "
         "| 12,346 [1,000, 20,000] | - | 80% | - | 7,629 |"
     )
+    undefined = row._replace(solved=Estimate(NAN, NAN, NAN))
+    assert "success rate" in table[0]
+    assert "success rate" not in figures_table("algorithm", [undefined])
+    assert "| steps of an episode |" in questions_table([undefined], "iql")
     questions = questions_table([row], "iql").splitlines()
     assert questions[2] == "| value decomposition | final score, minus that of iql | - |"
     assert questions[3].endswith("| 50% [25%, 100%]; - |")

@@ -54,9 +54,9 @@ GOLDEN = [  # whole lines; elsewhere the flag and the exit status count
     ),
     (
         "--buffer_capacity 100",
-        "--buffer_capacity 100: must be at least 256, --num_envs 64 times the 4 steps of a sequence and its targets",
+        "--buffer_capacity 100: must be at least 2048, --num_envs 512 times the 4 steps of a sequence and its targets",
     ),
-    ("--num_devices 3", "--num_envs 64: must be a multiple of --num_devices 3"),
+    ("--num_devices 3", "--num_envs 512: must be a multiple of --num_devices 3"),
 ]
 _FLAGS = [
     "--lr 0",

@@ -63,7 +63,7 @@ def test_a_runs_page_has_all_its_parts(written):
         "Settings",
         "Machine",
     ]
-    for row in ("return", "optimality", "solved", "length", "foods collected"):
+    for row in ("return", "optimality", "success rate", "length", "foods collected"):
         assert re.search(rf'<th scope="row">{row}</th><td>-?[0-9.]+( %)? \(', page)
     assert '<th scope="col">greedy nearest</th>' in page
     assert page.count(png) == 1

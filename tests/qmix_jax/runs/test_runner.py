@@ -247,7 +247,7 @@ def test_where_the_best_possible_return_is_negative_the_best_model_is_still_that
     assert load_params(result.directory, "best_model")["weight"] == 3.0
     assert [row["optimality"] for row in read(result.directory / "evaluation_log.csv")] == [""] * 4
     *_, told, last = capsys.readouterr().out.splitlines()
-    assert told == "final policy: return -9.050 (regret 0.000, best possible -9.050), solved 0%"
+    assert told == "final policy: return -9.050 (regret 0.000, best possible -9.050), success rate 0%"
     assert last.startswith("run directory: ")
 
 
