@@ -121,6 +121,18 @@ def episode_metrics(state: ForeignState) -> dict[str, Array]:
     return {"undiscounted_return": state.team_return}
 
 
+def rendering(draw: Callable[[Any], Any] | None) -> Callable[[ForeignState], Any] | None:
+    """Return `EnvSpec.render` for a function that draws the library's state; None for None."""
+    if draw is None:
+        return None
+
+    def render(state: ForeignState) -> Any:
+        with library_style():
+            return draw(state.world)
+
+    return render
+
+
 def concatenated(observations: Array) -> Array:
     """Turn observations float32[N, O] into the global state of an environment without one, float32[N * O]."""
     return observations.reshape(-1)

@@ -16,7 +16,9 @@ from env_jax.foreign.contract import (
     episode_metrics,
     library_style,
     make_foreign,
+    rendering,
 )
+from env_jax.foreign.jaxmarl_viewers import viewer
 from env_jax.types import Array, EnvSpec
 
 _GLOBAL_STATE = "world_state"  # JaxMARL's key of a global state among the agents' observations
@@ -106,6 +108,7 @@ class FromJaxMARL(ForeignEnvironment):
             masks_actions=_allowed_actions(environment) is not None,
             state_from_observations=None if has_state else concatenated,
             episode_metrics=episode_metrics,
+            render=rendering(viewer(environment)),
         )
 
 
