@@ -31,6 +31,7 @@ class Progress:
             total=env_steps,
             initial=done,
             disable=not shown,
+            file=_stream(),
             bar_format=_FORMAT,
             unit="",
             unit_scale=True,
@@ -108,6 +109,7 @@ class GroupProgress:
         self._bar: Any = tqdm(
             total=env_steps,
             disable=not shown,
+            file=_stream(),
             bar_format=_GROUP_FORMAT,
             unit_scale=True,
             dynamic_ncols=True,
@@ -142,6 +144,11 @@ class GroupProgress:
 def is_watched() -> bool:
     """Whether standard error is a terminal or this is a notebook."""
     return sys.stderr.isatty() or _in_notebook()
+
+
+def _stream() -> Any:
+    """Return where the bar goes: standard error, which a notebook shows in red, so that there it is standard output."""
+    return sys.stdout if _in_notebook() else sys.stderr
 
 
 def _in_notebook() -> bool:
