@@ -64,21 +64,26 @@ def test_building_leaves_nothing_beside_the_code(built):
 
 def test_the_distributions_pass_twines_check(built):
     folder = built[2]
-    assert run(sys.executable, "-m", "twine", "check", "--strict", *folder.iterdir(), folder=folder).count("PASSED") == 2
+    assert (
+        run(sys.executable, "-m", "twine", "check", "--strict", *folder.iterdir(), folder=folder).count("PASSED") == 2
+    )
 
 
 def test_the_wheel_trains_from_another_folder(wheel, tmp_path):
     python = new_environment(tmp_path / "venv", sees_ours=True)
-    quietly = ["--quiet", "--disable-pip-version-check"]
-    run(python, "-m", "pip", "install", *quietly, "--no-deps", "--no-index", "--ignore-installed", wheel, folder=tmp_path)
+    install(python, "--no-deps", "--no-index", "--ignore-installed", wheel)
     trains(python, tmp_path)
 
 
 @pytest.mark.slow
 def test_the_wheel_brings_all_that_training_needs(wheel, tmp_path):
     python = new_environment(tmp_path / "venv", sees_ours=False)
-    run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wheel, folder=tmp_path)
+    install(python, wheel)
     trains(python, tmp_path)
+
+
+def install(python, *words):
+    run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *words, folder=python.parent)
 
 
 def trains(python, folder):
