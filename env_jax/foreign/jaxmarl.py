@@ -19,6 +19,7 @@ from env_jax.foreign.contract import (
     episode_metrics,
     library_style,
     making,
+    rendering,
     shaped_rewards,
 )
 from env_jax.quiet_import import quiet_import
@@ -33,6 +34,8 @@ with quiet_import():  # it prints which of its optional environments are missing
     from jaxmarl.environments.smax.heuristic_enemy_smax_env import EnemySMAX
     from jaxmarl.environments.smax.smax_env import MAP_NAME_TO_SCENARIO
     from jaxmarl.environments.spaces import Discrete
+
+    from env_jax.foreign.jaxmarl_viewers import viewer
 
 _GLOBAL_STATE = "world_state"  # JaxMARL's key of a global state among the agents' observations
 _SHAPED = "shaped_reward"  # and of shaped rewards in `info`
@@ -157,6 +160,7 @@ class FromJaxMARL(ForeignEnvironment):
             shaped_rewards=shaped_rewards if _SHAPED in info else None,
             episode_metrics=episode_metrics,
             success=_won(environment) if isinstance(environment, EnemySMAX) else None,
+            render=rendering(viewer(environment)),
         )
 
     def _first_step(self, key: Array) -> tuple[Any, Any]:

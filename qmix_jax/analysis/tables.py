@@ -10,6 +10,14 @@ from qmix_jax.analysis.summary import Summary
 
 _UNKNOWN = "-"
 _MOST_NAMED = 3  # runs named in a warning
+_SCORES = {"optimality": "optimality", "mean_return": "return"}  # columns, and what a page calls them
+_FIGURES = """\
+Figures are interquartile means over seeds (Agarwal et al. 2021) of the greedy policy's last evaluation; in brackets
+are their 95% percentile bootstrap intervals over seeds; `-` is unknown. *Random actions*: their return from the same
+starts; a run's gain is its return above that. *Optimality*: share of the best possible return, where that is known
+and above 0. *Steps to 90% of its best*: environment steps of the first evaluation with 90% of the run's own best gain.
+*Range over seeds*: interquartile range of the final {score}. *Kept its best*: share of runs that end with 95% of their
+own best gain and did not diverge. These three are `-` where no run gains anything."""
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -45,15 +53,25 @@ def figures_table(group_column: str, summaries: Sequence[Summary]) -> str:
             _known(summary.score_range, _three_digits),
             _known(summary.kept, _percent),
             _cell(summary.steps_per_second, _whole),
-            _whole(summary.parameters),
+            _known(summary.parameters, _whole),
         ]
         for summary in summaries
     ]
     return markdown_table(header, rows)
 
 
+def explain_figures(score: str) -> str:
+    """Return what the columns of `figures_table` mean, as Markdown; `score` as from `score_name`."""
+    return _FIGURES.format(score=_SCORES[score])
+
+
 def seeds_table(records: Sequence[RunRecord]) -> str:
     """Return a table with a row for each run: seed, last evaluation, return of random actions, skipped updates."""
+    return runs_table(["seed"], [[_seed(record)] for record in records], records)
+
+
+def runs_table(header: Sequence[str], names: Sequence[Sequence[str]], records: Sequence[RunRecord]) -> str:
+    """Return `seeds_table` with other first columns: their `header`, and the `names` of each run."""
     columns: list[tuple[str, str, Callable[[float], str]]] = [
         ("mean_return", "return", _three_digits),
         ("optimality", "optimality", _three_digits),
@@ -62,13 +80,17 @@ def seeds_table(records: Sequence[RunRecord]) -> str:
     ]
     if all(np.isnan(record.evaluations["solved"]).all() for record in records):
         columns = [column for column in columns if column[0] != "solved"]
-    header = ["seed", *(title for _, title, _ in columns), "random actions", "updates skipped"]
+    header = [*header, *(title for _, title, _ in columns), "random actions", "updates skipped"]
     rows = []
-    for record in records:
+    for first, record in zip(names, records, strict=True):
         last = [_known([np.nan, *record.evaluations[name]][-1], number) for name, _, number in columns]
         own = [_known(record.random_return, _three_digits), _share(record.skipped, record.updates)]
-        rows.append([f"{record.seed}" + " (diverged)" * record.diverged, *last, *own])
+        rows.append([*first, *last, *own])
     return markdown_table(header, rows)
+
+
+def _seed(record: RunRecord) -> str:
+    return f"{record.seed}" + " (diverged)" * record.diverged
 
 
 def questions_table(summaries: Sequence[Summary], reference: str | None) -> str:
@@ -104,11 +126,17 @@ def questions_table(summaries: Sequence[Summary], reference: str | None) -> str:
         (
             "complexity",
             "parameters; steps/s",
-            lambda row: f"{_whole(row.parameters)}; {_cell(row.steps_per_second, _whole)}",
+            lambda row: f"{_known(row.parameters, _whole)}; {_cell(row.steps_per_second, _whole)}",
         ),
     ]
     rows = [[question, measure, *map(cell, summaries)] for question, measure, cell in questions]
     return markdown_table(["question", "measured by", *(summary.group for summary in summaries)], rows)
+
+
+def find_warnings(records: Sequence[RunRecord], summaries: Sequence[Summary]) -> list[str]:
+    """Return caveats about the tables, a line each."""
+    found = few_seeds(min(summary.runs for summary in summaries)), some_skipped(records)
+    return [warning for warning in found if warning is not None]
 
 
 def few_seeds(runs: int) -> str | None:

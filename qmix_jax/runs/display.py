@@ -49,7 +49,14 @@ class Display:
         self._thread = Thread(target=self._watch, daemon=True)
         self._bar: Any = None
         if is_watched() and not quiet:
-            self._bar = _Bar(total=total, initial=done, bar_format=_FORMAT, dynamic_ncols=True, fields=self._bar_fields)
+            self._bar = _Bar(
+                total=total,
+                initial=done,
+                file=sys.stdout if _in_notebook() else sys.stderr,  # which notebooks show in red
+                bar_format=_FORMAT,
+                dynamic_ncols=True,
+                fields=self._bar_fields,
+            )
 
     def __enter__(self) -> Self:
         self._print()

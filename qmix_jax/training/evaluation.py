@@ -146,6 +146,17 @@ def play_episodes(
     )
 
 
+@pinned()
+def step_keys(key: Array, length: int, num_episodes: int) -> Array:
+    """Return the keys that `play_episodes` gives to the environments' steps, on one device: [length, num_episodes]."""
+
+    def step(key: Array, _: None) -> tuple[Array, Array]:
+        key, _policy_key, step_key = jax.random.split(key, 3)
+        return key, jax.random.split(step_key, num_episodes)
+
+    return jax.lax.scan(step, jax.random.split(key)[1], length=length)[1]
+
+
 def best_returns(environment: Environment, starts: Any, discounts: Array) -> Array | None:
     """Return the best possible returns from K states at discounts float32[D]. float32[D, K], or None if unknown."""
     best_return = environment.spec.best_return

@@ -278,6 +278,12 @@ def test_a_bound_that_random_actions_beat():
         check_environment(Small(spec_changes), num_episodes=4)
 
 
+def test_a_picture_is_checked():
+    assert check_environment(Small({"render": lambda state: np.zeros((2, 3, 3), np.uint8)})) is not None
+    with pytest.raises(ContractError, match=r"spec.render: gives float64\[2, 3\], must be uint8\[H, W, 3\]"):
+        check_environment(Small({"render": lambda state: np.zeros((2, 3))}))
+
+
 def test_a_short_check_reaches_the_values_under_any_trace():
     late = Small()
     late.shown = {"observations": jnp.full((2, 2), 300.0)}
