@@ -29,8 +29,6 @@ quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level":
 )
 @pytest.mark.filterwarnings("ignore:OvercookedV2 is now released")
 def test_it_draws_its_states(adapter, name, capsys):
-    if name == "overcooked_v2":
-        pytest.importorskip("imageio")
     environment = adapter.make(name, 50)
     keys = jax.random.split(jax.random.key(0), 2)
     starts, _ = quick_jit(jax.vmap(environment.reset))(keys)

@@ -345,7 +345,7 @@ def test_what_fails_after_the_final_model_is_a_warning(run_idle, monkeypatch, ca
     def refuse(*_):
         raise RuntimeError("no\nfonts")
 
-    monkeypatch.setattr("matplotlib.backends.backend_agg.FigureCanvasAgg.print_png", refuse)
+    monkeypatch.setattr("matplotlib.backends.backend_agg.FigureCanvasAgg.draw", refuse)
     monkeypatch.setattr("qmix_jax.reports.report.report_run", refuse)
     monkeypatch.setattr("tensorboard.summary.writer.event_file_writer.EventFileWriter.close", refuse)
     directory = run_idle([0.1] * 4, report=True, tensorboard=True).directory
