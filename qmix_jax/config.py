@@ -19,8 +19,10 @@ KNOWN_ENVS = (  # environments that have been tried; others of these libraries m
     "jaxmarl:MPE_simple_spread_v3",
     "jaxmarl:MPE_simple_v3",
     "jaxmarl:MPE_simple_reference_v3",
+    "jaxmarl:MPE_simple_speaker_listener_v4",
     "jaxmarl:HeuristicEnemySMAX",
     "jaxmarl:hanabi",
+    "jaxmarl:overcooked",
     "jaxmarl:overcooked_v2",
     "jaxmarl:switch_riddle",
     "jumanji:LevelBasedForaging-v0",
@@ -52,7 +54,7 @@ class Config:
     env: str = setting(
         "gridworld25",
         "gridworld25, jaxmarl:NAME or jumanji:NAME (needs that extra), or package.module:NAME, a class or function of "
-        "yours that makes an environment",
+        "yours that makes an environment; --env_args has its arguments",
     )
     env_args: tuple[str, ...] | None = setting(
         None,

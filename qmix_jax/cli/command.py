@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from qmix_jax.cli.parser import FlagParser
+from qmix_jax.config import names_module
 from qmix_jax.errors import ConfigError, RunError, StoppedError
 
 _program = "qmix-jax train"  # the command that this process runs
+_env = ""  # and its --env
 
 
 def program_name(command: str, argv: Sequence[str] | None) -> str:
@@ -34,7 +36,8 @@ def program_name(command: str, argv: Sequence[str] | None) -> str:
 
 def stopped_line(error: StoppedError) -> str:
     """Return the line with which a stopped command ends: how far it is, and how to continue."""
-    return f"{error}; to continue: {_restart(_program)} --resume {shlex.quote(str(error.directory))}"
+    again = f" --env {_env}" if names_module(_env) else ""
+    return f"{error}; to continue: {_restart(_program)} --resume {shlex.quote(str(error.directory))}{again}"
 
 
 def _restart(program: str) -> str:
@@ -57,8 +60,8 @@ def run_command(parser: FlagParser, argv: Sequence[str] | None, act: Callable[[d
         The exit status: 0, or after one line on stderr that names the problem: 2 for bad input, 3 when a run
         diverged, 4 when a file could not be written, 1 for anything else; 130 after Ctrl-C and 143 after SIGTERM.
     """
-    global _program
-    _program = parser.prog
+    global _program, _env
+    _program, _env = parser.prog, ""
     for stream in (sys.stdout, sys.stderr):  # a folder's name may hold bytes that are not valid text
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -68,6 +71,7 @@ def run_command(parser: FlagParser, argv: Sequence[str] | None, act: Callable[[d
         if answer is not None:
             print(f"{answer}\n", end="")  # in one write, which `| head` may not wait for
             return 0
+        _env = str(arguments.get("env", ""))
         act(arguments)
     except ConfigError as error:
         print(f"{parser.prog}: error: {' '.join(str(error).splitlines())}", file=sys.stderr)

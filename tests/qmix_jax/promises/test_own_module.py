@@ -10,6 +10,8 @@ from own_module import LEFT, NAME, TINY, write_module
 
 from qmix_jax import compare, evaluate, export, report, sweep
 from qmix_jax import train as cli
+from qmix_jax.cli.command import run_command
+from qmix_jax.errors import StoppedError
 from qmix_jax.experiments.comparison_spec import comparison_from_flags, write_comparison
 from qmix_jax.experiments.sweep_spec import sweep_from_flags, write_sweep
 from qmix_jax.training import environments
@@ -82,6 +84,18 @@ def test_the_same_name_again_does(folder, capsys, name):
         assert command.main([*words, "--env", ENV]) == 0
     assert Path("imported").exists()
     assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "again"), [(["--env", ENV], f" --env {ENV}"), (["--env", "gridworld25"], ""), ([], "")]
+)
+def test_a_stopped_run_says_how_to_continue(capsys, words, again):
+    def act(arguments):
+        arguments.clear()  # as far as it likes
+        raise StoppedError(Path("results/run_2"), 2, "3 of 5 steps")
+
+    assert run_command(cli.make_parser("qmix-jax train"), words, act) == 130
+    assert capsys.readouterr().err.endswith(f"qmix-jax train --resume results/run_2{again}\n")
 
 
 def test_hparams_hold_names_and_arguments(folder):
