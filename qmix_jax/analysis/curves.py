@@ -21,6 +21,7 @@ _STYLES: tuple[str | tuple[int, tuple[float, ...]], ...] = ("-", "--", "-.", (0,
 _MOST_POINTS = 200  # of a curve
 _PANELS_A_ROW = 3
 _CHARACTERS_AN_INCH, _LINE_SAMPLE = 11, 9  # of a legend; a line's sample and the gaps are as wide as so many
+_MOST_TICK_TEXT = 40  # characters of all labels of an axis that fit beside each other
 _MOST_MEANS = 12  # distinct values of a setting up to which each has a mean; random draws have none
 _LOG_RATIO = 20.0  # ratio of largest to smallest value from which the axis is logarithmic
 _LABELS = {"optimality": "share of the best possible return", "mean_return": "discounted team return"}
@@ -141,7 +142,10 @@ def _plot_setting(axes: Axes, values: Sequence[Any], scores: np.ndarray) -> None
     if numeric and min(x) > 0 and max(x) / min(x) >= _LOG_RATIO:
         axes.set_xscale("log")
     if len(distinct) <= _MOST_MEANS:
-        axes.set_xticks([places[value] for value in distinct], [as_text(value, "x") for value in distinct])
+        labels = [as_text(value, "x") for value in distinct]
+        axes.set_xticks([places[value] for value in distinct], labels)
+        if sum(map(len, labels)) > _MOST_TICK_TEXT:
+            axes.set_xticklabels(labels, rotation=20, ha="right")
         axes.xaxis.set_minor_locator(NullLocator())
         for value in distinct:
             mean = estimate(scores[x == places[value]])

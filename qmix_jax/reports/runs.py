@@ -29,7 +29,8 @@ def report_runs(runs: Sequence[RunDirectory], options: ReportOptions) -> None:
         ConfigError: settings of a run are invalid, or the page cannot be written there.
         RunError: a log is damaged, or the page could not be written.
     """
-    folder = Path(os.path.commonpath([run.path.absolute().parent for run in runs]))
+    folder, here = Path(os.path.commonpath([run.path.absolute().parent for run in runs])), Path.cwd()
+    folder = folder.relative_to(here) if folder.is_relative_to(here) else folder
     name = output_name(folder, options)
     configs = [read_config(run.hparams) for run in runs]
     points = differing_settings(configs)
@@ -53,7 +54,9 @@ def report_runs(runs: Sequence[RunDirectory], options: ReportOptions) -> None:
         plot_curves(Path(pictures, "curves.png"), title, shown, score)
         if points[0]:
             plot_settings(Path(pictures, "settings.png"), f"{len(runs)} runs", points, records, score)
-        write_report(name, findings_page(_markdown(runs, records, summaries, score), Path(pictures), str(folder)))
+        write_report(
+            name, findings_page(_markdown(folder, runs, records, summaries, score), Path(pictures), str(folder))
+        )
 
 
 def _ranked(records: Sequence[RunRecord], configs: Sequence[Config], score: str) -> list[Summary]:
@@ -69,11 +72,16 @@ def _ranked(records: Sequence[RunRecord], configs: Sequence[Config], score: str)
 
 
 def _markdown(
-    runs: Sequence[RunDirectory], records: Sequence[RunRecord], summaries: Sequence[Summary], score: str
+    folder: Path,
+    runs: Sequence[RunDirectory],
+    records: Sequence[RunRecord],
+    summaries: Sequence[Summary],
+    score: str,
 ) -> str:
-    unfinished = [run.path.name for run in runs if not has_ended(run)]
+    paths = [os.path.relpath(run.path, folder) for run in runs]
+    unfinished = [path for path, run in zip(paths, runs, strict=True) if not has_ended(run)]
     warnings = [f"{', '.join(unfinished)}: not ended yet"] if unfinished else []
-    names = [[str(run.path), record.group, str(record.seed)] for run, record in zip(runs, records, strict=True)]
+    names = [[path, record.group, str(record.seed)] for path, record in zip(paths, records, strict=True)]
     order = sorted(range(len(runs)), key=lambda i: [summary.group for summary in summaries].index(records[i].group))
     has_settings = len(summaries) > 1
     return "\n\n".join(

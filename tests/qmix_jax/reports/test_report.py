@@ -184,7 +184,7 @@ def test_runs_started_one_by_one_are_grouped_by_what_differs(alone):
         ("lr=0.001", "2"),
     ]
     assert "fewer than 5 seeds" in page
-    rows = re.findall(r'<th scope="row">\S+/(run_\d)</th>.*?<span>(lr=\S+)</span>.*?<span>(\d)</span>', page)
+    rows = re.findall(r'<th scope="row">(run_\d)</th>.*?<span>(lr=\S+)</span>.*?<span>(\d)</span>', page)
     assert [run for run, _, _ in rows] == ["run_3", "run_4", "run_1", "run_2"]
     assert [name for _, name, _ in rows] == ["lr=0.003"] * 2 + ["lr=0.001"] * 2
     assert [seed for _, _, seed in rows] == ["0", "7", "0", "1"]
