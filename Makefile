@@ -32,7 +32,7 @@ install: .venv/installed-base
 	touch $@ .venv/installed-base
 
 train: install
-	$(BIN)/python train.py
+	$(BIN)/python train.py --num_envs 512
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest -n auto --durations=25
