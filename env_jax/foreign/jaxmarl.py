@@ -137,12 +137,11 @@ class FromJaxMARL(ForeignEnvironment):
                 shown, info = jax.eval_shape(self._first_step, jax.random.key(0))
         except Exception as error:  # whatever a third-party reset may raise
             raise UnfitError(f"its reset or step cannot be traced: {one_line(error)}") from error
+        seen = shown if isinstance(shown, Mapping) else {}
         for agent in environment.agents:
-            if not (isinstance(shown, Mapping) and hasattr(shown.get(agent), "shape")):
-                found = (
-                    f"of {', '.join(map(str, shown))}" if isinstance(shown, Mapping) else f"a {type(shown).__name__}"
-                )
-                raise UnfitError(f"it has no observation for each agent: they are {found}, not of {agent}")
+            if not hasattr(seen.get(agent), "shape"):
+                found = f"they are of {', '.join(map(str, seen))}, not of {agent}" if seen else "it is one for all"
+                raise UnfitError(f"it has no observation for each agent: {found}")
         sizes = [shown[agent].size for agent in environment.agents]
         actions, size = _num_actions(environment), max(sizes)
         dtype = jnp.result_type(*(shown[agent].dtype for agent in environment.agents))
