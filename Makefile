@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install train test test-slow test-browser notebooks docs bench soak lint format types clean
+.PHONY: install train test test-slow test-browser notebooks docs bench soak dist lint format types clean
 
 # One stamp per set of extras, renewed when the dependencies change.
 install: .venv/installed-base
@@ -59,6 +59,12 @@ MINUTES ?= 60
 soak: install
 	$(BIN)/python benchmarks/soak.py --minutes $(MINUTES)
 
+# Wheel and source distribution, checked as the package index checks them.
+dist: .venv/installed-dev
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
+
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -71,4 +77,4 @@ types: .venv/installed-dev
 	$(BIN)/mypy
 
 clean:
-	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache

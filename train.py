@@ -1,4 +1,4 @@
-"""Train QMIX on GridWorld25: `python train.py --num_envs 512`, the same as `qmix-jax train`."""
+"""Train QMIX on GridWorld25: `python train.py`, the same as `qmix-jax train`."""
 
 import sys
 from importlib.util import find_spec

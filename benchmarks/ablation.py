@@ -164,7 +164,7 @@ def main() -> None:
     ]
     print(
         table(
-            ["variant", "flags", "optimality", "less the recipe's", "solved"],
+            ["variant", "flags", "optimality", "less the recipe's", "success rate"],
             [
                 (one.name, flags, _shown(one.optimality), _shown(one.difference, "+"), _shown(one.solved))
                 for flags, one in rows

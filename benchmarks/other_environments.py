@@ -16,9 +16,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
+from qmix_jax.analysis.tables import markdown_table
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.hparams import read_config
-from qmix_jax.storage.logs import read_log
+from qmix_jax.storage.logs import fetch_evaluation, read_log
 from qmix_jax.training.environments import make_environment
 from qmix_jax.training.evaluation import evaluate, evaluation_key, random_policy
 
@@ -33,12 +34,15 @@ def train(preset: str, seed: int, results: Path) -> None:
 
 
 def random_return(directory: RunDirectory) -> tuple[float, float]:
-    """Return undiscounted team return and success rate of random actions from the starts of the run's evaluations."""
+    """Return undiscounted team return and success rate of random actions from the starts of the run's evaluations.
+
+    The rate is NaN where the environment defines no success.
+    """
     config = read_config(directory.hparams)
     play = jax.jit(evaluate, static_argnums=(0, 1, 3))
     key = evaluation_key(jax.random.key(config.seed))
     evaluation = play(make_environment(config), random_policy, key, config.eval_episodes)
-    return float(evaluation.extra["undiscounted_return"]), float(evaluation.solved)
+    return float(evaluation.extra["undiscounted_return"]), float(fetch_evaluation(evaluation).solved)
 
 
 def draw(axes: Axes, preset: str, curves: list[dict[str, np.ndarray]], random: float) -> None:
@@ -57,8 +61,8 @@ def draw(axes: Axes, preset: str, curves: list[dict[str, np.ndarray]], random: f
 
 def main(arguments: list[str]) -> None:
     figure = Figure(figsize=(11, 4), layout="constrained")
-    print("| preset | seed | undiscounted return | solved | mean length (steps) | random: return | random: solved |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    header = ["preset", "seed", "undiscounted return", "success rate", "mean length (steps)"]
+    print(markdown_table([*header, "random: return", "random: success rate"], []))
     for axes, preset in zip(figure.subplots(1, len(PRESETS)), PRESETS, strict=True):
         results = ROOT / "results" / preset
         for seed in arguments:
@@ -70,7 +74,9 @@ def main(arguments: list[str]) -> None:
             last = {name: column[-1] for name, column in curve.items()}
             print(
                 f"| {preset} | {read_config(run.hparams).seed} | {last['undiscounted_return']:.2f} "
-                f"| {last['solved']:.0%} | {last['mean_length']:.1f} | {returned:.2f} | {solved:.0%} |",
+                f"| {last['solved']:.0%} | {last['mean_length']:.1f} | {returned:.2f} | {solved:.0%} |".replace(
+                    "nan%", "-"
+                ),
                 flush=True,
             )
         draw(axes, preset, curves, float(np.mean([returned for returned, _ in randoms])))

@@ -22,9 +22,9 @@ def train(seed: int, flags: list[str]) -> dict[str, str]:
 
 def main(arguments: list[str]) -> None:
     cut = arguments.index("--") if "--" in arguments else len(arguments)
-    seeds, flags = [int(seed) for seed in arguments[:cut]], arguments[cut + 1 :] or ["--num_envs", "512"]
+    seeds, flags = [int(seed) for seed in arguments[:cut]], arguments[cut + 1 :]
     print(f"`python train.py {' '.join(flags)} --seed <seed>`\n")
-    print("| seed | optimality | foods collected | solved | mean length (steps) | episodes |")
+    print("| seed | optimality | foods collected | success rate | mean length (steps) | episodes |")
     print("| --- | --- | --- | --- | --- | --- |")
     for seed in seeds:
         last = train(seed, flags)

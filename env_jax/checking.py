@@ -10,6 +10,7 @@ import numpy as np
 from env_jax.contract import ContractError, check_shapes, described, expected_time_step, one_line
 from env_jax.gridworld import GridWorld25
 from env_jax.last_action import LastAction
+from env_jax.picture import draw_state
 from env_jax.rollout import RandomEpisodes, play_and_check, step_keys
 from env_jax.types import Environment, TimeStep
 
@@ -39,7 +40,7 @@ def check_environment(
     Checked are the spec's values, and shapes and dtypes by tracing. In episodes of random allowed actions: numbers are
     finite and fit the spec's dtype, masks and flags are consistent, episodes end in time; the same keys and actions
     give the same episodes bit for bit when traced again; `reset` and `step` give the same results without `jax.jit` and
-    `jax.vmap`; the spec's baseline plays allowed actions, and no random episode beats `best_return`.
+    `jax.vmap`; the spec's baseline plays allowed actions, no random episode beats `best_return`, and `render` draws.
 
     Args:
         environment: the environment.
@@ -60,6 +61,7 @@ def check_environment(
         _check_uncompiled(environment, episodes)
         _check_baseline(environment, episodes)
         _check_best_return(environment, episodes)
+        _check_render(environment)
         return [
             *_dtype_notes(environment, shown),
             *_episode_notes(environment, episodes),
@@ -107,6 +109,11 @@ def _check_baseline(environment: Environment, episodes: RandomEpisodes) -> None:
     if ((actions < 0) | (actions >= spec.num_actions)).any():
         wanted = f"an action from 0 to {spec.num_actions - 1}"
         raise ContractError(environment, f"spec.baseline_policy: {actions.min()} to {actions.max()}, must be {wanted}")
+
+
+def _check_render(environment: Environment) -> None:
+    if environment.spec.render is not None:
+        draw_state(environment, environment.reset(jax.random.key(0))[0])
 
 
 def _check_best_return(environment: Environment, episodes: RandomEpisodes) -> None:

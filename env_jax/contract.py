@@ -176,6 +176,7 @@ def _check_functions(environment: Environment, spec: EnvSpec, key: Any, state: A
             lambda x: x.shape == (agents,) and bool(jnp.issubdtype(x.dtype, jnp.integer)),
         ),
         "shaped_rewards": ((state,), f"float32[{agents}]", lambda x: x.shape == (agents,)),
+        "success": ((state,), "bool[]", lambda x: x.ndim == 0),
         "agent_positions": ((state,), f"[{agents}, ...]", lambda x: x.ndim > 0 and x.shape[0] == agents),
     }
     for name, (arguments, wanted, fits) in calls.items():

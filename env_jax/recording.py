@@ -16,19 +16,29 @@ class Recording(NamedTuple):
     actions: Array  # int[T, N]
 
 
-def record(environment: Environment, state: Any, time_step: TimeStep, actions: Array) -> Recording:
+def record(
+    environment: Environment, state: Any, time_step: TimeStep, actions: Array, keys: Array | None = None
+) -> Recording:
     """Record the joint actions int[T, N] from a state and its time step.
 
-    For environments that ignore the step's key, such as GridWorld25. Steps after the episode's end are recorded too,
-    see `cut`.
-    """
-    key = jax.random.key(0)
+    Steps after the episode's end are recorded too, see `cut`.
 
-    def step(state: Any, action: Array) -> tuple[Any, tuple[Any, TimeStep]]:
-        after = environment.step(jax.random.clone(key), state, action.astype(jnp.int32))
+    Args:
+        environment: the environment.
+        state: its state at the start.
+        time_step: its time step at the start.
+        actions: the joint actions, int[T, N].
+        keys: of the steps, [T]; None for environments that ignore them, such as GridWorld25.
+    """
+    ignored = jax.random.key(0)
+
+    def step(state: Any, taken: tuple[Array, Array | None]) -> tuple[Any, tuple[Any, TimeStep]]:
+        action, key = taken
+        key = jax.random.clone(ignored) if key is None else key
+        after = environment.step(key, state, action.astype(jnp.int32))
         return after[0], after
 
-    _, (states, time_steps) = jax.lax.scan(step, state, actions)
+    _, (states, time_steps) = jax.lax.scan(step, state, (actions, keys))
     before = (state, time_step)
     states, time_steps = jax.tree.map(lambda x, xs: jnp.concatenate([x[None], xs]), before, (states, time_steps))
     return Recording(states, time_steps, actions)

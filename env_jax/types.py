@@ -30,7 +30,8 @@ class TimeStep:
 class EnvSpec:
     """Static description of an environment: sizes, time limit, and optional functions.
 
-    Every callable is a pure, jittable function of unbatched arrays; callers vmap. `None` means that there is none.
+    Every callable but `render` is a pure, jittable function of unbatched arrays; callers vmap. `None` means that there
+    is none.
     """
 
     name: str
@@ -50,7 +51,9 @@ class EnvSpec:
     baseline_name: str = "baseline"  # its name in plots
     episode_metrics: Callable[[Any], dict[str, Array]] | None = None  # final state -> named scalars
     shaped_rewards: Callable[[Any], Array] | None = None  # environment state -> float32[N], of the step that led there
+    success: Callable[[Any], Array] | None = None  # final state -> bool[], whether the episode achieved its goal
     agent_positions: Callable[[Any], Array] | None = None  # environment state -> [N, ...], each agent's position
+    render: Callable[[Any], Any] | None = None  # state in NumPy arrays -> picture, uint8[H, W, 3]; host code
 
 
 class Environment(Protocol):

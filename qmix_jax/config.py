@@ -28,6 +28,7 @@ KNOWN_ENVS = (  # environments that have been tried; others of these libraries m
     "jumanji:LevelBasedForaging-v0",
     "jumanji:RobotWarehouse-v0",
 )
+_TARGET_NETWORKS = 5  # fewer than these in a run, and values hardly travel back through targets
 _LONGEST_CHUNK = 20_000  # environment steps: progress, checkpoints and Ctrl-C wait for the end of a chunk
 
 
@@ -43,7 +44,7 @@ class Config:
     )
     total_steps: int | None = setting(None, "budget in environment steps, instead of --total_episodes", at_least=1)
     max_steps_per_ep: int = setting(200, "time limit of an episode, in steps", at_least=1, at_most=65_535)
-    num_envs: int = setting(64, "parallel environments", at_least=1, at_most=65_536)
+    num_envs: int = setting(512, "parallel environments", at_least=1, at_most=65_536)
     seed: int = setting(0, "random seed of the run", at_least=0, at_most=2**32 - 1)
     init_from: str | None = setting(
         None,
@@ -289,6 +290,11 @@ class Config:
     )
     tensorboard: bool = setting(False, "also write TensorBoard event files (extra: tensorboard)", changeable=True)
     wandb: bool = setting(False, "also log to Weights & Biases (extra: wandb)", changeable=True)
+    quiet: bool = setting(
+        False,
+        "print nothing on standard output, and show no progress bar; errors still go to standard error",
+        changeable=True,
+    )
     report: bool = setting(False, "write report.html at the end, see `qmix-jax report`", changeable=True)
     results_dir: str = setting("results", "folder in which run_<i>/ is created")
 
@@ -430,12 +436,34 @@ class Config:
                 f"--eval_episodes {self.eval_episodes}: not a multiple of --num_devices {self.num_devices}, so every "
                 "device plays all of them"
             )
-        if self.total_updates == 0:
+        if self.total_steps is None and self.total_episodes < self.num_envs:
             lines.append(
-                f"--min_buffer_size {self.min_buffer_size}: the run ends after {self.env_steps} steps, "
-                "without any update"
+                f"--total_episodes {self.total_episodes}: rounded up to {self.num_envs}, one for each of --num_envs"
             )
-        return lines
+        return lines + self._budget_notices()
+
+    def _budget_notices(self) -> list[str]:
+        """Return one line if the budget is too small for the other settings."""
+        reasons = []
+        if self.total_updates == 0:
+            reasons.append(f"there is no update before --min_buffer_size {self.min_buffer_size} steps")
+        elif self.total_updates < self._least_updates:
+            reasons.append(
+                f"only {self.total_updates} updates, in which the target network follows the online one fewer than "
+                f"{_TARGET_NETWORKS} times"
+            )
+        if self.env_steps < self.exploration_steps:
+            share = self.env_steps / self.exploration_steps
+            reasons.append(f"epsilon falls for only {share:.0%} of --epsilon_decay_steps {self.exploration_steps}")
+        if not reasons:
+            return []
+        budget = "total_episodes" if self.total_steps is None else "total_steps"
+        return [f"--{budget} {getattr(self, budget)}: too small for these settings: {'; '.join(reasons)}"]
+
+    @property
+    def _least_updates(self) -> float:
+        """Updates in which targets have followed the online network `_TARGET_NETWORKS` times."""
+        return _TARGET_NETWORKS * self.target_update_interval / self.target_tau
 
 
 TRACEABLE = tuple(declared.name for declared in fields(Config) if declared.metadata["traceable"])

@@ -93,8 +93,11 @@ def _reason(error: Exception) -> str:
 
 
 @contextmanager
-def reporting(directory: Path, kind: str) -> Iterator[None]:
-    """Print the directory as the last line, however a run ends; turn disk errors into one-line `RunError`s."""
+def reporting(directory: Path, kind: str, quiet: bool = False) -> Iterator[None]:
+    """Print the directory as the last line, however a run ends; turn disk errors into one-line `RunError`s.
+
+    `quiet`: print nothing.
+    """
     refused = False
     try:
         yield
@@ -110,5 +113,5 @@ def reporting(directory: Path, kind: str) -> Iterator[None]:
             raise RunError(f"JAX_DEBUG_NANS or JAX_DEBUG_INFS: {str(error).splitlines()[0]}") from error
         raise CannotWriteError(f"cannot write {error.filename or directory}: {error.strerror}") from error
     finally:
-        if not refused:
+        if not (refused or quiet):
             print(f"{kind} directory: {directory}", flush=True)

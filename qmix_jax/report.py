@@ -1,4 +1,4 @@
-"""`qmix-jax report results/run_1`: one HTML page about a run, a sweep or a comparison.
+"""`qmix-jax report results/run_1`: one HTML page about a run, several runs, a sweep or a comparison.
 
 Imports at the top stay light, see `train`.
 """
@@ -26,27 +26,33 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def make_parser(prog: str) -> FlagParser:
     """Declare the flags."""
-    description = "Write one HTML page about a run, a sweep or a comparison. It needs no other file and no network."
-    parser = FlagParser(prog, description, subject=("folder", "results/run_<i>"))
+    description = (
+        "Write one HTML page about a run, several runs (grouped by the settings in which they differ), a sweep or a "
+        "comparison. It needs no other file and no network."
+    )
+    parser = FlagParser(prog, description, subject=("folders", "results/run_<i>"), many=True)
     parser.add_settings(ReportOptions)
     return parser
 
 
 def _report(arguments: dict[str, Any]) -> None:
-    path = arguments.pop("folder", None)
-    if path is None:
-        raise ConfigError("results/run_<i>: must be given, the folder of a run, a sweep or a comparison; see --help")
-    findings = _findings(Path(path))
-    run = None if findings else existing_run(path)
+    folders = list(dict.fromkeys(arguments.pop("folders", [])))
+    if not folders:
+        raise ConfigError("results/run_<i>: must be given, folders of runs, or of a sweep or a comparison; see --help")
+    findings = _findings(Path(folders[0])) if len(folders) == 1 else None
+    runs = [] if findings else [existing_run(folder) for folder in folders]
     options = ReportOptions(**read_settings(ReportOptions, arguments))
     prepare_libraries()
     check_backend()
     from qmix_jax.reports.report import report_findings, report_run
+    from qmix_jax.reports.runs import report_runs
 
     if findings is not None:
         report_findings(findings, options)
-    elif run is not None:
-        report_run(run, options)
+    elif len(runs) == 1:
+        report_run(runs[0], options)
+    else:
+        report_runs(runs, options)
 
 
 def _findings(path: Path) -> Path | None:

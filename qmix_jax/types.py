@@ -209,6 +209,6 @@ class Evaluation(NamedTuple):
     best_return: Any  # float32[], mean best possible return from the same starts
     q_bound: Any  # float32[], best_return at the discount and scale of q_tot, if known
     optimality: Any  # float32[], mean_return / best_return, NaN unless best_return is above 0
-    solved: Array  # float32[], success rate: fraction of episodes that terminated before the time limit
+    solved: Any  # float32[], success rate: fraction of episodes that achieved the environment's goal
     mean_length: Array  # float32[], steps
     extra: dict[str, Array]  # the environment's own means, by name (GridWorld25: foods_collected)

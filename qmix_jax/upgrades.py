@@ -17,9 +17,8 @@ ADDED: Mapping[int, Mapping[str, Any]] = MappingProxyType(
             "dueling": True,
             "initializer": "orthogonal",
             "init_from": None,
-            "env_args": None,
-            "shaped_reward_steps": None,
         },
+        6: {"quiet": False, "env_args": None, "shaped_reward_steps": None},
     }
 )
 # Values of flags that have another name since format 5.

@@ -21,9 +21,10 @@ import gymnasium
 import numpy as np
 
 from env_jax.adapters.numpy_world import Cell, Food, NumpyWorld
+from env_jax.gif import write_gif
 from env_jax.gridworld.constants import GRID_SIZE, NUM_ACTIONS, NUM_AGENTS, NUM_FOODS, OBSERVATION_SIZE
 from env_jax.gridworld.layouts import draw_start
-from env_jax.gridworld.viewer import draw_state, write_gif
+from env_jax.gridworld.viewer import draw_state
 
 _FIXED_SIZES = {"num_agents": NUM_AGENTS, "grid_size": GRID_SIZE}
 

@@ -3,7 +3,7 @@
 import re
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
@@ -140,6 +140,18 @@ def shaped_rewards(state: ForeignState) -> Array:
     """Return the shaped rewards of the last step, float32[N]."""
     assert state.shaped_rewards is not None
     return state.shaped_rewards
+
+
+def rendering(draw: Callable[[Any], Any] | None) -> Callable[[ForeignState], Any] | None:
+    """Return `EnvSpec.render` for a function that draws the library's state; None for None."""
+    if draw is None:
+        return None
+
+    def render(state: ForeignState) -> Any:
+        with library_style():
+            return draw(state.world)
+
+    return render
 
 
 def concatenated(observations: Array) -> Array:

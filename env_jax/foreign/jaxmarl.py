@@ -1,6 +1,6 @@
 """JaxMARL's environments (Rutherford et al. 2024) in our contract: dictionaries of agents become rows of arrays."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, cast
@@ -12,12 +12,14 @@ from env_jax.arguments import parameters_of, read_arguments
 from env_jax.contract import one_line
 from env_jax.foreign.contract import (
     ForeignEnvironment,
+    ForeignState,
     Stepped,
     UnfitError,
     concatenated,
     episode_metrics,
     library_style,
     making,
+    rendering,
     shaped_rewards,
 )
 from env_jax.quiet_import import quiet_import
@@ -32,6 +34,8 @@ with quiet_import():  # it prints which of its optional environments are missing
     from jaxmarl.environments.smax.heuristic_enemy_smax_env import EnemySMAX
     from jaxmarl.environments.smax.smax_env import MAP_NAME_TO_SCENARIO
     from jaxmarl.environments.spaces import Discrete
+
+    from env_jax.foreign.jaxmarl_viewers import viewer
 
 _GLOBAL_STATE = "world_state"  # JaxMARL's key of a global state among the agents' observations
 _SHAPED = "shaped_reward"  # and of shaped rewards in `info`
@@ -158,6 +162,8 @@ class FromJaxMARL(ForeignEnvironment):
             state_from_observations=None if has_state else concatenated,
             shaped_rewards=shaped_rewards if _SHAPED in info else None,
             episode_metrics=episode_metrics,
+            success=_won(environment) if isinstance(environment, EnemySMAX) else None,
+            render=rendering(viewer(environment)),
         )
 
     def _first_step(self, key: Array) -> tuple[Any, Any]:
@@ -181,6 +187,19 @@ def _stacked(by_agent: Mapping[Any, Any], agents: Any) -> Array:
 def _padded(rows: list[Array], size: int) -> Array:
     """Stack rows of different lengths, with zeros up to `size`."""
     return jnp.stack([jnp.pad(row, (0, size - row.size)) for row in rows])
+
+
+def _won(environment: EnemySMAX) -> Callable[[ForeignState], Array]:
+    """Return the function that tells whether the allies won: every enemy is dead, and an ally alive.
+
+    This is where SMAX's reward has its bonus, from which JaxMARL's `SMAXLogWrapper` infers `won_episode`.
+    """
+
+    def won(state: ForeignState) -> Array:
+        alive = state.world.state.unit_alive
+        return jnp.any(alive[: environment.num_allies]) & ~jnp.any(alive[environment.num_allies :])
+
+    return won
 
 
 def _allowed_actions(environment: MultiAgentEnv) -> Any:

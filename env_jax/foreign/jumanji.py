@@ -1,18 +1,34 @@
 """Jumanji's environments of several agents (Bonnet et al. 2024) in our contract: dm_env's time steps become ours."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, cast
 
 import jax.numpy as jnp
 import jumanji
+import numpy as np
 from jumanji import specs
 from jumanji.env import Environment
+from jumanji.environments import LevelBasedForaging
+from jumanji.viewer import MatplotlibViewer
 
 from env_jax.arguments import parameters_of, read_arguments
-from env_jax.foreign.contract import ForeignEnvironment, Stepped, UnfitError, concatenated, episode_metrics, making
+from env_jax.foreign.contract import (
+    ForeignEnvironment,
+    ForeignState,
+    Stepped,
+    UnfitError,
+    concatenated,
+    episode_metrics,
+    making,
+    rendering,
+)
+from env_jax.foreign.figures import no_windows
 from env_jax.types import Array, EnvSpec
+
+_INCHES = 5.0  # sides of a picture, at 100 pixels an inch
 
 
 def names() -> tuple[str, ...]:
@@ -109,7 +125,14 @@ class FromJumanji(ForeignEnvironment):
             observation_dtype=_smallest_dtype(views),
             state_from_observations=concatenated,
             episode_metrics=episode_metrics,
+            success=_all_eaten if isinstance(self.environment, LevelBasedForaging) else None,
+            render=rendering(_viewer(self.environment)),
         )
+
+
+def _all_eaten(state: ForeignState) -> Array:
+    """Return whether all foods of level-based foraging were eaten, bool[]."""
+    return jnp.all(state.world.food_items.eaten)
 
 
 def _smallest_dtype(views: Any) -> Any:
@@ -119,3 +142,19 @@ def _smallest_dtype(views: Any) -> Any:
     if declared and jnp.min(views.minimum) >= bounds.min and jnp.max(views.maximum) <= bounds.max:
         return jnp.int8
     return jnp.float32
+
+
+def _viewer(environment: Environment) -> Callable[[Any], Any] | None:
+    """Return the function that draws the library's state with the environment's own viewer, None without one."""
+    own = getattr(environment, "_viewer", None)
+    if not isinstance(own, MatplotlibViewer):
+        return None
+    drawing = copy(environment)
+    viewer = drawing._viewer = copy(own)  # type: ignore[attr-defined]
+    viewer._display, viewer.figure_size = viewer._display_rgb_array, (_INCHES, _INCHES)
+
+    def draw(state: Any) -> Any:
+        with no_windows():
+            return np.array(drawing.render(state))[..., :3]
+
+    return draw

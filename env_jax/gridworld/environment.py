@@ -55,6 +55,7 @@ class GridWorld25:
             baseline_policy=greedy_nearest,
             baseline_name="greedy-nearest",
             episode_metrics=episode_metrics,
+            success=success,
             agent_positions=agent_positions,
         )
 
@@ -97,6 +98,11 @@ class GridWorld25:
 def episode_metrics(state: State) -> dict[str, jax.Array]:
     """Return the metrics of a finished episode: foods collected, float32[], 0..4."""
     return {"foods_collected": (~state.food_present).sum(dtype=jnp.float32)}
+
+
+def success(state: State) -> jax.Array:
+    """Return whether all foods were collected, bool[]."""
+    return ~jnp.any(state.food_present)
 
 
 def agent_positions(state: State) -> jax.Array:

@@ -7,6 +7,11 @@ import numpy as np
 from env_jax.gridworld.constants import NUM_AGENTS, NUM_FOOD_SLOTS, NUM_FOODS, OBSERVATION_SIZE
 
 NEIGHBOUR = (1, 0, 0, 1)  # the agent that agent i sees, at any distance
+# What an observation shows beside the agent itself: the thing, where its x and y begin, and the flag that it is there.
+SHOWN: tuple[tuple[str, int, int], ...] = (
+    ("agent", 3, 5),
+    *(("food", 6 + 3 * slot, 8 + 3 * slot) for slot in range(NUM_FOOD_SLOTS)),
+)
 
 # Each observed number is one field of one word: the four x of the agents make a word, their four y another, and so on.
 # "The x of the third food" is then a shift, and all 72 numbers come from one vectorised elementwise pass, seven times

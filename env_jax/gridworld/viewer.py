@@ -1,7 +1,6 @@
 """Pictures of GridWorld25: a state, the frames of an episode, a GIF. Host code: NumPy arrays, drawn with Pillow."""
 
 from collections.abc import Sequence
-from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,8 +8,9 @@ import jax
 import numpy as np
 from PIL import Image
 
+from env_jax.gif import write_gif
 from env_jax.gridworld.constants import ACTION_NAMES, GRID_SIZE, NUM_AGENTS, NUM_FOODS
-from env_jax.gridworld.pen import INK, PAPER, Pen
+from env_jax.pen import INK, PAPER, Pen
 from env_jax.recording import Recording
 
 COMMUNICATION_PAIRS = ((0, 1), (0, 2), (1, 3), (2, 3))  # the reference's; who sees whom is in observations.py
@@ -23,7 +23,6 @@ _FOOD, _GREY, _PAIRS, _LINES = "#F0E442", "#595959", "#7A7A7A", "#E3E3E3"
 _TRACKS = (-4.5, -1.5, 1.5, 4.5)  # offsets that keep the agents' paths apart
 _PANEL = 318  # width of the text beside the grid of a frame, in pixels
 _FRAME_MS, _LAST_FRAME_MS = 320, 2_500
-_COLORS = 96  # of a GIF's palette
 
 
 class _Board(NamedTuple):
@@ -74,16 +73,6 @@ def save_gif(path: Path, recording: Recording, best_return: float, discount: flo
     """
     frames = draw_frames(recording, best_return, discount)
     write_gif(path, frames, [_FRAME_MS] * (len(frames) - 1) + [_LAST_FRAME_MS])
-
-
-def write_gif(path: str | PathLike[str], frames: Sequence[Image.Image], milliseconds: Sequence[int]) -> None:
-    """Write pictures as an endless GIF, each shown for its milliseconds.
-
-    Raises:
-        OSError: `path` cannot be written.
-    """
-    first, *rest = (frame.quantize(_COLORS, dither=Image.Dither.NONE) for frame in frames)
-    first.save(path, "GIF", save_all=True, append_images=rest, duration=list(milliseconds), loop=0)
 
 
 def draw_state(agents: Sequence[Sequence[int]], foods: Sequence[Sequence[int]]) -> Image.Image:

@@ -7,21 +7,21 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, PercentFormatter
 
 from qmix_jax.analysis.run_record import RunRecord
 from qmix_jax.analysis.stats import Band, common_points, estimate, make_band, step_values
-from qmix_jax.runs.plots import decorate
+from qmix_jax.runs.plots import DENSITY, decorate, save_figure
 from qmix_jax.settings import as_text
-from qmix_jax.storage.files import replacing
 
 # Okabe and Ito's colour-blind safe palette without yellow. Line styles tell groups apart in black and white.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _STYLES: tuple[str | tuple[int, tuple[float, ...]], ...] = ("-", "--", "-.", (0, (1.2, 1.2)))
 _MOST_POINTS = 200  # of a curve
 _PANELS_A_ROW = 3
+_CHARACTERS_AN_INCH, _LINE_SAMPLE = 11, 9  # of a legend; a line's sample and the gaps are as wide as so many
+_MOST_TICK_TEXT = 40  # characters of all labels of an axis that fit beside each other
 _MOST_MEANS = 12  # distinct values of a setting up to which each has a mean; random draws have none
 _LOG_RATIO = 20.0  # ratio of largest to smallest value from which the axis is logarithmic
 _LABELS = {"optimality": "share of the best possible return", "mean_return": "discounted team return"}
@@ -73,7 +73,9 @@ def plot_curves(path: Path, title: str, records: Sequence[RunRecord], score: str
         score: column of the score, see `score_name`.
         wall_time: whether a second panel shows them against time, which means nothing for runs trained in turn.
     """
-    figure = Figure(figsize=(13 if wall_time else 8, 5.6), layout="constrained")  # no pyplot: no global state
+    figure = Figure(
+        figsize=(13 if wall_time else 8, 5.6), dpi=DENSITY, layout="constrained"
+    )  # no pyplot: no global state
     figure.get_layout_engine().set(h_pad=0.12, w_pad=0.12)  # type: ignore[union-attr, call-arg]
     figure.suptitle(f"{title}\ninterquartile mean over seeds, 95% bootstrap intervals", fontsize=13)
     left, *right = figure.subplots(1, 1 + wall_time, sharey=True, squeeze=False)[0]
@@ -86,8 +88,10 @@ def plot_curves(path: Path, title: str, records: Sequence[RunRecord], score: str
         left.yaxis.set_major_formatter(PercentFormatter(1.0))
     handles, labels = left.get_legend_handles_labels()
     if handles:
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(len(handles), 6), frameon=False)
-    _save(path, figure)
+        room = int(figure.get_figwidth() * _CHARACTERS_AN_INCH / (_LINE_SAMPLE + max(map(len, labels))))
+        columns = max(1, min(len(handles), room))
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
+    save_figure(path, figure)
 
 
 def plot_settings(
@@ -105,7 +109,7 @@ def plot_settings(
     names = list(points[0])
     columns = min(len(names), _PANELS_A_ROW)
     rows = math.ceil(len(names) / columns)
-    figure = Figure(figsize=(max(6.5, 4.6 * columns), 4.2 * rows), layout="constrained")
+    figure = Figure(figsize=(max(6.5, 4.6 * columns), 4.2 * rows), dpi=DENSITY, layout="constrained")
     figure.suptitle(f"{title}\nfinal scores; means over runs with 95% bootstrap intervals", fontsize=12)
     panels = np.ravel(figure.subplots(rows, columns, sharey=True, squeeze=False))
     scores = np.array([[math.nan, *record.evaluations[score]][-1] for record in records])
@@ -114,7 +118,7 @@ def plot_settings(
         _plot_setting(axes, [point[name] for point in points], scores)
     for axes in panels[len(names) :]:
         axes.set_visible(False)
-    _save(path, figure)
+    save_figure(path, figure)
 
 
 def _plot_bands(axes: Axes, bands: Mapping[str, Band]) -> None:
@@ -138,7 +142,10 @@ def _plot_setting(axes: Axes, values: Sequence[Any], scores: np.ndarray) -> None
     if numeric and min(x) > 0 and max(x) / min(x) >= _LOG_RATIO:
         axes.set_xscale("log")
     if len(distinct) <= _MOST_MEANS:
-        axes.set_xticks([places[value] for value in distinct], [as_text(value, "x") for value in distinct])
+        labels = [as_text(value, "x") for value in distinct]
+        axes.set_xticks([places[value] for value in distinct], labels)
+        if sum(map(len, labels)) > _MOST_TICK_TEXT:
+            axes.set_xticklabels(labels, rotation=20, ha="right")
         axes.xaxis.set_minor_locator(NullLocator())
         for value in distinct:
             mean = estimate(scores[x == places[value]])
@@ -148,8 +155,3 @@ def _plot_setting(axes: Axes, values: Sequence[Any], scores: np.ndarray) -> None
             )
     if not numeric:
         axes.set_xlim(-0.5, len(distinct) - 0.5)
-
-
-def _save(path: Path, figure: Figure) -> None:
-    with replacing(path) as temporary:
-        FigureCanvasAgg(figure).print_png(temporary)

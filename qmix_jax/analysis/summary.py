@@ -2,9 +2,11 @@
 
 import csv
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from qmix_jax.analysis.run_record import RunRecord, csv_number
@@ -16,7 +18,11 @@ from qmix_jax.analysis.stats import (
     interquartile_range,
     step_values,
 )
+from qmix_jax.config import Config
 from qmix_jax.storage.files import replacing
+from qmix_jax.training.environments import make_environment
+from qmix_jax.training.pinning import seed_key
+from qmix_jax.training.trainer import make_trainer
 
 # Shares of the best evaluation's gain over random actions. Shares of returns would mean nothing where returns are
 # negative, and little where the return of random actions is not 0.
@@ -46,14 +52,14 @@ class Summary(NamedTuple):
     score_range: float  # interquartile range of the final score over seeds; NaN where no run gained anything
     kept: float  # share of the runs that did not diverge and end with 95 % of their best gain, likewise
     steps_per_second: Estimate
-    parameters: int
+    parameters: float  # NaN: unknown
     random_return: float  # return of random actions from the runs' starts; NaN: not measured
     updates: int  # of all runs
     skipped: int  # of those, skipped because they were not finite
 
 
 def summarise_group(
-    records: Sequence[RunRecord], score: str, parameters: int, reference: Sequence[RunRecord] = ()
+    records: Sequence[RunRecord], score: str, parameters: float, reference: Sequence[RunRecord] = ()
 ) -> Summary:
     """Return the figures of one group.
 
@@ -89,6 +95,13 @@ def summarise_group(
         updates=sum(record.updates for record in records),
         skipped=sum(record.skipped for record in records),
     )
+
+
+def count_parameters(config: Config) -> int:
+    """Return how many parameters a run learns, the mixer's included and target networks not, by tracing only."""
+    config = replace(config, num_devices=1)  # may be more than there are, and does not change the count
+    state = jax.eval_shape(make_trainer(config, make_environment(config)).init, seed_key(0))
+    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(state.learner.params))
 
 
 def rank(records: Sequence[RunRecord]) -> tuple[float, float]:

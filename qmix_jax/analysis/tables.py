@@ -10,6 +10,14 @@ from qmix_jax.analysis.summary import Summary
 
 _UNKNOWN = "-"
 _MOST_NAMED = 3  # runs named in a warning
+_SCORES = {"optimality": "optimality", "mean_return": "return"}  # columns, and what a page calls them
+_FIGURES = """\
+Figures are interquartile means over seeds (Agarwal et al. 2021) of the greedy policy's last evaluation; in brackets
+are their 95% percentile bootstrap intervals over seeds; `-` is unknown. *Random actions*: their return from the same
+starts; a run's gain is its return above that. *Optimality*: share of the best possible return, where that is known
+and above 0. *Steps to 90% of its best*: environment steps of the first evaluation with 90% of the run's own best gain.
+*Range over seeds*: interquartile range of the final {score}. *Kept its best*: share of runs that end with 95% of their
+own best gain and did not diverge. These three are `-` where no run gains anything."""
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -18,14 +26,15 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def figures_table(group_column: str, summaries: Sequence[Summary]) -> str:
-    """Return a table with a row of figures for each group."""
+    """Return a table with a row of figures for each group; success rates only where they are known."""
+    has_success = _has_success(summaries)
     header = [
         group_column,
         "runs",
         "final return",
         "random actions",
         "optimality",
-        "solved",
+        *(["success rate"] if has_success else []),
         "steps to 90% of its best",
         "range over seeds",
         "kept its best",
@@ -39,33 +48,49 @@ def figures_table(group_column: str, summaries: Sequence[Summary]) -> str:
             _cell(summary.final_return, _three_digits),
             _known(summary.random_return, _three_digits),
             _cell(summary.optimality, _three_digits),
-            _cell(summary.solved, _percent),
+            *([_cell(summary.solved, _percent)] if has_success else []),
             _cell(summary.steps_to_near_best, _whole),
             _known(summary.score_range, _three_digits),
             _known(summary.kept, _percent),
             _cell(summary.steps_per_second, _whole),
-            _whole(summary.parameters),
+            _known(summary.parameters, _whole),
         ]
         for summary in summaries
     ]
     return markdown_table(header, rows)
 
 
+def explain_figures(score: str) -> str:
+    """Return what the columns of `figures_table` mean, as Markdown; `score` as from `score_name`."""
+    return _FIGURES.format(score=_SCORES[score])
+
+
 def seeds_table(records: Sequence[RunRecord]) -> str:
     """Return a table with a row for each run: seed, last evaluation, return of random actions, skipped updates."""
-    header = ["seed", "return", "optimality", "solved", "mean length (steps)", "random actions", "updates skipped"]
-    columns: list[tuple[str, Callable[[float], str]]] = [
-        ("mean_return", _three_digits),
-        ("optimality", _three_digits),
-        ("solved", _percent),
-        ("mean_length", _one_digit),
+    return runs_table(["seed"], [[_seed(record)] for record in records], records)
+
+
+def runs_table(header: Sequence[str], names: Sequence[Sequence[str]], records: Sequence[RunRecord]) -> str:
+    """Return `seeds_table` with other first columns: their `header`, and the `names` of each run."""
+    columns: list[tuple[str, str, Callable[[float], str]]] = [
+        ("mean_return", "return", _three_digits),
+        ("optimality", "optimality", _three_digits),
+        ("solved", "success rate", _percent),
+        ("mean_length", "mean length (steps)", _one_digit),
     ]
+    if all(np.isnan(record.evaluations["solved"]).all() for record in records):
+        columns = [column for column in columns if column[0] != "solved"]
+    header = [*header, *(title for _, title, _ in columns), "random actions", "updates skipped"]
     rows = []
-    for record in records:
-        last = [_known([np.nan, *record.evaluations[name]][-1], number) for name, number in columns]
+    for first, record in zip(names, records, strict=True):
+        last = [_known([np.nan, *record.evaluations[name]][-1], number) for name, _, number in columns]
         own = [_known(record.random_return, _three_digits), _share(record.skipped, record.updates)]
-        rows.append([f"{record.seed}" + " (diverged)" * record.diverged, *last, *own])
+        rows.append([*first, *last, *own])
     return markdown_table(header, rows)
+
+
+def _seed(record: RunRecord) -> str:
+    return f"{record.seed}" + " (diverged)" * record.diverged
 
 
 def questions_table(summaries: Sequence[Summary], reference: str | None) -> str:
@@ -74,6 +99,7 @@ def questions_table(summaries: Sequence[Summary], reference: str | None) -> str:
     `reference` is the group that `advantage` is measured against, None without one.
     """
     final = "final score, minus that of " + reference if reference else "final return"
+    has_success = _has_success(summaries)
     questions: list[tuple[str, str, Callable[[Summary], str]]] = [
         (
             "value decomposition",
@@ -82,8 +108,10 @@ def questions_table(summaries: Sequence[Summary], reference: str | None) -> str:
         ),
         (
             "global coordination",
-            "solved; steps of an episode",
-            lambda row: f"{_cell(row.solved, _percent)}; {_cell(row.mean_length, _one_digit)}",
+            "success rate; steps of an episode" if has_success else "steps of an episode",
+            lambda row: (
+                (f"{_cell(row.solved, _percent)}; " if has_success else "") + _cell(row.mean_length, _one_digit)
+            ),
         ),
         (
             "stability",
@@ -98,11 +126,17 @@ def questions_table(summaries: Sequence[Summary], reference: str | None) -> str:
         (
             "complexity",
             "parameters; steps/s",
-            lambda row: f"{_whole(row.parameters)}; {_cell(row.steps_per_second, _whole)}",
+            lambda row: f"{_known(row.parameters, _whole)}; {_cell(row.steps_per_second, _whole)}",
         ),
     ]
     rows = [[question, measure, *map(cell, summaries)] for question, measure, cell in questions]
     return markdown_table(["question", "measured by", *(summary.group for summary in summaries)], rows)
+
+
+def find_warnings(records: Sequence[RunRecord], summaries: Sequence[Summary]) -> list[str]:
+    """Return caveats about the tables, a line each."""
+    found = few_seeds(min(summary.runs for summary in summaries)), some_skipped(records)
+    return [warning for warning in found if warning is not None]
 
 
 def few_seeds(runs: int) -> str | None:
@@ -126,6 +160,11 @@ def some_skipped(records: Sequence[RunRecord]) -> str | None:
         f"{_share(skipped, updates)} updates skipped, because they were not finite, in {len(which)} of {len(records)} "
         f"runs ({'; '.join(which[:_MOST_NAMED])}{more}): their policies may lack what large rewards teach"
     )
+
+
+def _has_success(summaries: Sequence[Summary]) -> bool:
+    """Whether the environment defines success."""
+    return not all(np.isnan(summary.solved.value) for summary in summaries)
 
 
 def _troubles(summary: Summary) -> str:

@@ -13,6 +13,9 @@ from qmix_jax.cli.parser import FlagParser
 from qmix_jax.config import names_module
 from qmix_jax.errors import ConfigError, RunError, StoppedError
 
+_program = "qmix-jax train"  # the command that this process runs
+_env = ""  # and its --env
+
 
 def program_name(command: str, argv: Sequence[str] | None) -> str:
     """Return what the user typed to start a command: 'train.py', 'python -m qmix_jax.train', or 'qmix-jax train'.
@@ -29,6 +32,12 @@ def program_name(command: str, argv: Sequence[str] | None) -> str:
     if module == "qmix_jax":
         return f"python -m {module} {command}"
     return f"qmix-jax {command}" if module or argv is not None else Path(sys.argv[0]).name
+
+
+def stopped_line(error: StoppedError) -> str:
+    """Return the line with which a stopped command ends: how far it is, and how to continue."""
+    again = f" --env {_env}" if names_module(_env) else ""
+    return f"{error}; to continue: {_restart(_program)} --resume {shlex.quote(str(error.directory))}{again}"
 
 
 def _restart(program: str) -> str:
@@ -51,6 +60,8 @@ def run_command(parser: FlagParser, argv: Sequence[str] | None, act: Callable[[d
         The exit status: 0, or after one line on stderr that names the problem: 2 for bad input, 3 when a run
         diverged, 4 when a file could not be written, 1 for anything else; 130 after Ctrl-C and 143 after SIGTERM.
     """
+    global _program, _env
+    _program, _env = parser.prog, ""
     for stream in (sys.stdout, sys.stderr):  # a folder's name may hold bytes that are not valid text
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -60,17 +71,13 @@ def run_command(parser: FlagParser, argv: Sequence[str] | None, act: Callable[[d
         if answer is not None:
             print(f"{answer}\n", end="")  # in one write, which `| head` may not wait for
             return 0
-        env = arguments.get("env", "")
+        _env = str(arguments.get("env", ""))
         act(arguments)
     except ConfigError as error:
         print(f"{parser.prog}: error: {' '.join(str(error).splitlines())}", file=sys.stderr)
         return 2
     except StoppedError as error:
-        again = f" --env {env}" if names_module(env) else ""
-        print(
-            f"{error}; to continue: {_restart(parser.prog)} --resume {shlex.quote(str(error.directory))}{again}",
-            file=sys.stderr,
-        )
+        print(stopped_line(error), file=sys.stderr)
         return error.exit_status
     except RunError as error:
         print(f"{parser.prog}: error: {' '.join(str(error).splitlines())}", file=sys.stderr)

@@ -23,6 +23,7 @@ class FlagParser(argparse.ArgumentParser):
         description: what it does.
         notes: paragraphs below the flags in --help.
         subject: name and metavar of the one positional value, such as ("run", "results/run_<i>").
+        many: whether there may be several of it; they are then a list.
         elsewhere: what to say of unknown flags that another command has, by name.
     """
 
@@ -32,6 +33,7 @@ class FlagParser(argparse.ArgumentParser):
         description: str,
         notes: Iterable[str] = (),
         subject: tuple[str, str] | None = None,
+        many: bool = False,
         elsewhere: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(
@@ -44,8 +46,9 @@ class FlagParser(argparse.ArgumentParser):
         self.flags: list[Flag] = []
         self.notes = tuple(notes)
         self._subject = subject
+        self._many = many
         self._elsewhere = elsewhere or {}
-        if subject is not None:
+        if subject is not None and not many:  # argparse takes several only where no flag comes before them
             self.add_argument(subject[0], nargs="?", metavar=subject[1])
         self.add_argument("-h", "--help", action="store_true")
         for question in ("help_all", "version"):
@@ -95,9 +98,11 @@ class FlagParser(argparse.ArgumentParser):
             ConfigError: a flag is unknown, or its value is missing.
         """
         given, unknown = self.parse_known_args([_normalise(word) for word in words])
-        if unknown and unknown[0].startswith("-"):
-            raise ConfigError(self._unknown(unknown[0].partition("=")[0]))
-        if unknown:
+        for flag in (word for word in unknown if word.startswith("-")):
+            raise ConfigError(self._unknown(flag.partition("=")[0]))
+        if unknown and self._many and self._subject is not None:
+            vars(given)[self._subject[0]] = unknown
+        elif unknown:
             single = "" if self._subject is None else f"there is one {self._subject[0]}, and "
             raise ConfigError(f"{unknown[0].strip()}: unexpected value; {single}flags begin with --, see --help")
         return {name: _stripped(value) for name, value in vars(given).items()}
@@ -109,7 +114,8 @@ class FlagParser(argparse.ArgumentParser):
         if "help_presets" in given:
             return presets_help()
         if "help" in given or "help_all" in given:
-            usage = " ".join([self.prog, *([self._subject[1]] if self._subject else []), "[--flag value ...]"])
+            subject = [self._subject[1] + " ..." * self._many] if self._subject else []
+            usage = " ".join([self.prog, *subject, "[--flag value ...]"])
             return command_help(usage, self.description or "", self.flags, self.notes, "help_all" in given)
         return None
 

@@ -19,11 +19,10 @@ from qmix_jax.errors import (
 )
 from qmix_jax.experiments.comparison_spec import Comparison, Member, write_comparison
 from qmix_jax.experiments.findings import write_comparison_findings
-from qmix_jax.experiments.outcomes import DIVERGED, DONE, follow, reason, show_runs
+from qmix_jax.experiments.outcomes import DIVERGED, DONE, Run, follow, group_progress, reason
 from qmix_jax.experiments.workers import Job, Outcome, WorkerPool
 from qmix_jax.reports.options import ReportOptions
 from qmix_jax.reports.report import report_findings
-from qmix_jax.runs.progress import GroupProgress
 from qmix_jax.runs.signals import StopRequest
 from qmix_jax.storage.hparams import read_config
 from qmix_jax.storage.lock import RunLock
@@ -40,6 +39,7 @@ def run_comparison(path: Path, comparison: Comparison) -> None:
     """
     with RunLock(path):
         members = comparison.members(path)
+        quiet = members[0].config.quiet
         for member in members:
             _check_member(path, member)
         write_comparison(path, comparison)
@@ -48,7 +48,8 @@ def run_comparison(path: Path, comparison: Comparison) -> None:
         try:
             if ended:
                 for warning in write_comparison_findings(path, comparison, ended):
-                    print(f"warning: {warning}")
+                    if not quiet:
+                        print(f"warning: {warning}")
                 if ended[0].config.report:
                     with warn_on_failure(path / "report.html"):
                         report_findings(path / "comparison.md", ReportOptions())
@@ -56,7 +57,8 @@ def run_comparison(path: Path, comparison: Comparison) -> None:
             raise RunError(str(error)) from error
         except OSError as error:
             raise CannotWriteError(f"cannot write {error.filename or path}: {error.strerror}") from error
-        print(f"comparison directory: {path}", flush=True)
+        if not quiet:
+            print(f"comparison directory: {path}", flush=True)
     diverged = [member.name for member in members if has_diverged(member.directory)]
     if failures:
         reasons = "; ".join(f"{name} {why}" for name, why in failures.items())
@@ -68,18 +70,18 @@ def run_comparison(path: Path, comparison: Comparison) -> None:
 def _train(path: Path, comparison: Comparison, members: Sequence[Member]) -> dict[str, str]:
     """Train the runs. Returns why some of them failed, by name."""
     by_name = {member.name: member for member in members}
-    runs = [(member.config, member.directory) for member in members]
+    runs = [Run(member.name, member.config, member.directory) for member in members]
     jobs = [_job(comparison, member) for member in members if not has_ended(member.directory)]
     with (
-        GroupProgress(sum(config.env_steps for config, _ in runs), len(runs)) as progress,
+        group_progress(runs, members[0].config.quiet) as progress,
         WorkerPool(comparison.settings.workers, _SHARE_MODULE) as pool,
         StopRequest(last_act=pool.kill) as stop,
     ):
-        outcomes = pool.train(jobs, lambda: stop.signal_number, lambda: show_runs(progress, runs))
+        outcomes = pool.train(jobs, lambda: stop.signal_number)
         failures = follow(outcomes, pool, stop, lambda outcome: progress.say(_line(by_name, outcome)))
-        show_runs(progress, runs)
+        progress.refresh()
     if stop.signal_number is not None:
-        done = sum(has_ended(directory) for _, directory in runs)
+        done = sum(has_ended(run.directory) for run in runs)
         raise StoppedError(path, stop.signal_number, f"{done} of {len(runs)} runs")
     return failures
 
@@ -121,7 +123,8 @@ def _line(by_name: Mapping[str, Member], outcome: Outcome) -> str:
     if record.skipped and not record.diverged:
         parts.append(f"{record.skipped} of {record.updates} updates skipped")
     if last:
-        optimality = [] if np.isnan(last["optimality"]) else [f"optimality {last['optimality']:z.3f}"]
-        parts += [*optimality, f"return {last['mean_return']:z.3f}", f"solved {last['solved']:.0%}"]
+        parts += [] if np.isnan(last["optimality"]) else [f"optimality {last['optimality']:z.3f}"]
+        parts.append(f"return {last['mean_return']:z.3f}")
+        parts += [] if np.isnan(last["solved"]) else [f"success rate {last['solved']:.0%}"]
         parts.append(f"{last['seconds']:.0f} s")
     return f"{member.name}: {', '.join(parts)}"

@@ -22,8 +22,8 @@ from qmix_jax.upgrades import RENAMED
 
 _FORMAT = 3  # of compare.json
 _OLDER: dict[int, dict[str, str]] = {
-    1: {"time_limit": "terminal"},
-    2: {},
+    1: {"time_limit": "terminal", "num_envs": "64"},
+    2: {"num_envs": "64"},
 }  # readable older formats, with the values of flags added since
 _ALGORITHMS = {declared.name: declared for declared in fields(Config)}["algorithm"].metadata["choices"]
 

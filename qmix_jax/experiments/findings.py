@@ -2,49 +2,42 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
-import jax
 import numpy as np
 
+from qmix_jax.analysis.groups import settings_name
 from qmix_jax.analysis.run_record import RunRecord, read_record, score_name, write_evaluations
-from qmix_jax.analysis.summary import Summary, rank, summarise_group, write_summary
-from qmix_jax.analysis.tables import few_seeds, figures_table, questions_table, seeds_table, some_skipped
+from qmix_jax.analysis.summary import Summary, count_parameters, rank, summarise_group, write_summary
+from qmix_jax.analysis.tables import (
+    explain_figures,
+    figures_table,
+    find_warnings,
+    questions_table,
+    seeds_table,
+)
 from qmix_jax.config import Config
 from qmix_jax.errors import warn_on_failure
 from qmix_jax.experiments import comparison_spec, plan
 from qmix_jax.experiments.flags import flag_words
-from qmix_jax.experiments.points import Point
 from qmix_jax.experiments.sweep_spec import Sweep
 from qmix_jax.runs.baselines import play_random
 from qmix_jax.runs.messages import task_name
-from qmix_jax.settings import as_text
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.files import replacing
 from qmix_jax.storage.hparams import machine_line
 from qmix_jax.training.environments import make_environment
-from qmix_jax.training.pinning import seed_key
-from qmix_jax.training.trainer import make_trainer
 
 REFERENCE = "iql"  # learns from the same reward without a mixer: what the others gain on it, they gain by mixing
 _MOST_CURVES = 6
-_FIGURES = """\
-Figures are interquartile means over seeds (Agarwal et al. 2021) of the greedy policy's last evaluation; in brackets
-are their 95% percentile bootstrap intervals over seeds; `-` is unknown. *Random actions*: their return from the same
-starts; a run's gain is its return above that. *Optimality*: share of the best possible return, where that is known
-and above 0. *Steps to 90% of its best*: environment steps of the first evaluation with 90% of the run's own best gain.
-*Range over seeds*: interquartile range of the final {score}. *Kept its best*: share of runs that end with 95% of their
-own best gain and did not diverge. These three are `-` where no run gains anything."""
-_SWEEP_EXPLANATION = f"""\
+_SWEEP_EXPLANATION = """\
 The best final return comes first; a run that diverged, or skipped more than a tenth of its updates, ranks below all
-others. {_FIGURES} *Steps/s*: environment steps a second of one run while its group was trained: at once on an
+others. {figures} *Steps/s*: environment steps a second of one run while its group was trained: at once on an
 accelerator, in turn on a CPU."""
-_COMPARISON_EXPLANATION = f"""\
-{_FIGURES} *Steps/s*: environment steps a second, median over a run's chunks after the first, {{concurrency}}. A run
+_COMPARISON_EXPLANATION = """\
+{figures} *Steps/s*: environment steps a second, median over a run's chunks after the first, {concurrency}. A run
 that diverged, or skipped more than a tenth of its updates, counts with its last evaluation, and one without any as
 worse than all others."""
-_SCORES = {"optimality": "optimality", "mean_return": "return"}  # columns, and what a page calls them
 
 
 def write_sweep_findings(path: Path, sweep: Sweep, members: Sequence[plan.Member]) -> list[str]:
@@ -63,7 +56,7 @@ def write_sweep_findings(path: Path, sweep: Sweep, members: Sequence[plan.Member
         OSError: a file cannot be read or written.
     """
     points = sweep.points()
-    names = [point_name(point) for point in points]
+    names = [settings_name(point) for point in points]
     records = [
         _read_record(names[member.point], member.seed, member.config, RunDirectory(path / member.folder))
         for member in members
@@ -128,24 +121,6 @@ def write_comparison_findings(
     return warnings
 
 
-def point_name(point: Point) -> str:
-    """Return a point's settings as text, such as 'lr=0.001 gamma=0.95'."""
-    return " ".join(f"{name}={as_text(value, 'x')}" for name, value in point.items()) or "all seeds"
-
-
-def find_warnings(records: Sequence[RunRecord], summaries: Sequence[Summary]) -> list[str]:
-    """Return caveats about the tables, a line each."""
-    found = few_seeds(min(summary.runs for summary in summaries)), some_skipped(records)
-    return [warning for warning in found if warning is not None]
-
-
-def count_parameters(config: Config) -> int:
-    """Return how many parameters a run learns, the mixer's included and target networks not, by tracing only."""
-    config = replace(config, num_devices=1)  # may be more than there are, and does not change the count
-    state = jax.eval_shape(make_trainer(config, make_environment(config)).init, seed_key(0))
-    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(state.learner.params))
-
-
 def _read_record(group: str, seed: int, config: Config, directory: RunDirectory) -> RunRecord:
     return read_record(group, seed, directory)._replace(random_return=play_random(config))
 
@@ -202,7 +177,7 @@ def _sweep_page(
             f"`qmix-jax sweep {command}` on {spec.name}; {workers} x {machine_line(hparams)}.",
             *(f"**Warning**: {warning}." for warning in warnings),
             figures_table("settings", ranked),
-            _SWEEP_EXPLANATION.format(score=_SCORES[score]),
+            _SWEEP_EXPLANATION.format(figures=explain_figures(score)),
             *([seeds_table(records)] if only_seeds else ["![Final scores by setting](settings.png)"]),
             "![Learning curves](curves.png)\n",
         ]
@@ -230,7 +205,7 @@ def _comparison_page(
             *([f"**{missing} runs are missing**: they have not ended."] if missing else []),
             *(f"**Warning**: {warning}." for warning in warnings),
             figures_table("algorithm", summaries),
-            _COMPARISON_EXPLANATION.format(score=_SCORES[score], concurrency=concurrency),
+            _COMPARISON_EXPLANATION.format(figures=explain_figures(score), concurrency=concurrency),
             "## Question by question",
             questions_table(summaries, REFERENCE if has_reference else None),
             "![Learning curves](curves.png)\n",

@@ -1,12 +1,13 @@
 """Flags of `train` that a sweep or a comparison stores and passes on to its runs. Imports stay light, see `train`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from qmix_jax.config import Config
 from qmix_jax.errors import ConfigError
+from qmix_jax.presets import PRESETS
 from qmix_jax.settings import is_tuple
 from qmix_jax.upgrades import rename_values
 
@@ -17,6 +18,7 @@ def read_stored_flags(
     current: int,
     older: Mapping[int, Mapping[str, str]],
     without: Sequence[str] = (),
+    tried: Collection[str] = (),
 ) -> Mapping[str, Any]:
     """Remove format and flags of `train` from the content of a sweep's or comparison's file, and return the flags.
 
@@ -24,8 +26,10 @@ def read_stored_flags(
         path: the file.
         content: its JSON object.
         current: the format that this version writes.
-        older: older formats that can be read, each with the flags that its runs had implicitly.
+        older: older formats that can be read, each with the flags that its runs had implicitly, unless the preset or
+            `tried` had others.
         without: flags that it must not hold.
+        tried: settings of which a sweep tries values.
 
     Returns:
         Text by name, or several texts for a tuple.
@@ -44,7 +48,12 @@ def read_stored_flags(
         known = name == "preset" or name in declared
         if not known or not isinstance(texts, list) or not all(isinstance(element, str) for element in texts):
             raise ConfigError(f"--{name[:100]}: not a valid flag and value")
-    return {**older.get(written, {}), **(flags if written == current else rename_values(flags))}
+    if written == current:
+        return flags
+    flags = rename_values(flags)
+    preset = PRESETS[flags["preset"]].settings if flags.get("preset") in PRESETS else {}
+    implied = {name: text for name, text in older[written].items() if name not in preset and name not in tried}
+    return {**implied, **flags}
 
 
 def flag_words(arguments: Mapping[str, Any]) -> list[str]:

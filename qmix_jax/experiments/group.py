@@ -1,7 +1,7 @@
 """Trains a group of a sweep's members with one compiled program, and writes a normal run directory for each member."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -24,7 +24,7 @@ from qmix_jax.runs.loop import Chunk, Loop
 from qmix_jax.runs.messages import run_title
 from qmix_jax.runs.recorder import Recorder
 from qmix_jax.runs.resume import saved_template
-from qmix_jax.runs.signals import StopSignal
+from qmix_jax.runs.signals import StopSignal, leaving_at_once
 from qmix_jax.storage.checkpoint import checkpoints, clear_models, clear_unfinished, remove_models
 from qmix_jax.storage.directory import RunDirectory, make_run_directory
 from qmix_jax.storage.hparams import describe_run, write_hparams
@@ -47,7 +47,7 @@ from qmix_jax.training.trainer import make_trainer
 from qmix_jax.types import Progression
 
 
-def train_group(group: Group, root: Path, show: Callable[[], None], stop_signal: StopSignal) -> int | None:
+def train_group(group: Group, root: Path, stop_signal: StopSignal) -> int | None:
     """Train a group's members to their end, continuing from their newest common checkpoint if there is one.
 
     A member whose updates are not finite keeps its last finite state; the others train on.
@@ -55,7 +55,6 @@ def train_group(group: Group, root: Path, show: Callable[[], None], stop_signal:
     Args:
         group: members that share a program.
         root: the sweep's folder.
-        show: called after every chunk.
         stop_signal: asked after every chunk for the signal to stop with.
 
     Returns:
@@ -75,12 +74,15 @@ def train_group(group: Group, root: Path, show: Callable[[], None], stop_signal:
         points = common_resume_points(directories, saved_template(make_trainer(config, environment)))
         writer, background = (stack.enter_context(ThreadPoolExecutor(1)) for _ in range(2))
         recorders = [
-            stack.enter_context(Recorder(member.config, directory, extra_names(environment), point, False, writer))
+            stack.enter_context(
+                Recorder(member.config, directory, extra_names(environment), point, quiet=True, writer=writer)
+            )
             for member, directory, point in zip(
                 group.members, directories, points or repeat(None, len(directories)), strict=True
             )
         ]
-        programs = compile_group(group, environment)
+        with leaving_at_once(root, f"the compilation of {len(group.members)} runs"):
+            programs = compile_group(group, environment)
         state = programs.init()
         if points is None:
             state = start_from(initial_params(config, environment.spec), state, programs.shardings)
@@ -103,7 +105,6 @@ def train_group(group: Group, root: Path, show: Callable[[], None], stop_signal:
             fetched = jax.device_get(chunk)
             for i, recorder in enumerate(recorders):
                 recorder.record(member_chunk(fetched, i))
-            show()
         if loop.stopped_by is not None:
             return loop.stopped_by
         snapshot = programs.snapshot(loop.state.learner)

@@ -2,18 +2,27 @@
 
 import signal
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
 
 from qmix_jax.analysis.run_record import has_ended
 from qmix_jax.config import Config
 from qmix_jax.errors import CannotWriteError, ConfigError
 from qmix_jax.experiments.workers import Outcome, WorkerPool, signal_name
-from qmix_jax.runs.progress import GroupProgress
+from qmix_jax.runs.progress import GroupProgress, GroupStatus, evaluation_fields
 from qmix_jax.runs.signals import StopRequest
 from qmix_jax.storage.directory import RunDirectory
 
 DONE, REFUSED, DIVERGED, CANNOT_WRITE = 0, 2, 3, 4  # exit statuses, see `command`
 
-Run = tuple[Config, RunDirectory]
+
+class Run(NamedTuple):
+    """One of several runs."""
+
+    name: str
+    config: Config
+    directory: RunDirectory
 
 
 def follow(
@@ -58,21 +67,30 @@ def reason(outcome: Outcome) -> str:
     return message or f"ended {ended}{': ' if outcome.message else ''}{outcome.message}"
 
 
-def show_runs(progress: GroupProgress, runs: Sequence[Run]) -> None:
-    """Update a visible progress bar from the runs' files."""
-    if progress.visible:
-        ended = [has_ended(directory) for _, directory in runs]
-        steps = sum(
-            config.env_steps if done else steps_made(directory)
-            for (config, directory), done in zip(runs, ended, strict=True)
-        )
-        progress.update(steps, sum(ended))
+def group_progress(runs: Sequence[Run], quiet: bool = False) -> GroupProgress:
+    """Return the progress display of runs, read from the files that they write; `quiet` shows nothing."""
+    return GroupProgress(sum(run.config.env_steps for run in runs), len(runs), partial(read_status, runs), quiet)
 
 
-def steps_made(directory: RunDirectory) -> int:
-    """Return a run's environment steps by its timing.csv, which is being written; 0 where it cannot be read."""
+def read_status(runs: Sequence[Run]) -> GroupStatus:
+    """Read how far runs are, while they are written."""
+    ended = [has_ended(run.directory) for run in runs]
+    steps = [
+        run.config.env_steps if done else int(last_row(run.directory.timing).get("env_steps", 0))
+        for run, done in zip(runs, ended, strict=True)
+    ]
+    running = sum((run.directory.path / "lock").exists() and not done for run, done in zip(runs, ended, strict=True))
+    rows = {run.name: last_row(run.directory.evaluation_log) for run in runs}
+    scored = {name: row for name, row in rows.items() if "mean_return" in row}
+    best = max(scored, key=lambda name: scored[name]["mean_return"], default=None)
+    described = "" if best is None else f"{best}: {', '.join(evaluation_fields(scored[best]))}"
+    return GroupStatus(sum(steps), sum(ended), running, described)
+
+
+def last_row(log: Path) -> dict[str, float]:
+    """Return the last row of a log that is being written, by column, without empty fields; {} without a row."""
     try:
-        lines = directory.timing.read_text().split("\n")[1:-1]
-        return int(lines[-1].partition(",")[0]) if lines else 0
+        header, *rows = [line.split(",") for line in log.read_text().split("\n")[:-1]]
+        return {name: float(text) for name, text in zip(header, rows[-1], strict=True) if text} if rows else {}
     except (OSError, ValueError):
-        return 0
+        return {}

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NoReturn
@@ -14,13 +14,12 @@ from qmix_jax.errors import DivergedError, RunError, StoppedError, reporting, wa
 from qmix_jax.experiments.capacity import plan_lines, plan_shares
 from qmix_jax.experiments.findings import write_sweep_findings
 from qmix_jax.experiments.group import is_finished, train_group
-from qmix_jax.experiments.outcomes import follow, show_runs
-from qmix_jax.experiments.plan import Group
+from qmix_jax.experiments.outcomes import Run, follow, group_progress
+from qmix_jax.experiments.plan import Group, Member
 from qmix_jax.experiments.sweep_spec import Sweep
 from qmix_jax.experiments.workers import Job, WorkerPool, available_cores, program_environment, program_words
 from qmix_jax.reports.options import ReportOptions
 from qmix_jax.reports.report import report_findings
-from qmix_jax.runs.progress import GroupProgress
 from qmix_jax.runs.signals import StopRequest, StopSignal
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.lock import InUseError, RunLock
@@ -40,13 +39,13 @@ def run_sweep(path: Path, sweep: Sweep, env: str | None = None) -> None:
         ConfigError: members do not fit in memory, or another process is training them.
         RunError: a file could not be written, or the sweep was stopped.
     """
-    shares = plan_shares(sweep)
-    runs = [(member.config, RunDirectory(path / member.folder)) for member in sweep.members()]
-    with RunLock(path), reporting(path, "sweep"):
-        print(*plan_lines(shares), sep="\n", flush=True)
-        with GroupProgress(sum(config.env_steps for config, _ in runs), len(runs)) as progress:
-            stopped_by = _train(path, shares, env, lambda: show_runs(progress, runs))
-            show_runs(progress, runs)
+    shares, quiet = plan_shares(sweep), sweep.config().quiet
+    with RunLock(path), reporting(path, "sweep", quiet):
+        if not quiet:
+            print(*plan_lines(shares), sep="\n", flush=True)
+        with group_progress(member_runs(path, sweep.members()), quiet) as progress:
+            stopped_by = _train(path, shares, env)
+            progress.refresh()
         if stopped_by is not None:
             raise StoppedError(path, stopped_by, count_ended(path, sweep))
         sum_up(path, sweep)
@@ -70,11 +69,16 @@ def become_share(path: Path, share: int, env: str | None, gpus: str | None) -> N
     os.execve(sys.executable, words, program_environment())
 
 
-def train_share(path: Path, groups: list[Group], show: Callable[[], None], stop_signal: StopSignal) -> int | None:
+def member_runs(path: Path, members: Sequence[Member]) -> list[Run]:
+    """Return members as runs in the sweep's folder."""
+    return [Run(member.folder, member.config, RunDirectory(path / member.folder)) for member in members]
+
+
+def train_share(path: Path, groups: list[Group], stop_signal: StopSignal) -> int | None:
     """Train a process's groups one after another. Returns the signal that stopped it, if one did."""
     for group in groups:
         if not is_finished(group, path):
-            stopped_by = train_group(group, path, show, stop_signal)
+            stopped_by = train_group(group, path, stop_signal)
             if stopped_by is not None:
                 return stopped_by
     return None
@@ -87,7 +91,9 @@ def sum_up(path: Path, sweep: Sweep) -> None:
         DivergedError: runs diverged.
     """
     members = sweep.members()
-    print(*write_sweep_findings(path, sweep, members), sep="\n")
+    lines = write_sweep_findings(path, sweep, members)
+    if not sweep.config().quiet:
+        print(*lines, sep="\n")
     if sweep.config().report:
         with warn_on_failure(path / "report.html"):
             report_findings(path / "sweep.md", ReportOptions())
@@ -104,7 +110,8 @@ def conclude(path: Path, sweep: Sweep) -> None:
         DivergedError: runs diverged.
     """
     if not all(has_ended(directory) for directory in _directories(path, sweep)):
-        print(f"{count_ended(path, sweep)} have ended; the last process writes the findings")
+        if not sweep.config().quiet:
+            print(f"{count_ended(path, sweep)} have ended; the last process writes the findings")
         return
     with ExitStack() as stack:
         try:
@@ -120,11 +127,11 @@ def count_ended(path: Path, sweep: Sweep) -> str:
     return f"{sum(ended)} of {len(ended)} runs"
 
 
-def _train(path: Path, shares: list[list[Group]], env: str | None, show: Callable[[], None]) -> int | None:
+def _train(path: Path, shares: list[list[Group]], env: str | None) -> int | None:
     """Train all shares, in this process if there is one. Returns the signal that stopped them, if one did."""
     if len(shares) == 1 or jax.default_backend() != "cpu":  # an accelerator belongs to one process
         with StopRequest() as stop:
-            return train_share(path, [group for share in shares for group in share], show, lambda: stop.signal_number)
+            return train_share(path, [group for share in shares for group in share], lambda: stop.signal_number)
     jobs = [
         Job(f"process {i}", share_flags(path, i, env))
         for i, groups in enumerate(shares)
@@ -136,7 +143,7 @@ def _train(path: Path, shares: list[list[Group]], env: str | None, show: Callabl
         WorkerPool(min(len(jobs), len(available_cores())), SHARE_MODULE) as pool,
         StopRequest(last_act=pool.kill) as stop,
     ):
-        outcomes = pool.train(jobs, lambda: stop.signal_number, show)
+        outcomes = pool.train(jobs, lambda: stop.signal_number)
         failures = follow(outcomes, pool, stop, lambda _: None)
     if stop.signal_number is None and failures:
         reasons = "; ".join(f"{name} {why}" for name, why in failures.items())

@@ -24,8 +24,8 @@ from qmix_jax.storage.files import check_no_links, read_json, write_json
 
 _FORMAT = 4  # of sweep.json
 _OLDER: dict[int, dict[str, str]] = {
-    2: {"time_limit": "terminal"},
-    3: {},
+    2: {"time_limit": "terminal", "num_envs": "64"},
+    3: {"num_envs": "64"},
 }  # readable older formats, with the values of flags added since
 
 
@@ -150,6 +150,12 @@ def sweep_from_flags(arguments: Mapping[str, Any]) -> Sweep:
     return sweep
 
 
+def _tried(content: Mapping[str, Any]) -> set[str]:
+    """Return the names of the settings that a sweep's file says it tries."""
+    texts = content.get("grid") or content.get("ranges")
+    return {str(text).partition("=")[0] for text in texts} if isinstance(texts, list) else set()
+
+
 def sweep_file(path: Path) -> Path:
     """Return the path of a sweep's specification in its folder."""
     return path / "configs" / "sweep.json"
@@ -180,7 +186,7 @@ def read_sweep(path: Path, is_checked: bool = False) -> Sweep:
         if not is_checked:
             check_no_links(path)
         content = read_json(written)
-        flags = read_stored_flags(written, content, _FORMAT, _OLDER)
+        flags = read_stored_flags(written, content, _FORMAT, _OLDER, tried=_tried(content))
         if content.keys() != {declared.name for declared in fields(SweepSettings)}:
             raise ConfigError(f"{written}: must hold the sweep's settings and flags")
         settings: dict[str, Any] = {

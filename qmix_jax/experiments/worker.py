@@ -39,17 +39,21 @@ def _train(arguments: dict[str, Any]) -> None:
     import jax
 
     from qmix_jax.experiments.capacity import plan_lines, plan_shares
-    from qmix_jax.experiments.sweep import conclude, count_ended, train_share
+    from qmix_jax.experiments.outcomes import group_progress
+    from qmix_jax.experiments.sweep import conclude, count_ended, member_runs, train_share
     from qmix_jax.runs.user_module import import_repeated
 
     if joined:
         jax.config.update("jax_cuda_visible_devices", arguments["joined"])
     import_repeated(arguments.get("env"), sweep.config().env)
     shares = plan_shares(sweep)
-    with reporting(path, "sweep"), StopRequest(leaves=joined) as stop:
-        if joined:  # otherwise the process that started this one has printed them
+    quiet = sweep.config().quiet or not joined  # otherwise the process that started this one prints
+    with reporting(path, "sweep", quiet), StopRequest(leaves=joined) as stop:
+        if not quiet:
             print(*plan_lines(shares), sep="\n", flush=True)
-        stopped_by = train_share(path, shares[share], lambda: None, lambda: stop.signal_number)
+        members = [member for group in shares[share] for member in group.members]
+        with group_progress(member_runs(path, members), quiet):
+            stopped_by = train_share(path, shares[share], lambda: stop.signal_number)
         if stopped_by is not None:
             raise StoppedError(path, stopped_by, count_ended(path, sweep))
         if joined:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Self
 
@@ -80,13 +80,12 @@ class WorkerPool:
             for running in self._running:
                 running.process.send_signal(number)
 
-    def train(self, jobs: Sequence[Job], stop_signal: StopSignal, meanwhile: Callable[[], None]) -> Iterator[Outcome]:
+    def train(self, jobs: Sequence[Job], stop_signal: StopSignal) -> Iterator[Outcome]:
         """Start the jobs in their order and yield the outcome of each when it ends.
 
         Args:
             jobs: the work.
             stop_signal: polled; once it returns a signal, that is forwarded.
-            meanwhile: called between polls.
         """
         waiting = list(jobs)
         while True:
@@ -103,7 +102,6 @@ class WorkerPool:
                 yield Outcome(running.job, running.process.returncode, message)
             if not self._running and (not waiting or self._asked is not None):
                 return
-            meanwhile()
             if not ended:
                 time.sleep(_WAIT)
 

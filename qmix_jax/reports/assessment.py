@@ -1,6 +1,7 @@
 """Episodes of a trained policy and of baselines from the same starts."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -21,6 +22,7 @@ from qmix_jax.training.evaluation import (
     greedy_policy,
     play_episodes,
     random_policy,
+    step_keys,
 )
 from qmix_jax.training.inspection import Activations, inspect
 from qmix_jax.training.pinning import seed_key
@@ -34,6 +36,7 @@ class Assessment(NamedTuple):
     """K episodes of each policy."""
 
     environment: Environment
+    key: Array  # of the starts and steps
     values: dict[str, EpisodeValues]  # by policy, LEARNED first
     starts: Any  # the environment's states after reset, batched over K
     first: TimeStep  # the time steps after reset, batched over K
@@ -67,7 +70,7 @@ def assess(policy: TrainedPolicy, environment: Environment, seed: int, num_episo
     for name, other in others.items():
         played[name] = _play(environment, other, jax.random.clone(key), num_episodes)
     values = {name: _values(episodes, best) for name, episodes in played.items()}
-    return Assessment(environment, values, learned.starts, learned.first, learned.memory[2])
+    return Assessment(environment, key, values, learned.starts, learned.first, learned.memory[2])
 
 
 def keeping_actions(policy: Policy) -> Policy:
@@ -89,19 +92,19 @@ def record_episodes(assessment: Assessment, episodes: Sequence[int]) -> Recordin
     chosen = np.asarray(episodes)
     length = int(np.max(assessment.values[LEARNED].lengths[chosen]))
     starts, first = jax.tree.map(lambda x: x[chosen], (assessment.starts, assessment.first))
-    environment = assessment.environment
-    over_episodes = jax.vmap(
-        lambda state, seen, actions: record(environment, state, seen, actions), in_axes=(0, 0, 1), out_axes=1
-    )
-    return jax.jit(over_episodes)(starts, first, assessment.actions[:length, chosen])
+    environment, num_episodes = assessment.environment, assessment.actions.shape[1]
+    keys = jax.jit(step_keys, static_argnums=(1, 2))(jax.random.clone(assessment.key), length, num_episodes)
+    over_episodes = jax.vmap(partial(record, environment), in_axes=(0, 0, 1, 1), out_axes=1)
+    return jax.jit(over_episodes)(starts, first, assessment.actions[:length, chosen], keys[:, chosen])
 
 
 def activations(policy: TrainedPolicy, recording: Recording) -> Activations:
-    """Return the network outputs along recorded episodes."""
+    """Return the network outputs along recorded episodes, NaN as the value of an action that is not allowed."""
     spec = policy.environment.spec
     before = jax.tree.map(lambda x: x[:-1], recording.time_steps)
     play = jax.jit(lambda params, seen, actions: inspect(policy.config, spec, params, seen, actions))
-    return play(policy.params, before, recording.actions)
+    found = play(policy.params, before, recording.actions)
+    return found._replace(q_values=jnp.where(before.action_mask, found.q_values, jnp.nan))
 
 
 def _play(environment: Environment, policy: Policy, key: Array, num_episodes: int) -> PlayedEpisodes:
@@ -109,5 +112,6 @@ def _play(environment: Environment, policy: Policy, key: Array, num_episodes: in
 
 
 def _values(episodes: PlayedEpisodes, best: Any) -> EpisodeValues:
-    columns = episodes.returns, best, episodes.lengths, episodes.solved, episodes.extra
+    solved = np.full(len(best), np.nan, np.float32) if episodes.solved is None else episodes.solved
+    columns = episodes.returns, best, episodes.lengths, solved, episodes.extra
     return EpisodeValues(*jax.device_get(columns))

@@ -8,18 +8,18 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from env_jax.gridworld import GridWorld25
 from env_jax.gridworld.viewer import save_gif
-from env_jax.last_action import LastAction
 from env_jax.recording import cut
 from env_jax.types import Environment
 from qmix_jax.analysis.stats import Estimate
 from qmix_jax.config import Config
 from qmix_jax.errors import ConfigError
 from qmix_jax.interchange.torch_import import import_policy
-from qmix_jax.reports.assessment import LEARNED, Assessment, assess, record_episodes
+from qmix_jax.reports.assessment import LEARNED, Assessment, activations, assess, record_episodes
 from qmix_jax.reports.options import EvaluateOptions
-from qmix_jax.reports.replay_data import page_data
+from qmix_jax.reports.replay_data import can_show, page_data
+from qmix_jax.reports.replay_gif import save_frames_gif
+from qmix_jax.reports.replay_grid import is_gridworld
 from qmix_jax.reports.replay_page import write_page
 from qmix_jax.reports.scores import json_episodes, json_figures, score_episodes, score_table
 from qmix_jax.runs.policy import TrainedPolicy, load_chosen
@@ -58,9 +58,9 @@ def evaluate_run(run: RunDirectory | None, options: EvaluateOptions) -> None:
             path.write_text(json.dumps({**played.document, "per_episode": episodes}, indent=1, allow_nan=False) + "\n")
     if options.gif is not None:
         with writing(options.gif) as path:
-            _save_gif(path, played.assessment, options.episode)
+            save_episode_gif(path, played.policy, played.assessment, options.episode)
     if options.html is not None:
-        data = page_data(played.policy, played.assessment, options.replays, played.document)
+        data = page_data(played.policy, played.assessment, options.replays, played.document, played.figures)
         with writing(options.html) as path:
             write_page(path, data)
 
@@ -77,8 +77,9 @@ def play(run: RunDirectory | None, options: EvaluateOptions, given: Environment 
         raise ConfigError(f"--layout_seed {options.layout_seed}: is for fixed starts, see --env_mode")
     environment = same_environment(config, given)
     for flag in ("gif", "html"):
-        if getattr(options, flag) is not None and not is_gridworld(environment):
-            raise ConfigError(f"--{flag} {getattr(options, flag)}: shows GridWorld25, not {environment.spec.name}")
+        if getattr(options, flag) is not None and not can_show(environment):
+            lacking = f"must show an environment that draws its states; {environment.spec.name} has no EnvSpec.render"
+            raise ConfigError(f"--{flag} {getattr(options, flag)}: {lacking}")
 
     assessment = assess(policy, environment, options.seed, options.episodes)
     figures = {name: score_episodes(values, options.seed) for name, values in assessment.values.items()}
@@ -90,11 +91,6 @@ def play(run: RunDirectory | None, options: EvaluateOptions, given: Environment 
         "baselines": {name: json_figures(others) for name, others in figures.items() if name != LEARNED},
     }
     return Played(policy, assessment, figures, document)
-
-
-def is_gridworld(environment: Environment) -> bool:
-    """Return whether pictures can show this environment."""
-    return isinstance(environment.environment if isinstance(environment, LastAction) else environment, GridWorld25)
 
 
 def _describe(
@@ -126,7 +122,14 @@ def heading(about: dict[str, Any]) -> str:
     )
 
 
-def _save_gif(path: Path, assessment: Assessment, episode: int) -> None:
+def save_episode_gif(path: Path, policy: TrainedPolicy, assessment: Assessment, episode: int) -> None:
+    """Write one episode as an animation; GridWorld25 has pictures of its own."""
     values = assessment.values[LEARNED]
-    recording = jax.tree.map(lambda x: x[:, 0], jax.device_get(record_episodes(assessment, [episode])))
-    save_gif(path, cut(recording, int(values.lengths[episode])), float(values.best_returns[episode]), SCORE_DISCOUNT)
+    recording = record_episodes(assessment, [episode])
+    inner = None if is_gridworld(assessment.environment) else activations(policy, recording)
+    of_episode, inner = jax.tree.map(lambda x: x[:, 0], jax.device_get((recording, inner)))
+    of_episode, best = cut(of_episode, int(values.lengths[episode])), float(values.best_returns[episode])
+    if inner is None:
+        save_gif(path, of_episode, best, SCORE_DISCOUNT)
+    else:
+        save_frames_gif(path, assessment.environment, of_episode, inner, best, SCORE_DISCOUNT)

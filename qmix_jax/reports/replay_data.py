@@ -1,7 +1,7 @@
-"""The replay page's data: a few episodes as compact JSON.
+"""The replay page's data: a few episodes as JSON.
 
-Small numbers are strings, a base-36 digit each; values are whole thousandths. In an episode of T steps there are T + 1
-frames: before every step, and after the last one.
+Values are whole thousandths. In an episode of T steps there are T + 1 frames: before every step, and after the last.
+What a frame shows is added by `replay_grid` or `replay_frames`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,36 +10,43 @@ from typing import Any
 import jax
 import numpy as np
 
-from env_jax.gridworld.constants import ACTION_NAMES, GRID_SIZE
-from env_jax.gridworld.oracle import NO_FOOD, best_routes
-from env_jax.gridworld.viewer import COMMUNICATION_PAIRS
 from env_jax.recording import Recording, cut
+from env_jax.types import Environment
+from qmix_jax.analysis.stats import Estimate
 from qmix_jax.reports.assessment import LEARNED, Assessment, activations, record_episodes
-from qmix_jax.reports.scores import EpisodeValues
+from qmix_jax.reports.replay_frames import FramesBoard, can_draw
+from qmix_jax.reports.replay_grid import GridBoard, is_gridworld
+from qmix_jax.reports.scores import EpisodeValues, figure_cells
 from qmix_jax.runs.policy import TrainedPolicy
 from qmix_jax.training.evaluation import SCORE_DISCOUNT
 from qmix_jax.training.inspection import Activations
 
 _WORST = 0.8  # share of the shown episodes that are the worst ones
-_DIGITS = np.array(list("0123456789abcdefghijklmnopqrstuvwxyz"))
 
 
-def page_data(policy: TrainedPolicy, assessment: Assessment, most: int, about: Mapping[str, Any]) -> dict[str, Any]:
+def page_data(
+    policy: TrainedPolicy,
+    assessment: Assessment,
+    most: int,
+    about: Mapping[str, Any],
+    figures: Mapping[str, Mapping[str, Estimate]] | None = None,
+) -> dict[str, Any]:
     """Return the data of the page.
 
     Args:
         policy: the policy.
-        assessment: its episodes in GridWorld25.
+        assessment: its episodes, in an environment that `can_show`.
         most: maximum number of episodes.
-        about: the figures of `--json`, for the page's header.
+        about: what was evaluated, for the page's header.
+        figures: aggregated results by policy, for a table.
     """
-    values = assessment.values[LEARNED]
-    chosen, typical = choose_episodes(values.best_returns - values.returns, _fingerprints(assessment), most)
+    values, environment = assessment.values[LEARNED], assessment.environment
+    board = GridBoard(environment) if is_gridworld(environment) else FramesBoard(environment)
+    most = max(1, min(most, board.most_frames // int(np.mean(values.lengths) + 1)))
+    regrets = np.where(np.isnan(values.best_returns), 0.0, values.best_returns) - values.returns
+    chosen, typical = choose_episodes(regrets, _fingerprints(assessment), most)
     recording = record_episodes(assessment, chosen)
-    inner = activations(policy, recording)
-    starts = jax.tree.map(lambda x: x[0], recording.states)
-    routes = jax.jit(jax.vmap(lambda state: best_routes(state, SCORE_DISCOUNT)))(starts)
-    recording, inner, routes = jax.device_get((recording, inner, routes))
+    recording, inner = jax.device_get((recording, activations(policy, recording)))
     episodes = []
     for row, number in enumerate(chosen):
         length = int(values.lengths[number])
@@ -48,20 +55,27 @@ def page_data(policy: TrainedPolicy, assessment: Assessment, most: int, about: M
             {
                 **_summary(number, values),
                 "typical": typical[row],
-                "routes": [[food for food in route if food != NO_FOOD] for route in routes[row].tolist()],
                 **_course(of_episode),
                 **_values_of(_row(inner, row), length),
                 "to_come": _thousandths(_returns_to_come(policy, np.asarray(of_episode.time_steps.rewards[1:]))),
+                **board.episode(of_episode),
             }
         )
+    spec = environment.spec
     return {
         "about": dict(about),
-        "size": GRID_SIZE,
-        "actions": ACTION_NAMES,
-        "pairs": COMMUNICATION_PAIRS,
+        "table": figures and {"policies": list(figures), "figures": figure_cells(figures)},
+        "agents": spec.num_agents,
+        "actions": board.action_names,
         "gamma": policy.config.gamma,
+        "board": board.data(),
         "episodes": episodes,
     }
+
+
+def can_show(environment: Environment) -> bool:
+    """Return whether the page can show this environment."""
+    return is_gridworld(environment) or can_draw(environment)
 
 
 def choose_episodes(regrets: np.ndarray, fingerprints: Sequence[bytes], most: int) -> tuple[list[int], list[bool]]:
@@ -85,11 +99,16 @@ def choose_episodes(regrets: np.ndarray, fingerprints: Sequence[bytes], most: in
 
 
 def _fingerprints(assessment: Assessment) -> list[bytes]:
-    """Return bytes that are equal for episodes with equal starts and actions."""
-    starts, actions = jax.device_get((assessment.starts, assessment.actions))
-    lengths = assessment.values[LEARNED].lengths.astype(int)
-    cells = np.concatenate([starts.agent_positions, starts.food_positions], axis=1)
-    return [cells[k].tobytes() + actions[: lengths[k], k].tobytes() for k in range(len(lengths))]
+    """Return bytes that are equal for episodes with equal starts, actions and returns."""
+    first, actions = jax.device_get((assessment.first, assessment.actions))
+    values = assessment.values[LEARNED]
+    ends = values.lengths.astype(int)
+    return [
+        b"".join(
+            part.tobytes() for part in (first.observations[k], first.state[k], actions[:end, k], values.returns[k])
+        )
+        for k, end in enumerate(ends)
+    ]
 
 
 def _row(tree: Any, row: int) -> Any:
@@ -97,28 +116,21 @@ def _row(tree: Any, row: int) -> Any:
 
 
 def _summary(number: int, values: EpisodeValues) -> dict[str, Any]:
+    best = float(values.best_returns[number])
     return {
         "number": number,
         "return": round(float(values.returns[number]), 6),
-        "best": round(float(values.best_returns[number]), 6),
+        "best": round(best, 6) if np.isfinite(best) else None,
         "length": int(values.lengths[number]),
-        "solved": bool(values.solved[number]),
     }
 
 
 def _course(recording: Recording) -> dict[str, Any]:
-    """Return positions, observations, actions and returns of an episode."""
-    states, steps, actions = recording
+    """Return actions and returns of an episode."""
+    rewards, actions = recording.time_steps.rewards[1:], recording.actions
     weights = SCORE_DISCOUNT ** np.arange(len(actions))
-    so_far = np.concatenate([[0.0], np.cumsum(weights * steps.rewards[1:].sum(axis=1))])
-    return {
-        "agents": _digits(states.agent_positions),
-        "foods": _digits(states.food_positions[0]),
-        "present": _digits(states.food_present),
-        "actions": _digits(actions),
-        "seen": _digits(steps.observations),
-        "so_far": _thousandths(so_far),
-    }
+    so_far = np.concatenate([[0.0], np.cumsum(weights * rewards.sum(axis=1))])
+    return {"actions": actions.astype(int).reshape(-1).tolist(), "so_far": _thousandths(so_far)}
 
 
 def _values_of(inner: Activations, length: int) -> dict[str, Any]:
@@ -135,10 +147,6 @@ def _returns_to_come(policy: TrainedPolicy, rewards: np.ndarray) -> np.ndarray:
     for step in reversed(range(len(rewards))):
         returns[step] = to_come = config.reward_scale * float(rewards[step].sum()) + config.gamma * to_come
     return returns
-
-
-def _digits(numbers: Any) -> str:
-    return "".join(_DIGITS[np.asarray(numbers).astype(int).reshape(-1)])
 
 
 def _thousandths(values: np.ndarray) -> list[int | None]:

@@ -1,19 +1,20 @@
 "use strict";
 // One state, `now`, and one function that shows it, `draw`. Every control changes `now` and calls `draw`.
+// What stands on the board is another script's, `board`: replay_grid.js or replay_frames.js.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const SPEEDS = [1, 2, 4, 8, 16, 32]; // steps per second
-const TRACKS = [-0.18, -0.06, 0.06, 0.18]; // paths of different agents lie side by side
 const now = { episode: 0, step: 0, playing: false, speed: 2, agent: null };
 
 const find = (id) => document.getElementById(id);
 const fixed = (number, digits) => number.toFixed(digits).replace(/^-(0\.?0*)$/, "$1");
 const thousandth = (number, digits = 3) => (number === null ? "none" : fixed(number / 1000, digits));
-const digit = (text, at) => parseInt(text[at], 36);
 const regret = (episode) => episode.best - episode.return;
+const pathOf = (points) => "M" + points.map((point) => point.map((at) => at.toFixed(2)).join(" ")).join("L");
+const color = (agent) => `var(--agent-${agent % 4})`; // agents have numbers, too
 
 function make(parent, name, attributes = {}, text = "") {
-  const svg = parent instanceof SVGElement;
+  const svg = parent instanceof SVGElement || name === "svg";
   const element = svg ? document.createElementNS("http://www.w3.org/2000/svg", name) : document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
   if (text !== "") element.textContent = text;
@@ -21,117 +22,8 @@ function make(parent, name, attributes = {}, text = "") {
   return element;
 }
 
-// --- What the compact data say -----------------------------------------------------------------------------------
-
-const NUM_AGENTS = data.episodes[0].foods.length / 2; // as many foods as agents
-const AGENTS = [...Array(NUM_AGENTS).keys()];
-const cell = (text, index) => [digit(text, 2 * index), digit(text, 2 * index + 1)];
-const agentCell = (episode, step, agent) => cell(episode.agents, NUM_AGENTS * step + agent);
-const foodCell = (episode, food) => cell(episode.foods, food);
-const isPresent = (episode, step, food) => episode.present[NUM_AGENTS * step + food] === "1";
-const action = (episode, step, agent) => digit(episode.actions, NUM_AGENTS * step + agent);
-const foodsLeft = (episode, step) => AGENTS.filter((food) => isPresent(episode, step, food)).length;
-
-/** What an agent sees: another agent's cell and number, and a list of foods, by their cells. */
-function view(episode, step, agent) {
-  const size = episode.seen.length / (NUM_AGENTS * (episode.length + 1));
-  const numbers = [...episode.seen.slice((NUM_AGENTS * step + agent) * size)].slice(0, size).map((d) => parseInt(d, 36));
-  const foods = [];
-  for (let slot = 6; slot < 18; slot += 3) {
-    if (!numbers[slot + 2]) continue;
-    const at = [numbers[slot], numbers[slot + 1]];
-    foods.push({ at, number: AGENTS.find((f) => isPresent(episode, step, f) && same(foodCell(episode, f), at)) });
-  }
-  const neighbour = [numbers[3], numbers[4]];
-  // Two agents may share a cell: the first of the others that stands there is as good a name as any.
-  const number = AGENTS.find((other) => other !== agent && same(agentCell(episode, step, other), neighbour));
-  return { neighbour: { at: neighbour, number }, foods, last: size > 18 ? numbers[18] - 1 : null };
-}
-
-function same(one, other) { return one[0] === other[0] && one[1] === other[1]; }
-
-// --- The board ---------------------------------------------------------------------------------------------------
-
-const board = find("board");
-const layers = {};
-
-function makeBoard() {
-  board.setAttribute("viewBox", `-1.6 -0.4 ${data.size + 2} ${data.size + 2}`);
-  const lines = [];
-  for (let k = 0; k <= data.size; k++) lines.push(`M${k} 0V${data.size}M0 ${k}H${data.size}`);
-  make(board, "path", { class: "grid", d: lines.join("") });
-  for (let k = 0; k < data.size; k += 2) {
-    make(board, "text", { x: k + 0.5, y: data.size + 0.65 }, String(k));
-    make(board, "text", { x: -0.65, y: k + 0.5 }, String(k));
-  }
-  make(board, "text", { class: "axis", x: data.size / 2, y: data.size + 1.3 }, "x");
-  make(board, "text", { class: "axis", x: -1.35, y: data.size / 2 }, "y");
-  for (const name of ["plan", "ahead", "path", "pairs", "sight", "objects"]) layers[name] = make(board, "g");
-}
-
-const middle = ([x, y], shift = 0) => [x + 0.5 + shift, y + 0.5 + shift];
-const pathOf = (points) => "M" + points.map((point) => point.map((at) => at.toFixed(2)).join(" ")).join("L");
-const color = (agent) => `var(--agent-${agent})`;
-
-function drawBoard(episode) {
-  for (const layer of Object.values(layers)) layer.replaceChildren();
-  for (const agent of AGENTS) {
-    const cells = [];
-    for (let step = 0; step <= episode.length; step++) cells.push(middle(agentCell(episode, step, agent), TRACKS[agent]));
-    drawWay(layers.path, "path", cells.slice(0, now.step + 1), agent);
-    const [cx, cy] = cells[0];
-    make(layers.path, "circle", { class: "start", cx, cy, r: 0.2, stroke: color(agent) });
-    if (find("show-ahead").checked) drawWay(layers.ahead, "path ahead", cells.slice(now.step), agent);
-    if (find("show-plan").checked) drawWay(layers.plan, "path plan", plannedWay(episode, agent), agent);
-  }
-  if (find("show-pairs").checked) {
-    for (const [one, other] of data.pairs) {
-      drawLine(layers.pairs, "pairs", agentCell(episode, now.step, one), agentCell(episode, now.step, other));
-    }
-  }
-  const seen = now.agent === null ? null : view(episode, now.step, now.agent);
-  if (seen) {
-    const from = agentCell(episode, now.step, now.agent);
-    for (const thing of [seen.neighbour, ...seen.foods]) drawLine(layers.sight, "sight", from, thing.at);
-  }
-  drawObjects(episode, seen);
-}
-
-/** From food to food, along x and then along y: one of many shortest ways. */
-function plannedWay(episode, agent) {
-  const way = [agentCell(episode, 0, agent)];
-  for (const food of episode.routes[agent]) {
-    const [x, y] = foodCell(episode, food);
-    way.push([x, way[way.length - 1][1]], [x, y]);
-  }
-  return way.map((at) => middle(at, TRACKS[agent] + 0.06));
-}
-
-function drawWay(layer, kind, points, agent) {
-  if (points.length > 1) make(layer, "path", { class: kind, d: pathOf(points), stroke: color(agent) });
-}
-
-function drawLine(layer, kind, from, to) {
-  make(layer, "path", { class: kind, d: pathOf([middle(from), middle(to)]) });
-}
-
-function drawObjects(episode, seen) {
-  for (const food of AGENTS) {
-    const [x, y] = middle(foodCell(episode, food));
-    const there = isPresent(episode, now.step, food);
-    const unseen = seen && there && !seen.foods.some((known) => known.number === food);
-    const kind = `food${there ? "" : " gone"}${unseen ? " unseen" : ""}`;
-    make(layers.objects, "path", { class: kind, d: pathOf([[x, y - 0.58], [x + 0.58, y], [x, y + 0.58], [x - 0.58, y]]) + "Z" });
-    make(layers.objects, "text", { class: `mark ${there ? "on-food" : "on-gone"}`, x, y }, String(food));
-  }
-  for (const agent of AGENTS) {
-    const [cx, cy] = middle(agentCell(episode, now.step, agent));
-    const kind = agent === now.agent ? "agent chosen" : "agent";
-    const circle = make(layers.objects, "circle", { class: kind, cx, cy, r: 0.5, fill: color(agent) });
-    circle.addEventListener("click", () => chooseAgent(agent));
-    make(layers.objects, "text", { class: "mark on-agent", x: cx, y: cy }, String(agent));
-  }
-}
+const AGENTS = [...Array(data.agents).keys()];
+const action = (episode, step, agent) => episode.actions[data.agents * step + agent];
 
 // --- The agents' cards -------------------------------------------------------------------------------------------
 
@@ -140,7 +32,7 @@ const cards = [];
 function makeCards() {
   for (const agent of AGENTS) {
     const card = make(find("agents"), "article", { class: "agent-card", "aria-label": `Agent ${agent}` });
-    const head = make(card, "button", { "aria-pressed": "false", title: "Show on the board what this agent sees" });
+    const head = make(card, "button", { "aria-pressed": "false", title: board.choice });
     make(head, "span", { class: "badge", style: `background:${color(agent)}` }, String(agent));
     const parts = { card, head, at: make(head, "span"), did: make(head, "span", { class: "did" }), rows: [] };
     const actions = make(card, "div", { class: "actions" });
@@ -165,52 +57,43 @@ function makeCards() {
 function drawCards(episode) {
   const over = now.step === episode.length;
   const atStep = (list, width) => (list && !over ? list.slice(width * now.step, width * (now.step + 1)) : null);
-  const weights = atStep(episode.weights, NUM_AGENTS);
+  const weights = atStep(episode.weights, data.agents);
   for (const agent of AGENTS) {
     const { card, head, at, did, rows, sees, weight, weightFill } = cards[agent];
     card.classList.toggle("chosen", agent === now.agent);
     head.setAttribute("aria-pressed", String(agent === now.agent));
-    at.textContent = `at (${agentCell(episode, now.step, agent).join(", ")})`;
+    at.textContent = board.place(episode, now.step, agent);
     const chosen = over ? null : action(episode, now.step, agent);
     did.textContent = over ? "episode over" : data.actions[chosen];
     const width = data.actions.length;
-    const values = atStep(episode.q_values, NUM_AGENTS * width)?.slice(width * agent, width * (agent + 1));
+    const values = atStep(episode.q_values, data.agents * width)?.slice(width * agent, width * (agent + 1));
     drawActions(rows, values, chosen);
     if (weight) {
       weight.textContent = weights ? thousandth(weights[agent]) : "";
       weightFill.style.width = weights ? `${(100 * weights[agent]) / Math.max(...weights, 1)}%` : "0";
     }
-    drawView(sees, view(episode, now.step, agent));
+    drawView(sees, board.sees(episode, now.step, agent));
   }
 }
 
-/** Bars tell actions of one agent apart: from the least value, which still shows, to the largest. */
+/** Bars tell actions of one agent apart: from the least value, which still shows, to the largest of those allowed. */
 function drawActions(rows, values, chosen) {
-  const low = values ? Math.min(...values) : 0;
-  const range = values ? Math.max(...values) - low : 0;
+  const allowed = (values ?? []).filter((value) => value !== null);
+  const low = Math.min(...allowed);
+  const range = Math.max(...allowed) - low;
   rows.forEach(({ name, bar, fill, number }, index) => {
     for (const part of [name, bar, number]) part.classList.toggle("chosen", index === chosen);
-    number.textContent = values ? thousandth(values[index]) : "";
-    fill.style.width = values ? `${4 + (range ? (96 * (values[index] - low)) / range : 96)}%` : "0";
+    const value = values?.[index] ?? null;
+    number.textContent = value === null ? (values ? "-" : "") : thousandth(value);
+    fill.style.width = value !== null ? `${4 + (range ? (96 * (value - low)) / range : 96)}%` : "0";
   });
 }
 
-function drawView(sees, seen) {
-  const { neighbour, foods, last } = seen;
-  const things = [`agent ${neighbour.number} (${neighbour.at.join(", ")})`];
-  for (const food of foods) things.push(`food ${food.number} (${food.at.join(", ")})`);
-  if (foods.length === 0) things.push("no food");
-  if (last !== null) things.push(lastActionText(last));
+function drawView(sees, things) {
   sees.replaceChildren();
+  if (things.length === 0) return;
   make(sees, "b", {}, "sees ");
   sees.append(things.join(", "));
-}
-
-// A number from the number of actions on says that the action did not move the agent.
-function lastActionText(last) {
-  if (last < 0) return "no last action";
-  const count = data.actions.length;
-  return `last action ${data.actions[last % count]}${last < count ? "" : ", without moving"}`;
 }
 
 function chooseAgent(agent) {
@@ -249,8 +132,9 @@ function makeTeam() {
 function drawTeam(episode) {
   const soFar = now.step === episode.length ? episode.return : episode.so_far[now.step] / 1000;
   find("so-far").textContent = fixed(soFar, 3);
-  find("best").textContent = `of ${fixed(episode.best, 3)} best possible`;
-  find("progress").value = Math.min(1, Math.max(0, soFar / episode.best));
+  find("best").textContent = episode.best === null ? "return so far" : `of ${fixed(episode.best, 3)} best possible`;
+  find("progress").hidden = episode.best === null;
+  if (episode.best) find("progress").value = Math.min(1, Math.max(0, soFar / episode.best));
   const values = find("values");
   values.replaceChildren();
   if (!episode.q_tot) values.append("Every agent learns by itself: there is no mixer, and no Q_tot.");
@@ -291,42 +175,37 @@ function drawChart(episode) {
 
 // --- Episodes and evaluation -------------------------------------------------------------------------------------
 
+const knowsBest = data.episodes.every((episode) => episode.best !== null);
+
 function makeList() {
+  find("order").textContent = knowsBest ? "by regret, the best possible return minus the return" : "by return, the lowest first";
   data.episodes.forEach((episode, index) => {
     const item = make(find("list"), "li");
     const button = make(item, "button");
     make(button, "span", {}, `episode ${episode.number}`);
     make(button, "span", { class: episode.typical ? "tag" : "" }, episode.typical ? "typical" : "");
-    make(button, "span", { class: "regret", title: "regret" }, fixed(regret(episode), 3));
-    const outcome = episode.solved ? "solved" : `${foodsLeft(episode, episode.length)} left`;
-    const detail = `${fixed(episode.return, 3)} of ${fixed(episode.best, 3)}, ${episode.length} steps, ${outcome}`;
-    make(button, "span", { class: "detail" }, detail);
+    const [name, value] = knowsBest ? ["regret", regret(episode)] : ["return", episode.return];
+    make(button, "span", { class: "regret", title: name }, fixed(value, 3));
+    const achieved = knowsBest ? `${fixed(episode.return, 3)} of ${fixed(episode.best, 3)}, ` : "";
+    make(button, "span", { class: "detail" }, `${achieved}${episode.length} steps, ${episode.outcome}`);
     button.addEventListener("click", () => chooseEpisode(index));
   });
 }
 
-const ROWS = [
-  ["mean_return", "return", 1, 3, ""],
-  ["optimality", "optimality", 100, 1, " %"],
-  ["regret", "regret", 1, 3, ""],
-  ["solved", "solved", 100, 1, " %"],
-  ["mean_length", "length", 1, 1, ""],
-  ["foods_collected", "foods", 1, 2, ""],
-];
-
 function makeTable() {
-  const columns = { policy: data.about, ...data.about.baselines };
+  find("scores").hidden = !data.table;
+  if (!data.table) return;
+  const { policies, figures } = data.table;
   const table = find("table");
   const head = make(make(table, "thead"), "tr");
-  for (const name of ["", ...Object.keys(columns)]) make(head, "th", name ? { scope: "col" } : {}, name.replaceAll("_", " "));
+  for (const name of ["", ...policies]) make(head, "th", name ? { scope: "col" } : {}, name.replaceAll("_", " "));
   const body = make(table, "tbody");
-  for (const [key, label, unit, digits, suffix] of ROWS.filter(([key]) => typeof data.about[key] === "number")) {
+  for (const [key, label, cells] of figures) {
     const row = make(body, "tr", { "data-figure": key });
     make(row, "th", { scope: "row" }, label);
-    for (const figures of Object.values(columns)) {
-      const entry = make(row, "td", {}, fixed(unit * figures[key], digits) + suffix);
-      const [low, high] = [figures[`${key}_low`], figures[`${key}_high`]];
-      if (low !== null) make(entry, "small", {}, `${fixed(unit * low, digits)} to ${fixed(unit * high, digits)}`);
+    for (const [value, interval] of cells) {
+      const entry = make(row, "td", {}, value);
+      if (interval) make(entry, "small", {}, interval);
     }
   }
 }
@@ -344,12 +223,11 @@ function makeHead() {
 
 function draw() {
   const episode = data.episodes[now.episode];
-  drawBoard(episode);
+  board.draw(episode);
   drawCards(episode);
   drawTeam(episode);
-  const left = foodsLeft(episode, now.step);
-  const end = now.step < episode.length ? `${left} of ${NUM_AGENTS} foods left` : episode.solved ? "solved" : `time limit, ${left} left`;
-  const text = `Episode ${episode.number}: step ${now.step} of ${episode.length}, ${end}`;
+  const state = now.step < episode.length ? board.state(episode, now.step) : episode.outcome;
+  const text = `Episode ${episode.number}: step ${now.step} of ${episode.length}${state && `, ${state}`}`;
   find("status").setAttribute("aria-live", now.playing ? "off" : "polite");
   find("status").textContent = text;
   const scrub = find("scrub");
@@ -436,16 +314,17 @@ function makeControls() {
   find("last").addEventListener("click", KEYS.End);
   find("scrub").addEventListener("input", (event) => pauseAt(Number(event.target.value)));
   find("speed").addEventListener("change", (event) => setSpeed(SPEEDS.indexOf(Number(event.target.value))));
-  for (const id of ["show-plan", "show-ahead", "show-pairs"]) find(id).addEventListener("change", draw);
   document.addEventListener("keydown", onKey);
   window.addEventListener("resize", draw);
 }
 
-makeHead();
-makeBoard();
-makeCards();
-makeTeam();
-makeList();
-makeTable();
-makeControls();
-draw();
+function start() {
+  makeHead();
+  board.make();
+  makeCards();
+  makeTeam();
+  makeList();
+  makeTable();
+  makeControls();
+  draw();
+}

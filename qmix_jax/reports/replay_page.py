@@ -16,5 +16,6 @@ def make_page(data: dict[str, Any]) -> str:
     """Return the page's HTML."""
     # Names in the data may hold anything: without < they cannot end the script element or become tags.
     text = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-    parts = {"style": package_text("replay_page.css"), "data": text, "script": package_text("replay_page.js")}
-    return fill_template("replay_page.html", parts)
+    script = package_text("replay_page.js") + package_text(f"replay_{data['board']['kind']}.js")
+    style = package_text("page.css") + package_text("replay_page.css")
+    return fill_template("replay_page.html", {"style": style, "data": text, "script": script})

@@ -9,10 +9,20 @@ from typing import Any
 from env_jax.types import Environment
 from qmix_jax.config import Config
 from qmix_jax.errors import DamagedError, RunError
-from qmix_jax.reports.evaluate import Played, heading, is_gridworld, play
+from qmix_jax.reports.evaluate import Played, heading, play
 from qmix_jax.reports.options import EvaluateOptions, ReportOptions
-from qmix_jax.reports.page import block_html, blocks, definitions, embedded, html_page, html_table, picture, section
-from qmix_jax.reports.replay_data import page_data
+from qmix_jax.reports.page import (
+    definitions,
+    embedded,
+    findings_page,
+    html_page,
+    html_table,
+    output_name,
+    picture,
+    section,
+    write_report,
+)
+from qmix_jax.reports.replay_data import can_show, page_data
 from qmix_jax.reports.replay_page import make_page
 from qmix_jax.reports.scores import figure_rows
 from qmix_jax.settings import as_text
@@ -20,7 +30,6 @@ from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.files import read_json, read_text
 from qmix_jax.storage.hparams import read_config
 from qmix_jax.storage.logs import DIAGNOSTIC_COLUMNS, read_log
-from qmix_jax.storage.output_file import check_output_file, writing
 
 
 def report_run(run: RunDirectory, options: ReportOptions, given: Environment | None = None) -> None:
@@ -30,7 +39,7 @@ def report_run(run: RunDirectory, options: ReportOptions, given: Environment | N
         ConfigError: the run, its model or an option is invalid.
         RunError: a file of the run is damaged, or the page could not be written.
     """
-    name = _output(run.path, options)
+    name = output_name(run.path, options)
     chosen = EvaluateOptions(None, options.checkpoint, options.env, options.episodes, seed=options.seed)
     try:
         config, hparams = read_config(run.hparams), read_json(run.hparams)
@@ -49,7 +58,7 @@ def report_run(run: RunDirectory, options: ReportOptions, given: Environment | N
         raise RunError(f"cannot read {error.filename}: {error.strerror}") from None
     title = f"{config.algorithm.upper()} on {played.document['environment']}"
     about = f"{run.path}: {config.env_steps:,} environment steps, {config.num_envs} environments, seed {config.seed}"
-    _write(name, html_page(title, about, sections))
+    write_report(name, html_page(title, about, sections))
 
 
 def report_findings(markdown: Path, options: ReportOptions) -> None:
@@ -59,29 +68,17 @@ def report_findings(markdown: Path, options: ReportOptions) -> None:
         ConfigError: the page cannot be written there.
         RunError: the findings are damaged, or the page could not be written.
     """
-    name = _output(markdown.parent, options)
+    name = output_name(markdown.parent, options)
     try:
-        title, *rest = blocks(read_text(markdown))
+        page = findings_page(read_text(markdown), markdown.parent, str(markdown.parent))
     except (DamagedError, ValueError):
         raise RunError(f"{markdown} does not hold findings") from None
-    html = [block_html(block, lambda file, text: picture(markdown.parent / file, text)) for block in rest]
-    _write(name, html_page(title.lstrip("# "), str(markdown.parent), [f"<section>{''.join(html)}</section>"]))
-
-
-def _output(folder: Path, options: ReportOptions) -> str:
-    name = options.output or str(folder / "report.html")
-    check_output_file("output", name)
-    return name
-
-
-def _write(name: str, page: str) -> None:
-    with writing(name) as path:
-        path.write_text(page, encoding="utf-8")
+    write_report(name, page)
 
 
 def _replays(played: Played, most: int) -> list[str]:
     """Return a section with the replay page; none for environments it cannot draw."""
-    if not is_gridworld(played.policy.environment):
+    if not can_show(played.assessment.environment):
         return []
     page = make_page(page_data(played.policy, played.assessment, most, played.document))
     return [section("Replays", embedded(page, "Replays"))]
@@ -116,7 +113,9 @@ def _settings(config: Config) -> list[str]:
 def _machine(hparams: dict[str, Any]) -> list[str]:
     """Return device, versions and notices, as far as the file has them: it may have been edited."""
     groups = [hparams.get(group) for group in ("device", "versions", "derived")]
-    values = [(name, str(value), False) for group in groups if isinstance(group, dict) for name, value in group.items()]
+    entries = [entry for group in groups if isinstance(group, dict) for entry in group.items()]
+    nested = [list(value.items()) if isinstance(value, dict) else [(name, value)] for name, value in entries]
+    values = [(str(name), str(value), False) for parts in nested for name, value in parts]
     notices = hparams.get("notices")
     lines = notices if isinstance(notices, list) else []
     return [definitions(values), *(f'<p class="hint">{escape(str(notice))}</p>' for notice in lines)]

@@ -15,7 +15,7 @@ class EpisodeValues(NamedTuple):
     returns: np.ndarray  # discounted team return
     best_returns: np.ndarray  # best possible return of the same start, NaN where unknown
     lengths: np.ndarray  # steps
-    solved: np.ndarray  # 1 or 0
+    solved: np.ndarray  # 1 or 0, NaN where the environment defines no success
     extra: dict[str, np.ndarray]  # the environment's own metrics, by name
 
 
@@ -33,7 +33,8 @@ def score_episodes(values: EpisodeValues, seed: int) -> dict[str, Estimate]:
             figures["optimality"] = Estimate(float(_ratio(values.returns, values.best_returns)), math.nan, math.nan)
     elif not np.isnan(values.best_returns).any():
         figures["regret"] = _interval(_mean, seed, values.best_returns - values.returns)
-    figures["solved"] = _interval(_mean, seed, values.solved)
+    has_success = not np.isnan(values.solved).any()
+    figures["solved"] = _interval(_mean, seed, values.solved) if has_success else Estimate(*3 * (math.nan,))
     figures["mean_length"] = _interval(_mean, seed, values.lengths)
     return figures | {name: _interval(_mean, seed, extra) for name, extra in values.extra.items()}
 
@@ -76,12 +77,24 @@ def json_episodes(values: EpisodeValues) -> dict[str, list[float | None]]:
     }
 
 
+def figure_cells(columns: Mapping[str, Mapping[str, Estimate]]) -> list[tuple[str, str, list[tuple[str, str]]]]:
+    """Return name and label of each figure, and for each policy its value and its interval, 'low to high' or ''."""
+    return [
+        (name, _label(name), [_shown(name, of[name]) for of in columns.values()])
+        for name, first in next(iter(columns.values())).items()
+        if not (name == "solved" and math.isnan(first.value))  # undefined in the environment, and so for every policy
+    ]
+
+
+def _label(name: str) -> str:
+    return "success rate" if name == "solved" else name.removeprefix("mean_").replace("_", " ")
+
+
 def figure_rows(columns: Mapping[str, Mapping[str, Estimate]]) -> list[list[str]]:
     """Return a header of policies, then a row for each figure with a cell for each policy: value (low to high)."""
     rows = [["", *(policy.replace("_", " ") for policy in columns)]]
-    for name in next(iter(columns.values())):
-        label = name.removeprefix("mean_").replace("_", " ")
-        rows.append([label, *(_shown(name, figures[name]) for figures in columns.values())])
+    for _, label, cells in figure_cells(columns):
+        rows.append([label, *(f"{value} ({interval})" if interval else value for value, interval in cells)])
     return rows
 
 
@@ -93,11 +106,9 @@ def score_table(columns: Mapping[str, Mapping[str, Estimate]]) -> str:
     return "\n".join(lines)
 
 
-def _shown(name: str, figure: Estimate) -> str:
+def _shown(name: str, figure: Estimate) -> tuple[str, str]:
     form, unit = ("{:z.1f}", 1.0) if name == "mean_length" else ("{:z.3f}", 1.0)
     if name in ("optimality", "solved"):
         form, unit = "{:z.1f} %", 100.0
     value, low, high = (form.format(unit * number) for number in figure)
-    if math.isnan(figure.low):
-        return value
-    return f"{value} ({low.removesuffix(' %')} to {high.removesuffix(' %')})"
+    return value, "" if math.isnan(figure.low) else f"{low.removesuffix(' %')} to {high.removesuffix(' %')}"

@@ -100,7 +100,8 @@ def conclusion_lines(
         random_return: mean return of random actions from the same starts.
         end: the learner at the run's end.
     """
-    lines = [f"final policy: return {evaluation.mean_return:z.3f}{_limit(evaluation)}, solved {evaluation.solved:.0%}"]
+    success = "" if np.isnan(evaluation.solved) else f", success rate {evaluation.solved:.0%}"
+    lines = [f"final policy: return {evaluation.mean_return:z.3f}{_limit(evaluation)}{success}"]
     lines += _best_lines(read_log(directory.evaluation_log, EVALUATION_COLUMNS), logged(random_return))
     skipped = int(end.faults.skipped)
     if skipped:

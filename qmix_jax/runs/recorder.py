@@ -37,14 +37,14 @@ _NOTHING_YET = Notes(0, 0, None, None, 0.0, replay=True, log_bytes={})
 
 
 class Recorder:
-    """Writer of a run's files, chunk by chunk, as a context that closes the files and the progress bar.
+    """Writer of a run's files, chunk by chunk, as a context that closes the files and the progress display.
 
     Args:
         config: the run's.
         directory: the run's.
         extra_columns: the environment's own columns of evaluation_log.csv.
         point: where the run resumes; None for a new run.
-        visible: whether to show the progress bar, see `Progress`.
+        quiet: whether to show no progress.
         writer: the thread that writes checkpoints, see `Checkpoints`.
     """
 
@@ -54,7 +54,7 @@ class Recorder:
         directory: RunDirectory,
         extra_columns: tuple[str, ...],
         point: ResumePoint | None = None,
-        visible: bool | None = None,
+        quiet: bool = False,
         writer: ThreadPoolExecutor | None = None,
     ) -> None:
         self.evaluation: Evaluation | None = None  # the latest of this process, on the host
@@ -78,7 +78,7 @@ class Recorder:
         self._best_return = float(np.max(returns, initial=-math.inf, where=~np.isnan(returns)))
         self._checkpoints = self._open.enter_context(Checkpoints(directory.models, config.keep_resumable, writer))
         self._dashboards = self._open.enter_context(Dashboards(config, directory, self._env_steps))
-        self._progress = self._open.enter_context(Progress(config.env_steps, self._env_steps, self._episodes, visible))
+        self._progress = self._open.enter_context(Progress(config.env_steps, self._env_steps, quiet))
 
     def __enter__(self) -> Self:
         return self
@@ -121,7 +121,7 @@ class Recorder:
             name = f"{DIVERGED}{self._episodes}" if chunk.diverged else checkpoint_name(self._episodes)
             self._save(name, progression.params, chunk.state)
         self._checkpoints.check()
-        self._progress.update(env_steps, log, rows, row, diagnostics)
+        self._progress.record(env_steps, log, rows, row, diagnostics)
 
     def finish(self, params: Params, evaluation: Evaluation) -> None:
         """Write the final model."""

@@ -38,7 +38,7 @@ from qmix_jax.runs.messages import (
 from qmix_jax.runs.recorder import Follower, Recorder
 from qmix_jax.runs.resume import find_start, restore_state, resumed_config
 from qmix_jax.runs.shell import check_settings
-from qmix_jax.runs.signals import StopSignal
+from qmix_jax.runs.signals import StopSignal, leaving_at_once
 from qmix_jax.storage.directory import (
     RunDirectory,
     check_run_directory,
@@ -80,11 +80,12 @@ def run(
     on_evaluation: OnEvaluation | None = None,
     check: bool = True,
 ) -> RunResult:
-    """Train `config` and write a complete run directory, whose path is the last line printed.
+    """Train `config` and write a complete run directory, whose path is the last line printed unless `config.quiet`.
 
     Args:
         config: the run's settings.
-        stop_signal: called after every chunk; once it returns a number, the run saves and ends.
+        stop_signal: called after every chunk; once it returns a number, the run saves and ends. (A command's
+            `StopRequest` also ends the process while it compiles.)
         run_directory: a new or empty folder to write to; None for the next `run_<i>` in `config.results_dir`.
         environment: what to train on, with its own time limit; None for the one that `config` names. hparams.json then
             has its name as `env`, and it must be passed again to resume or load the run.
@@ -105,7 +106,8 @@ def run(
     missing = missing_folders(Path(run_directory or config.results_dir))
     directory = RunDirectory(Path(broadcast_from_first(lambda: str(_make_directory(config, run_directory).path))))
     try:
-        with reporting(directory.path, "run"), _lock(directory, "--run_directory" if run_directory is not None else ""):
+        flag = "--run_directory" if run_directory is not None else ""
+        with reporting(directory.path, "run", config.quiet), _lock(directory, flag):
             _announce(config, environment, directory, [])
             return _train(config, environment, directory, None, stop_signal, on_evaluation)
     except (ConfigError, CannotWriteError):  # the run may have been refused before it wrote anything
@@ -146,7 +148,7 @@ def resume_run(
     environment = same_environment(config, environment)
     check_spec(directory.hparams, environment.spec)
     _check_fit(config, environment)
-    with _lock(directory, "--resume"), reporting(directory.path, "run"):
+    with _lock(directory, "--resume"), reporting(directory.path, "run", config.quiet):
         point = find_start(config, environment, directory)
         _announce(config, environment, directory, [] if point is None else resume_lines(config, point, began_on))
         return _train(config, environment, directory, point, stop_signal, on_evaluation)
@@ -165,9 +167,13 @@ def _train(
     with ExitStack() as stack:
         recorder: Recorder | Follower = Follower()
         if is_first():
-            recorder = stack.enter_context(Recorder(config, directory, extra_names(environment), point))
+            names = extra_names(environment)
+            recorder = stack.enter_context(Recorder(config, directory, names, point, quiet=config.quiet))
         background = stack.enter_context(ThreadPoolExecutor(1))
-        programs = compile_programs(trainer, seed_key(config.seed), evaluation_key(seed_key(config.seed)))
+        done = _done(config, 0 if point is None else point.notes.env_steps)
+        # Joined processes stop together, after a chunk: one that leaves looks like a crash to the others.
+        with leaving_at_once(directory.path, done) if jax.process_count() == 1 else nullcontext():
+            programs = compile_programs(trainer, seed_key(config.seed), evaluation_key(seed_key(config.seed)))
         state = programs.init()
         if point is None:
             state = start_from(initial_params(config, environment.spec), state, programs.shardings)
@@ -195,7 +201,7 @@ def _train(
             raise
         if loop.stopped_by is not None:
             recorder.plot(title)
-            done = f"{int(loop.state.vector_step) * config.num_envs} of {config.env_steps} environment steps"
+            done = _done(config, int(loop.state.vector_step) * config.num_envs)
             raise StoppedError(directory.path, loop.stopped_by, done)
         end = jax.device_get(programs.snapshot(loop.state.learner))
         evaluation = recorder.evaluation
@@ -207,12 +213,16 @@ def _train(
             with warn_on_failure("the baseline's evaluation"):
                 played = play_baselines(config, environment) if baselines is None else baselines.result()
             recorder.plot(title, float(played.own), baseline_name(environment.spec))
-    if is_first():
+    if is_first() and not config.quiet:
         print(*conclusion_lines(evaluation, directory, float(played.random), end), sep="\n")
     skipped_too_many = too_many_skipped(end)
     if skipped_too_many is not None:
         raise DivergedError(skipped_too_many, finished=directory.path)
     return RunResult(directory.path, evaluation, end.params)
+
+
+def _done(config: Config, env_steps: int) -> str:
+    return f"{env_steps} of {config.env_steps} environment steps"
 
 
 def _make_directory(config: Config, run_directory: str | Path | None) -> RunDirectory:
@@ -232,7 +242,8 @@ def _announce(config: Config, environment: Environment, directory: RunDirectory,
     if is_first():
         hparams = describe_run(config, environment.spec)
         write_hparams(directory.hparams, hparams)
-        print(*start_lines(hparams), *lines, sep="\n", flush=True)
+        if not config.quiet:
+            print(*start_lines(hparams), *lines, sep="\n", flush=True)
 
 
 def _check_fit(config: Config, environment: Environment) -> None:

@@ -67,15 +67,24 @@ class RunLock:
         check_system()
         while not self._take():
             pass  # the opened file was removed in the meantime
-        _heartbeat.add(self._descriptor)
+        _heartbeat.add(self)
         return self
 
     def __exit__(self, *error: Any) -> None:
-        _heartbeat.remove(self._descriptor)
+        _heartbeat.remove(self)
+        self.release()
+        os.close(self._descriptor)
+
+    def beat(self) -> None:
+        """Renew the file's time."""
+        with suppress(OSError):
+            os.utime(self._descriptor)
+
+    def release(self) -> None:
+        """Remove the file."""
         with suppress(OSError):  # a file left behind is recognised as stale
             if self._is_current(self._descriptor):  # else it was removed and may be another process's now
                 self._path.unlink()  # while locked, so that no other process can hold it
-        os.close(self._descriptor)
 
     def _take(self) -> bool:
         """Lock and sign the file. False: it was removed or replaced in the meantime."""
@@ -205,36 +214,41 @@ class _Heartbeat:
     """Thread that renews the modification times of all lock files of this process."""
 
     def __init__(self) -> None:
-        self._held: set[int] = set()
+        self.held: set[RunLock] = set()
         self._change = Condition()
         self._beats = False
 
-    def add(self, descriptor: int) -> None:
+    def add(self, lock: RunLock) -> None:
         with self._change:
-            self._held.add(descriptor)
+            self.held.add(lock)
             if not self._beats:
                 self._beats = True
                 Thread(target=self._beat, daemon=True).start()
 
-    def remove(self, descriptor: int) -> None:
-        """Stop renewing a descriptor. Call it before closing: the number may be reused."""
+    def remove(self, lock: RunLock) -> None:
+        """Stop renewing a file. Call it before closing: the descriptor's number may be reused."""
         with self._change:
-            self._held.discard(descriptor)
-            if not self._held:
+            self.held.discard(lock)
+            if not self.held:
                 self._change.notify()
 
     def _beat(self) -> None:
         with self._change:
-            while self._held:
+            while self.held:
                 self._change.wait(BEAT)
-                for descriptor in self._held:
-                    with suppress(OSError):
-                        os.utime(descriptor)
+                for lock in self.held:
+                    lock.beat()
             self._beats = False
 
 
 _heartbeat = _Heartbeat()
 _silent: dict[tuple[Any, Any], float] = {}  # dead owners: their files were last renewed before this time
+
+
+def release_all() -> None:
+    """Remove the lock files of this process, which is about to end without leaving its contexts."""
+    for lock in tuple(_heartbeat.held):
+        lock.release()
 
 
 def _is_same(one: os.stat_result, other: os.stat_result) -> bool:

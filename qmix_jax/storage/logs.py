@@ -91,7 +91,7 @@ def fetch_evaluation(evaluation: Evaluation) -> Evaluation:
 
 
 def evaluation_row(env_steps: int, episodes: int, evaluation: Evaluation) -> dict[str, float]:
-    """Return a row of evaluation_log.csv: the fixed columns, then the environment's own."""
+    """Return a row of evaluation_log.csv: the fixed columns, then the environment's own; NaN for unknown values."""
     columns = {name: float(getattr(evaluation, name)) for name in EVALUATION_COLUMNS[2:]}
     extra = {name: float(value) for name, value in evaluation.extra.items()}
     return {"env_steps": env_steps, "episode": episodes, **columns, **extra}

@@ -31,7 +31,7 @@ class PlayedEpisodes(NamedTuple):
     memory: Any  # the policy's recurrent state after the last step of the longest episode
     returns: Array  # float32[K], discounted team return at SCORE_DISCOUNT
     lengths: Array  # float32[K], steps
-    solved: Array  # float32[K], 1 if the episode terminated before the time limit, else 0
+    solved: Array | None  # float32[K], 1 if the episode achieved its goal, else 0; None without `spec.success`
     extra: dict[str, Array]  # float32[K] each, the environment's own metrics by name
 
 
@@ -78,7 +78,7 @@ def evaluate(
         best_return=best_return,
         q_bound=q_bound,
         optimality=None if best_return is None else share_of_best(mean_return, best_return),
-        solved=mean(played.solved),
+        solved=None if played.solved is None else mean(played.solved),
         mean_length=mean(played.lengths),
         extra={name: mean(values) for name, values in played.extra.items()},
     )
@@ -134,16 +134,27 @@ def play_episodes(
         ended = time_steps.terminated | time_steps.truncated
         return key, step + 1, states, time_steps, memory, returns, lengths, ended
 
-    _, _, final_states, final_steps, memory, returns, lengths, _ = jax.lax.while_loop(unfinished, play, carry)
+    _, _, final_states, _, memory, returns, lengths, _ = jax.lax.while_loop(unfinished, play, carry)
     return PlayedEpisodes(
         starts=starts,
         first=first,
         memory=memory,
         returns=returns,
         lengths=lengths,
-        solved=final_steps.terminated.astype(jnp.float32),
+        solved=jax.vmap(spec.success)(final_states).astype(jnp.float32) if spec.success is not None else None,
         extra=jax.vmap(spec.episode_metrics)(final_states) if spec.episode_metrics is not None else {},
     )
+
+
+@pinned()
+def step_keys(key: Array, length: int, num_episodes: int) -> Array:
+    """Return the keys that `play_episodes` gives to the environments' steps, on one device: [length, num_episodes]."""
+
+    def step(key: Array, _: None) -> tuple[Array, Array]:
+        key, _policy_key, step_key = jax.random.split(key, 3)
+        return key, jax.random.split(step_key, num_episodes)
+
+    return jax.lax.scan(step, jax.random.split(key)[1], length=length)[1]
 
 
 def best_returns(environment: Environment, starts: Any, discounts: Array) -> Array | None:

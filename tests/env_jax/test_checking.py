@@ -115,6 +115,7 @@ REFUSED = [
         "spec.baseline_policy: gives float32[2], must be int32[2]",
     ),
     (Small({"episode_metrics": lambda t: {"steps, all": t}}), "spec.episode_metrics: gives {'steps, all':"),
+    (Small({"success": lambda t: jnp.ones(2, bool)}), "spec.success: gives bool[2], must be bool[]"),
     (Small({"agent_positions": lambda t: t}), "spec.agent_positions: gives int32[], must be [2, ...]"),
 ]
 
@@ -275,6 +276,12 @@ def test_a_bound_that_random_actions_beat():
     spec_changes = {"best_return": lambda state, discount: discount - 1.0}
     with pytest.raises(ContractError, match=r"spec\.best_return: -0\.05, must be at least \d"):
         check_environment(Small(spec_changes), num_episodes=4)
+
+
+def test_a_picture_is_checked():
+    assert check_environment(Small({"render": lambda state: np.zeros((2, 3, 3), np.uint8)})) is not None
+    with pytest.raises(ContractError, match=r"spec.render: gives float64\[2, 3\], must be uint8\[H, W, 3\]"):
+        check_environment(Small({"render": lambda state: np.zeros((2, 3))}))
 
 
 def test_a_short_check_reaches_the_values_under_any_trace():

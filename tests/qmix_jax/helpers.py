@@ -33,7 +33,14 @@ def quick_compilation():
         jax.config.update("jax_disable_most_optimizations", before)
 
 
-SMALL = {"hidden_sizes": (16,), "mixing_size": 8, "hypernet_size": 8, "weight_decay": 0.0, "optimizer_epsilon": 1e-8}
+SMALL = {
+    "num_envs": 64,
+    "hidden_sizes": (16,),
+    "mixing_size": 8,
+    "hypernet_size": 8,
+    "weight_decay": 0.0,
+    "optimizer_epsilon": 1e-8,
+}
 
 # Two agents, three actions, float observations and a state of its own: small enough for slow NumPy.
 SPEC = EnvSpec(
@@ -251,3 +258,13 @@ def resize(browser, width, height):
     """Give the browser's page a screen of this size."""
     metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+
+def too_wide(browser):
+    """Return what reaches beyond the screen's right edge, but for what scrolls by itself, and what is wider inside."""
+    return browser.execute_script(
+        "const edge = document.documentElement.clientWidth + 1;"
+        "const wide = [...document.querySelectorAll('body *')].filter(e => !e.closest('.scroll, svg'))"
+        ".filter(e => e.getBoundingClientRect().right > edge || e.scrollWidth > Math.max(e.clientWidth, edge));"
+        "return wide.map(e => e.outerHTML.slice(0, 200)).concat(document.body.scrollWidth > edge ? ['the page'] : [])"
+    )

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from qmix_jax.config import Config
 from qmix_jax.errors import ConfigError
 from qmix_jax.learning.algorithms import ALGORITHMS
+from qmix_jax.presets import PRESETS, preset_config
 
 
 def test_defaults_of_the_ten_flags():
@@ -25,7 +26,7 @@ def test_defaults_of_the_ten_flags():
         "save_interval": 100,
     }
     assert {name: getattr(Config(), name) for name in expected} == expected
-    assert (Config().num_envs, Config().env_mode, Config().results_dir) == (64, "fixed", "results")
+    assert (Config().num_envs, Config().env_mode, Config().results_dir) == (512, "fixed", "results")
 
 
 def test_whole_numbers_will_do_for_a_float():
@@ -124,8 +125,11 @@ def test_what_is_rounded_is_said():
     def notice(**settings):
         return "\n".join(Config(**settings).notices())
 
-    assert notice() == "--buffer_capacity 100000: rounded down to 99968, a multiple of --num_envs 64"
+    assert notice() == "--buffer_capacity 100000: rounded down to 99840, a multiple of --num_envs 512"
     assert notice(num_envs=100) == ""
+    assert "--total_episodes 10: rounded up to 100, one for each of --num_envs" in notice(
+        num_envs=100, total_episodes=10
+    )
     assert "--min_buffer_size 0: updates begin after 400 steps" in notice(num_envs=100, min_buffer_size=0, n_step=3)
     assert "--total_steps 999: rounded up to 1000" in notice(num_envs=100, total_steps=999)
     assert "--eval_episodes 30: not a multiple of --num_devices 4" in notice(num_devices=4, eval_episodes=30)
@@ -207,8 +211,32 @@ def test_the_smallest_buffer_holds_one_sequence_of_every_environment():
 
 
 def test_a_run_too_short_to_learn_says_so():
-    notices = Config(num_envs=64, total_steps=6400).notices()
-    assert any("without any update" in line and "--min_buffer_size 10000" in line for line in notices)
+    assert Config(num_envs=64, total_steps=6400).notices()[1:] == [
+        "--total_steps 6400: too small for these settings: there is no update before --min_buffer_size 10000 steps"
+    ]
+
+
+def test_a_budget_too_small_for_the_recipe_says_so_in_one_notice():
+    def notice(**settings):
+        return "\n".join(line for line in Config(num_envs=100, **settings).notices() if "too small" in line)
+
+    assert notice() == ""
+    assert notice(total_steps=13_900) == (
+        "--total_steps 13900: too small for these settings: only 975 updates, in which the target network follows the "
+        "online one fewer than 5 times"
+    )
+    assert notice(total_steps=14_000) == ""  # 1,000 updates
+    assert notice(total_steps=14_000, target_update_interval=1, target_tau=0.005) == ""
+    assert "975 updates" in notice(total_steps=13_900, target_update_interval=1, target_tau=0.005)
+    assert notice(total_steps=100_000, epsilon_decay_steps=1_000_000) == (
+        "--total_steps 100000: too small for these settings: epsilon falls for only 10% of "
+        "--epsilon_decay_steps 1000000"
+    )
+    both = notice(total_episodes=20, max_steps_per_ep=100, epsilon_decay_steps=20_000)
+    assert both.startswith("--total_episodes 20: too small for these settings: there is no update before ")
+    assert both.endswith("; epsilon falls for only 50% of --epsilon_decay_steps 20000")
+    for preset in PRESETS:
+        assert not any("too small" in line for line in preset_config(preset).notices())
 
 
 def test_every_algorithm_can_be_named():

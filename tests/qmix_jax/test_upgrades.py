@@ -20,14 +20,14 @@ def hparams_of(written, config):
     return {name: value for name, value in content.items() if name not in later}
 
 
-@pytest.mark.parametrize("written", [3, 4, 5])
+@pytest.mark.parametrize("written", [3, 4, 5, 6])
 def test_settings_of_an_older_run(tmp_path, written):
     path = tmp_path / "hparams.json"
     path.write_text(json.dumps(hparams_of(written, Config())))
     assert read_config(path) == Config(time_limit="terminal" if written == 3 else "auto")
 
 
-@pytest.mark.parametrize(("written", "since"), [(4, "time_limit"), (5, "initializer")])
+@pytest.mark.parametrize(("written", "since"), [(4, "time_limit"), (5, "initializer"), (6, "quiet")])
 def test_a_setting_that_its_version_knew_must_be_there(tmp_path, written, since):
     path, content = tmp_path / "hparams.json", hparams_of(written, Config())
     del content[since]
@@ -63,3 +63,26 @@ def test_an_older_comparison(tmp_path):
     path = tmp_path / "configs" / "compare.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": 2, "flags": {"preset": "pymarl2"}}))
     assert read_comparison(tmp_path).configs()[0].sequence_length == 16
+
+
+@pytest.mark.parametrize(
+    ("flags", "num_envs"),
+    [({}, 64), ({"num_envs": "32"}, 32), ({"preset": "random"}, 64), ({"preset": "throughput"}, 4096)],
+    ids=str,
+)
+def test_older_sweeps_and_comparisons_had_64_environments_by_default(tmp_path, flags, num_envs):
+    write_sweep(tmp_path, sweep_from_flags({"grid": ["lr=1e-3,1e-4"]}))
+    content = json.loads(sweep_file(tmp_path).read_text())
+    sweep_file(tmp_path).write_text(json.dumps({**content, "format": 3, "flags": flags}))
+    assert read_sweep(tmp_path).config().num_envs == num_envs
+    write_comparison(tmp_path, Comparison(ComparisonSettings(("qmix", "vdn")), {}))
+    path = tmp_path / "configs" / "compare.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 2, "flags": flags}))
+    assert read_comparison(tmp_path).configs()[0].num_envs == num_envs
+
+
+def test_an_older_sweep_that_tried_numbers_of_environments(tmp_path):
+    write_sweep(tmp_path, sweep_from_flags({"grid": ["num_envs=64,128"]}))
+    content = json.loads(sweep_file(tmp_path).read_text())
+    sweep_file(tmp_path).write_text(json.dumps({**content, "format": 3}))
+    assert [member.config.num_envs for member in read_sweep(tmp_path).members()] == [64, 128]

@@ -14,6 +14,7 @@ import pytest
 from jaxmarl.environments.mpe.simple_speaker_listener import SimpleSpeakerListenerMPE
 from jaxmarl.environments.mpe.simple_spread import SimpleSpreadMPE
 from jaxmarl.environments.overcooked import Overcooked
+from jaxmarl.environments.smax import HeuristicEnemySMAX, map_name_to_scenario
 from jaxmarl.wrappers.baselines import CTRolloutManager
 from jumanji.environments import LevelBasedForaging
 from jumanji.environments.routing.lbf.generator import RandomGenerator
@@ -234,6 +235,45 @@ def test_a_wrapped_environments_limit_is_moved_too():
     smax = from_jaxmarl.make("HeuristicEnemySMAX", 200)
     assert smax.environment.max_steps == 100
     assert smax._longer.max_steps == smax._longer._env.max_steps == 101
+
+
+def test_a_battle_is_won_where_the_library_pays_its_bonus():
+    """`SMAXLogWrapper` counts a last reward of 1 or more. Random actions win against enemies whom one hit kills."""
+    smax = from_jaxmarl.FromJaxMARL(HeuristicEnemySMAX(scenario=map_name_to_scenario("3m")), 100, "3m")
+
+    def one(key, enemy_health):
+        reset_key, play_key = jax.random.split(key)
+        state, first = smax.reset(reset_key)
+        health = state.world.state.unit_health.at[3:].multiply(enemy_health)
+        state = replace(state, world=state.world.replace(state=state.world.state.replace(unit_health=health)))
+
+        def body(carry, _):
+            key, state, step, won = carry
+            key, action_key, step_key = jax.random.split(key, 3)
+            stepped = smax.step(step_key, state, allowed_actions(action_key, step.action_mask))
+            over = step.terminated | step.truncated
+            state, step = jax.tree.map(lambda old, new: jnp.where(over, old, new), (state, step), stepped)
+            return (key, state, step, won | (~over & (step.rewards[0] >= 1.0))), None
+
+        start = play_key, state, first, jnp.array(False)
+        (_, state, step, won), _ = jax.lax.scan(body, start, length=smax.spec.max_steps)
+        return smax.spec.success(state), won, step.terminated
+
+    with library_style():
+        keys = jax.random.split(jax.random.key(0), 32)
+        play = quick_jit(jax.vmap(one))
+        success, won, terminated = play(keys, jnp.where(jnp.arange(32) % 2, 1.0, 0.02))
+    np.testing.assert_array_equal(success, won)
+    assert won.any()
+    assert (terminated & ~won).any()  # lost
+
+
+def test_spread_defines_no_success_and_foraging_that_all_is_eaten(spread, foraging):
+    assert spread.spec.success is None
+    state = quick_jit(lambda key: foraging.reset(key)[0])(jax.random.key(0))
+    for eaten in (False, True):
+        foods = state.world.food_items.replace(eaten=jnp.full_like(state.world.food_items.eaten, eaten))
+        assert bool(foraging.spec.success(replace(state, world=state.world.replace(food_items=foods)))) is eaten
 
 
 @pytest.mark.parametrize("name", ["spread", "foraging"])

@@ -130,6 +130,16 @@ def test_episode_metrics_count_collected_foods():
     assert metrics["foods_collected"].dtype == jnp.float32
 
 
+@pytest.mark.parametrize(("left", "expected"), [([], True), ([2], False), ([0, 1, 2, 3], False)])
+def test_an_episode_succeeds_with_all_foods_collected(left, expected):
+    env = GridWorld25()
+    state, _ = env.reset(jax.random.key(0))
+    assert (
+        bool(env.spec.success(state.replace(food_present=jnp.zeros(4, bool).at[jnp.array(left, int)].set(True))))
+        is expected
+    )
+
+
 def test_observations_fit_the_specs_storage_type():
     env = GridWorld25("random")
     _, time_step = jax.jit(jax.vmap(env.reset))(jax.random.split(jax.random.key(0), 500))

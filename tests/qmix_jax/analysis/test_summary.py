@@ -6,6 +6,7 @@ import struct
 import numpy as np
 import pytest
 from finished_run import DIAGNOSTICS, save_run
+from PIL import Image
 
 from qmix_jax.analysis.curves import make_bands, plot_curves, training_seconds, training_steps
 from qmix_jax.analysis.run_record import (
@@ -211,6 +212,10 @@ def test_tables_say_what_is_unknown():
         "| vdn | 5 (1 diverged, 12 of 4,500 updates skipped) | 0.000 | -2.500 | 0.950 [0.900, -] | 50% [25%, 100%] "
         "| 12,346 [1,000, 20,000] | - | 80% | - | 7,629 |"
     )
+    undefined = row._replace(solved=Estimate(NAN, NAN, NAN))
+    assert "success rate" in table[0]
+    assert "success rate" not in figures_table("algorithm", [undefined])
+    assert "| steps of an episode |" in questions_table([undefined], "iql")
     questions = questions_table([row], "iql").splitlines()
     assert questions[2] == "| value decomposition | final score, minus that of iql | - |"
     assert questions[3].endswith("| 50% [25%, 100%]; - |")
@@ -258,8 +263,17 @@ def test_a_readable_picture(tmp_path, records, groups):
     plot_curves(tmp_path / "curves.png", "title", many, "optimality")
     content = (tmp_path / "curves.png").read_bytes()
     width, height = struct.unpack(">II", content[16:24])
-    assert (width, height) == (1300, 560)
+    assert (width, height) == (2600, 1120)
     assert 10_000 < len(content) < 1_000_000
+
+
+def test_long_names_are_not_cut(tmp_path, records):
+    names = [f"lr=0.0003 gamma={number} hidden_sizes=128x128" for number in range(6)]
+    many = [record._replace(group=name) for name in names for record in of(records, "b")]
+    plot_curves(tmp_path / "curves.png", "title", many, "optimality", wall_time=False)
+    with Image.open(tmp_path / "curves.png") as image:
+        edges = np.asarray(image.convert("L"))[:, [0, -1]]
+    assert (edges == 255).all()
 
 
 def test_a_picture_of_runs_without_evaluations(tmp_path):

@@ -26,11 +26,10 @@ from qmix_jax.experiments.comparison_spec import (
     write_comparison,
 )
 from qmix_jax.experiments.flags import flag_words
-from qmix_jax.experiments.outcomes import steps_made
+from qmix_jax.experiments.outcomes import Run, last_row, read_status
 from qmix_jax.experiments.workers import Outcome
 from qmix_jax.presets import make_config
 from qmix_jax.runs.baselines import play_random
-from qmix_jax.runs.progress import GroupProgress
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.hparams import describe_run, write_hparams
 from qmix_jax.training.environments import make_environment
@@ -183,14 +182,13 @@ class Processes:
     def ask_to_stop(self, number):
         self.asked = number
 
-    def train(self, jobs, stop_signal, meanwhile):
+    def train(self, jobs, stop_signal):
         for job in jobs:
             if self.asked:
                 return
             status = self.statuses.get(job.name, 0)
             self.trained.append((job.name, job.words[0].partition("=")[0]))
             save(Path("results/compare_1") / job.name, job.name, status)
-            meanwhile()
             status = 3 if status == SKIPPING else status
             yield Outcome(job, status, f"train.py: error: reason {status}" if status > 0 else "")
 
@@ -222,6 +220,10 @@ def outcome(folder, monkeypatch, capsys):
     return run
 
 
+def is_progress(line):
+    return " runs ended, " in line
+
+
 NAMES = ["vdn/seed_0", "iql/seed_0", "vdn/seed_1", "iql/seed_1"]
 RESUME = ("--resume", "results/compare_1")
 
@@ -230,8 +232,8 @@ def test_all_runs_end_well(outcome, folder):
     status, out, err, trained = outcome({})
     assert (status, err) == (0, "")
     assert trained == [(name, "--algorithm") for name in NAMES]
-    lines = out.splitlines()
-    assert lines[0] == "vdn/seed_0: optimality 0.900, return 1.800, solved 90%, 18 s"
+    lines = [line for line in out.splitlines() if not is_progress(line)]
+    assert lines[0] == "vdn/seed_0: optimality 0.900, return 1.800, success rate 90%, 18 s"
     assert lines[-2].startswith("warning: fewer than 5 seeds: ")
     assert lines[-1] == "comparison directory: results/compare_1"
     found = {path.name for path in (folder / "results" / "compare_1").iterdir()}
@@ -285,7 +287,8 @@ def test_failed_runs_are_left_out_and_resumed(outcome, folder):
 
 def test_what_the_first_run_refuses_leaves_nothing(outcome, folder):
     status, out, err, trained = outcome({"vdn/seed_0": 2})
-    assert (status, out, len(trained)) == (2, "", 1)
+    assert (status, len(trained)) == (2, 1)
+    assert all(map(is_progress, out.splitlines()))
     assert err.endswith(": error: vdn/seed_0: reason 2\n")
     assert not (folder / "results").exists()
 
@@ -305,7 +308,7 @@ def test_a_full_disk_ends_it(outcome, folder):
 
 
 def test_ctrl_c_says_how_to_go_on(outcome, monkeypatch):
-    def interrupted(processes, jobs, stop_signal, meanwhile):
+    def interrupted(processes, jobs, stop_signal):
         signal.raise_signal(signal.SIGINT)
         while stop_signal() is None:  # a thread reads which signal came
             time.sleep(0.01)
@@ -326,23 +329,34 @@ def test_runs_of_other_settings_are_refused(outcome, folder):
     assert "--resume results/compare_1: iql/seed_1 was trained with --lr 0.5; must be 0.001" in err
 
 
-def test_steps_are_read_from_a_file_that_grows(tmp_path):
-    run = RunDirectory(tmp_path)
-    assert steps_made(run) == 0
-    for text, steps in (("", 0), ("env_steps,seconds\n", 0), ("env_steps,seconds\n80,1.5\n160,2.5\n24", 160)):
-        run.timing.write_text(text)
-        assert steps_made(run) == steps
+def test_the_last_row_is_read_from_a_file_that_grows(tmp_path):
+    log = tmp_path / "timing.csv"
+    assert last_row(log) == {}
+    rows = {
+        "": {},
+        "env_steps,seconds\n": {},
+        "env_steps,seconds\n80,1.5\n160,2.5\n24": {"env_steps": 160, "seconds": 2.5},
+    }
+    for text, expected in rows.items():
+        log.write_text(text)
+        assert last_row(log) == expected
+    log.write_text("env_steps,solved\n80,\n")
+    assert last_row(log) == {"env_steps": 80}
 
 
-def test_the_bar_counts_runs_and_lines_stay(capsys):
-    with GroupProgress(1_000, 4, visible=True) as progress:
-        progress.update(500, 1)
-        progress.say("vdn/seed_0: done")
-    out, err = capsys.readouterr()
-    assert out == "vdn/seed_0: done\n"
-    assert "50%" in err
-    assert "500/1.00k steps" in err
-    assert "1 of 4 runs" in err
+def test_how_far_runs_are_is_read_from_their_files(tmp_path):
+    runs = [Run(name, Config(total_steps=1_000, num_envs=1), RunDirectory(tmp_path / name)) for name in "abcd"]
+    assert read_status(runs) == (0, 0, 0, "")
+    save_run(runs[0].directory.path, [0.9, 0.2], "final_model")
+    save_run(runs[1].directory.path, [0.1, 0.5], "checkpoint_ep0")
+    (runs[1].directory.path / "lock").write_text("")
+    steps = int(last_row(runs[1].directory.timing)["env_steps"])
+    assert read_status(runs) == (1_000 + steps, 1, 1, "b: optimality 50%, success rate 50%")
+
+
+def test_quiet_prints_nothing(outcome):
+    status, out, err, trained = outcome({}, *"--algorithms vdn iql --num_seeds 2 --quiet".split())
+    assert (status, out, err, len(trained)) == (0, "", "", 4)
 
 
 def test_a_small_comparison_for_real(folder, monkeypatch, capsys):
@@ -350,7 +364,11 @@ def test_a_small_comparison_for_real(folder, monkeypatch, capsys):
     monkeypatch.setenv("PYTHONWARNINGS", "error")
     assert compare.main(["--algorithms", "vdn", "iql", "--num_seeds", "1", *TINY]) == 0
     out = capsys.readouterr().out.splitlines()
-    assert [line.partition(":")[0] for line in out] == ["vdn/seed_0", "iql/seed_0", "warning", "comparison directory"]
+    assert out[0] == "compiling, 0 of 2 runs ended, 0 running"
+    progress = list(filter(is_progress, out))
+    assert ", 2 of 2 runs ended, 0 running, best so far " in progress[-1]
+    others = [line.partition(":")[0] for line in out if line not in progress]
+    assert others == ["vdn/seed_0", "iql/seed_0", "warning", "comparison directory"]
     path = folder / "results" / "compare_1"
     merged = (path / "evaluations.csv").read_text().splitlines()
     assert [line.split(",")[:3] for line in merged[1:]] == [
@@ -364,11 +382,8 @@ def test_a_small_comparison_for_real(folder, monkeypatch, capsys):
     evaluated = log.read_bytes()
     shutil.rmtree(path / "vdn")
     assert compare.main(RESUME) == 0
-    assert [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()] == [
-        "vdn/seed_0",
-        "warning",
-        "comparison directory",
-    ]
+    out = [line for line in capsys.readouterr().out.splitlines() if not is_progress(line)]
+    assert [line.partition(":")[0] for line in out] == ["vdn/seed_0", "warning", "comparison directory"]
     assert listing(path / "iql") == kept
     assert log.read_bytes() == evaluated
 

@@ -64,9 +64,12 @@ def whole(folder):
 
 def test_it_says_what_it_will_do_and_where(whole):
     path, out = whole
-    first, memory, warning, best, last = out.splitlines()
+    first, memory, compiling, *progress, warning, best, last = out.splitlines()
     assert first.startswith("4 runs, 3840 environment steps together, in ")
     assert memory.startswith("memory: ")
+    assert compiling == "compiling, 0 of 4 runs ended, 0 running"
+    assert progress[-1].startswith("3,840 of 3,840 steps (100%), ")
+    assert ", 4 of 4 runs ended, 0 running, best so far point_" in progress[-1]
     assert warning.startswith("warning: fewer than 5 seeds: ")
     assert best.startswith("best: lr=0.0")
     assert best.endswith(" over 2 seed(s); all in whole/sweep_1/sweep.md")

@@ -30,14 +30,14 @@ def test_outcomes_with_the_last_line_of_what_went_wrong(program):
     program("import sys; print('a\\n\\nb: error: no\\n ', file=sys.stderr); sys.exit(int(sys.argv[1]))")
     jobs = [Job(f"job {status}", [str(status)]) for status in (0, 3)]
     with WorkerPool(1, "any") as processes:
-        outcomes = list(processes.train(jobs, nothing, nothing))
+        outcomes = list(processes.train(jobs, nothing))
     assert outcomes == [Outcome(jobs[0], 0, "b: error: no"), Outcome(jobs[1], 3, "b: error: no")]
 
 
 def test_a_lot_of_output_stops_nobody(program):
     program("import sys; sys.stderr.write('x' * 1_000_000); print('y' * 1_000_000)")
     with WorkerPool(1, "any") as processes:
-        (outcome,) = processes.train([Job("loud", [])], nothing, nothing)
+        (outcome,) = processes.train([Job("loud", [])], nothing)
     assert outcome.status == 0
     assert len(outcome.message) == 10_000
 
@@ -54,7 +54,7 @@ def test_workers_have_cores_of_their_own(program, tmp_path, monkeypatch):
     monkeypatch.setattr(members, "core_shares", lambda workers: shares)
     here, there = str(tmp_path / "here"), str(tmp_path / "there")
     with WorkerPool(2, "any") as processes:
-        outcomes = list(processes.train([Job("a", [here, there]), Job("b", [there, here])], nothing, nothing))
+        outcomes = list(processes.train([Job("a", [here, there]), Job("b", [there, here])], nothing))
     assert {outcome.job.name: outcome.message for outcome in outcomes} == {
         "a": str(sorted(shares[0])),
         "b": str(sorted(shares[1])),
@@ -70,21 +70,18 @@ def test_cores_are_shared_evenly(monkeypatch):
 
 def test_a_stop_is_passed_on_once_and_nothing_more_is_started(program, tmp_path):
     program(SAVING)
-    begun, looks = tmp_path / "begun", []
+    begun = tmp_path / "begun"
     jobs = [Job("first", [str(begun)]), Job("second", [str(tmp_path / "second")])]
     with WorkerPool(1, "any") as processes:
-        outcomes = list(
-            processes.train(jobs, lambda: signal.SIGINT if begun.exists() else None, lambda: looks.append(1))
-        )
+        outcomes = list(processes.train(jobs, lambda: signal.SIGINT if begun.exists() else None))
     assert outcomes == [Outcome(jobs[0], 130, "")]
-    assert looks
     assert not (tmp_path / "second").exists()
 
 
 def test_a_killed_member_is_told_apart(program):
     program("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     with WorkerPool(1, "any") as processes:
-        (outcome,) = processes.train([Job("killed", [])], nothing, nothing)
+        (outcome,) = processes.train([Job("killed", [])], nothing)
     assert outcome.status == -signal.SIGKILL
     assert signal_name(outcome.status) == "SIGKILL"
     assert signal_name(-200) == "signal 200"
@@ -96,9 +93,9 @@ def test_nobody_is_left_behind(program, tmp_path):
 
     def fail():
         if begun.exists() and begun.read_text().endswith("\n"):
-            raise RuntimeError("the bar broke")
+            raise RuntimeError("the check broke")
 
     with pytest.raises(RuntimeError), WorkerPool(1, "any") as processes:
-        list(processes.train([Job("first", [str(begun)])], nothing, fail))
+        list(processes.train([Job("first", [str(begun)])], fail))
     with pytest.raises(ProcessLookupError):
         os.kill(int(begun.read_text()), 0)

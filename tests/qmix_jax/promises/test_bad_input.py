@@ -54,9 +54,9 @@ GOLDEN = [  # whole lines; elsewhere the flag and the exit status count
     ),
     (
         "--buffer_capacity 100",
-        "--buffer_capacity 100: must be at least 256, --num_envs 64 times the 4 steps of a sequence and its targets",
+        "--buffer_capacity 100: must be at least 2048, --num_envs 512 times the 4 steps of a sequence and its targets",
     ),
-    ("--num_devices 3", "--num_envs 64: must be a multiple of --num_devices 3"),
+    ("--num_devices 3", "--num_envs 512: must be a multiple of --num_devices 3"),
 ]
 _FLAGS = [
     "--lr 0",
@@ -167,10 +167,10 @@ CHANGES = [
 
 # What hparams.json holds instead; an ellipsis takes the setting out.
 EDITS = [
-    ({"format": 0}, "format 0: must be 5, as this version writes it"),
-    ({"format": 2}, "format 2: must be 5, as this version writes it"),
-    ({"format": "3"}, "format '3': must be 5"),
-    ({"format": ...}, "format None: must be 5"),
+    ({"format": 0}, "format 0: must be 6, as this version writes it"),
+    ({"format": 2}, "format 2: must be 6, as this version writes it"),
+    ({"format": "3"}, "format '3': must be 6"),
+    ({"format": ...}, "format None: must be 6"),
     ({"gamma": ...}, "'gamma' is missing"),
     ({"results_dir": ...}, "'results_dir' is missing"),
     ({"learning_rate": 0.1}, "'learning_rate': unknown setting"),

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -35,11 +36,11 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("resume")
 
 
-def start(folder, *arguments, kibibytes="unlimited"):
+def start(folder, *arguments, kibibytes="unlimited", environment=()):
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     limited = ["bash", "-c", f'ulimit -f {kibibytes}; exec "$@"', "bash"]
     command = [*limited, sys.executable, "-W", "error", str(ROOT / "train.py"), *arguments]
-    return subprocess.Popen(command, cwd=folder, **pipes)
+    return subprocess.Popen(command, cwd=folder, env={**os.environ, **dict(environment)}, **pipes)
 
 
 def train(folder, *arguments, status=0, **options):
@@ -90,11 +91,15 @@ def test_kills_at_any_moment_change_nothing(folder, whole):
     assert_same_run(run, whole)
 
 
+def has_rows(log):
+    return log.exists() and log.read_text().count("\n") > 1
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_run_well(folder, whole, number):
     run = folder / number.name / "run_1"
     process = start(folder, *FLAGS, "--results_dir", number.name)
-    wait_until(process, (run / "training_log.csv").exists)  # it compiles
+    wait_until(process, lambda: has_rows(run / "timing.csv"))
     process.send_signal(signal.SIGSTOP)  # so that it does not end meanwhile
     out, err = train(folder, "--resume", str(run), status=2)
     assert f"must not be in use, but process {process.pid} on host " in err
@@ -104,20 +109,45 @@ def test_a_signal_ends_a_run_well(folder, whole, number):
     out, err = process.communicate()
     assert process.returncode == 128 + number
     assert f"{number.name}: saving after the current chunk; repeat to exit immediately" in err
-    assert err.splitlines()[-1] == (
-        f"stopped at 80 of 1280 environment steps; to continue: python {ROOT / 'train.py'} --resume {number.name}/run_1"
-    )
+    stopped, continued = err.splitlines()[-1].split("; to continue: ")
+    steps = int(re.fullmatch(r"stopped at (\d+) of 1280 environment steps", stopped)[1])
+    assert steps in range(80, 1280, 80)
+    assert continued == f"python {ROOT / 'train.py'} --resume {number.name}/run_1"
     assert not (run / "lock").exists()
     assert (run / "training_plots.png").exists()
     out, _ = train(folder, "--resume", f"{number.name}/run_1")
-    assert "resuming checkpoint_ep0: 80 of 1280 environment steps are done" in out
+    assert f": {steps} of 1280 environment steps are done" in out
+    assert_same_run(run, whole)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_compilation_ends_a_run_at_once(folder, whole, number):
+    run = folder / f"compiling_{number.name}" / "run_1"
+    process = start(folder, *FLAGS, "--results_dir", run.parent.name, environment={"JAX_ENABLE_COMPILATION_CACHE": "0"})
+    said = list(iter(process.stdout.readline, "compiling\n"))
+    assert said[0].startswith("QMIX on GridWorld25v0")
+    time.sleep(0.5)
+    sent = time.monotonic()
+    process.send_signal(number)
+    out, err = process.communicate()
+    assert time.monotonic() - sent < 2
+    assert process.returncode == 128 + number
+    assert (out, err) == (
+        "",
+        f"stopped at 0 of 1280 environment steps; to continue: python {ROOT / 'train.py'} "
+        f"--resume {run.parent.name}/run_1\n",
+    )
+    assert {path.name for path in run.iterdir()} == {"configs", "models", *(log.name for log in RunDirectory(run).logs)}
+    assert list((run / "models").iterdir()) == []
+    out, _ = train(folder, "--resume", str(run))
+    assert "resuming" not in out  # from the start
     assert_same_run(run, whole)
 
 
 def test_a_second_signal_leaves_at_once_and_spoils_nothing(folder, whole):
     run = folder / "twice" / "run_1"
     process = start(folder, *FLAGS, "--results_dir", "twice")
-    wait_until(process, (run / "training_log.csv").exists)
+    wait_until(process, lambda: has_rows(run / "timing.csv"))
     process.send_signal(signal.SIGINT)
     time.sleep(0.2)
     sent = time.monotonic()
@@ -125,7 +155,7 @@ def test_a_second_signal_leaves_at_once_and_spoils_nothing(folder, whole):
     process.communicate()
     assert process.returncode == 130
     assert time.monotonic() - sent < 2
-    train(folder, "--resume", str(run))  # it may not have begun: then nothing but its settings is there
+    train(folder, "--resume", str(run))
     assert_same_run(run, whole)
 
 

@@ -10,13 +10,10 @@ import numpy as np
 import pytest
 from helpers import quick_compilation, quick_jit
 from PIL import Image
-from probes import Corridor
 from saved_run import CONFIG, listing, save_run, saved
 from saved_run import EPISODES as SAVED_EPISODES
 
-from env_jax import GridWorld25, LastAction
 from qmix_jax import evaluate
-from qmix_jax.reports.evaluate import is_gridworld
 from qmix_jax.storage.output_file import writing
 from qmix_jax.training.environments import make_environment
 from qmix_jax.training.evaluation import evaluation_key
@@ -157,7 +154,10 @@ def test_a_damaged_model_and_a_full_disk_have_statuses_of_their_own(tmp_path, ca
     assert err.endswith("cannot write out.json: No space left on device\n")
 
 
-def test_only_the_grid_is_drawn():
-    assert is_gridworld(GridWorld25("random"))
-    assert is_gridworld(LastAction(GridWorld25()))
-    assert not is_gridworld(Corridor())
+@pytest.mark.parametrize("flag", ["gif", "html"])
+def test_an_environment_without_pictures_is_refused(run, capsys, monkeypatch, flag):
+    monkeypatch.setattr("qmix_jax.runs.compilation.enable_compilation_cache", lambda: None)
+    monkeypatch.setattr("qmix_jax.reports.evaluate.can_show", lambda environment: False)
+    assert evaluate.main([str(run), f"--{flag}", "out"]) == 2
+    message = "must show an environment that draws its states; GridWorld25v0 has no EnvSpec.render"
+    assert capsys.readouterr().err == f"qmix-jax evaluate: error: --{flag} out: {message}\n"

@@ -3,22 +3,31 @@
 import base64
 import re
 import shutil
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import quick_compilation, resize
+from finished_run import save_run as save_logs
+from helpers import quick_compilation, resize, too_wide
 from PIL import Image
-from saved_run import listing, save_run
+from saved_run import CONFIG, listing, save_run
 
 from qmix_jax import report
+from qmix_jax.analysis.run_record import RunRecord
+from qmix_jax.analysis.summary import summarise_group
+from qmix_jax.analysis.tables import figures_table, questions_table
 from qmix_jax.errors import RunError
 from qmix_jax.reports.options import ReportOptions
-from qmix_jax.reports.page import block_html, blocks
+from qmix_jax.reports.page import block_html, blocks, html_table, picture
 from qmix_jax.reports.report import report_findings, report_run
 from qmix_jax.storage.directory import RunDirectory
+from qmix_jax.storage.hparams import describe_run, write_hparams
 from qmix_jax.storage.logs import DIAGNOSTIC_COLUMNS
+from qmix_jax.training.environments import make_environment
+
+SCORES = ("env_steps", "mean_return", "optimality", "solved", "mean_length")
 
 MARKDOWN = """\
 # 2 runs of 160 environment steps
@@ -63,8 +72,9 @@ def test_a_runs_page_has_all_its_parts(written):
         "Settings",
         "Machine",
     ]
-    for row in ("return", "optimality", "solved", "length", "foods collected"):
-        assert re.search(rf'<th scope="row">{row}</th><td>-?[0-9.]+( %)? \(', page)
+    for row in ("return", "optimality", "success rate", "length", "foods collected"):
+        value = r"<div><span>-?[0-9.]+( %)?<small>-?[0-9.]+ to -?[0-9.]+</small></span></div></td>"
+        assert re.search(rf'<th scope="row">{row}</th><td data-label="policy">{value}', page)
     assert '<th scope="col">greedy nearest</th>' in page
     assert page.count(png) == 1
     assert "diagnostics_plots.png was not drawn." in page
@@ -85,7 +95,8 @@ def test_findings_keep_their_marks_tables_and_pictures(tmp_path):
     page = (tmp_path / "out.html").read_text()
     assert "<title>2 runs of 160 environment steps</title>" in page
     assert "<code>qmix-jax sweep --grid lr=*,&lt;1&gt;</code> on <b>GridWorld25v0</b>; <em>fast</em>." in page
-    assert '<th scope="row">lr=0.1</th><td>-5.0 [-5.1, -4.9]</td>' in page
+    cell = '<td data-label="final return"><div><span>-5.0<small>[-5.1, -4.9]</small></span></div></td>'
+    assert f'<th scope="row">lr=0.1</th>{cell}' in page
     assert png in page
 
 
@@ -104,7 +115,8 @@ def test_pictures_outside_the_folder_are_not_read():
         (["{run}", "--episodes", "0"], "--episodes 0: must be a whole number, at least 1"),
         (["{run}", "--output", "{run}/none/a.html"], "/none does not"),
         (["{run}", "--checkpoint", "ep5"], "--checkpoint ep5: must be one of final, best, ep0, ep4, ep8"),
-        (["{run}", "{run}"], "unexpected value; there is one folder"),
+        (["{run}", "{run}/sweep"], "/sweep: must be the folder of a run, with configs/hparams.json"),
+        (["{run}", "--output", "out.html", "--pages", "2"], "--pages: unknown flag"),
     ],
 )
 def test_bad_input_is_one_line(written, capsys, monkeypatch, flags, message):
@@ -132,17 +144,110 @@ def test_damaged_findings_are_said(tmp_path):
         report_run(RunDirectory(Path(run)), ReportOptions())
 
 
+def test_values_between_semicolons_have_their_own_intervals():
+    (cell,) = re.findall("<td.*</td>", html_table([["", "b"], ["a", "0% [0%, 1%]; 2.5 [2.0, 3.0]; 7 (1 diverged)"]]))
+    parts = ["0%<small>[0%, 1%]</small>", "2.5<small>[2.0, 3.0]</small>", "7<small>1 diverged</small>"]
+    assert cell == f'<td data-label="b"><div>{"".join(f"<span>{part}</span>" for part in parts)}</div></td>'
+
+
+def test_pictures_are_shown_in_the_size_they_were_drawn_in(tmp_path):
+    Image.new("RGB", (1300, 400)).save(tmp_path / "dense.png", dpi=(200, 200))
+    Image.new("RGB", (650, 200)).save(tmp_path / "plain.png", dpi=(100, 100))
+    for name in ("dense.png", "plain.png"):
+        assert ' width="650" ' in picture(tmp_path / name, "")
+    (tmp_path / "damaged.png").write_bytes(b"x")
+    for name in ("damaged.png", "missing.png"):
+        assert picture(tmp_path / name, "") == f'<p class="hint">{name} was not drawn.</p>'
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """Four runs that were started one by one, with two learning rates, and their page."""
+    folder = tmp_path_factory.mktemp("alone")
+    for number, (lr, seed, score) in enumerate([(1e-3, 0, 0.2), (1e-3, 1, 0.4), (3e-3, 0, 0.8), (3e-3, 7, 0.9)], 1):
+        run = save_logs(folder / f"run_{number}", [0.1, score])
+        config = replace(CONFIG, lr=lr, seed=seed, report=number == 1)
+        write_hparams(run.hparams, describe_run(config, make_environment(config).spec))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("qmix_jax.runs.compilation.enable_compilation_cache", lambda: None)
+        patch.setattr("qmix_jax.reports.runs.play_random", lambda config: 0.0)
+        runs = [str(folder / f"run_{number}") for number in (1, 2, 3, 4)]
+        assert report.main(["--episodes", "3", *runs, runs[0]]) == 0
+    return folder / "report.html"
+
+
+def test_runs_started_one_by_one_are_grouped_by_what_differs(alone):
+    page = alone.read_text(encoding="utf-8")
+    assert "<title>4 runs</title>" in page
+    assert re.findall(r'<th scope="row">(lr=\S+)</th><td data-label="runs"><div><span>(\d)', page) == [
+        ("lr=0.003", "2"),
+        ("lr=0.001", "2"),
+    ]
+    assert "fewer than 5 seeds" in page
+    rows = re.findall(r'<th scope="row">(run_\d)</th>.*?<span>(lr=\S+)</span>.*?<span>(\d)</span>', page)
+    assert [run for run, _, _ in rows] == ["run_3", "run_4", "run_1", "run_2"]
+    assert [name for _, name, _ in rows] == ["lr=0.003"] * 2 + ["lr=0.001"] * 2
+    assert [seed for _, _, seed in rows] == ["0", "7", "0", "1"]
+    assert page.count('src="data:image/png') == 2
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """The page of a comparison as wide as any: eleven columns, and a picture of 13 inches."""
+    folder = tmp_path_factory.mktemp("compared")
+    group = [RunRecord("qmix", 0, {name: np.array([0.5]) for name in SCORES}, 0.0, 12_345.0, 1_000, 7, False)] * 5
+    summaries = [summarise_group(group, "optimality", 47_037)] * 3
+    tables = [figures_table("algorithm", summaries), questions_table(summaries, None)]
+    Image.new("RGB", (2600, 1120), "white").save(folder / "curves.png", dpi=(200, 200))
+    text = "\n\n".join(["# A comparison", *tables, "![Learning curves](curves.png)"])
+    (folder / "comparison.md").write_text(text)
+    report_findings(folder / "comparison.md", ReportOptions())
+    return folder / "report.html"
+
+
 @pytest.mark.browser
-@pytest.mark.parametrize("width", [320, 375, 768, 1280])
+@pytest.mark.parametrize("width", [390, 768, 900, 1280, 1920])
+@pytest.mark.parametrize("name", ["alone", "compared"])
+def test_nothing_is_cut(browser, request, name, width):
+    resize(browser, width, 800)
+    browser.get(request.getfixturevalue(name).as_uri())
+    assert too_wide(browser) == []
+    assert browser.find_element("css selector", "thead").is_displayed() == (width >= 900)
+    for image in browser.find_elements("tag name", "img"):
+        shown, drawn = image.size["width"], int(image.get_attribute("width"))
+        assert shown <= drawn <= int(image.get_attribute("naturalWidth")) / 2
+        assert shown >= min(drawn, 0.8 * width)
+
+
+@pytest.mark.browser
+def test_it_is_dark_where_the_system_is(browser, alone):
+    brightness = {}
+    for scheme in ("light", "dark"):
+        feature = {"name": "prefers-color-scheme", "value": scheme}
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+        browser.get(alone.as_uri())
+        for part in ("body", "section"):
+            color = browser.find_element("css selector", part).value_of_css_property("background-color")
+            brightness[scheme, part] = sum(map(int, re.findall(r"\d+", color)[:3])) / 3
+        ink = browser.find_element("tag name", "body").value_of_css_property("color")
+        brightness[scheme, "ink"] = sum(map(int, re.findall(r"\d+", ink)[:3])) / 3
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    assert all(brightness["light", part] > 240 > 40 > brightness["dark", part] for part in ("body", "section"))
+    assert brightness["dark", "ink"] > 220 > 40 > brightness["light", "ink"]
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [320, 390, 768, 1280, 1920])
 def test_it_fits_the_screen_and_logs_nothing(browser, written, width):
     run, _ = written
     resize(browser, width, 800)
     browser.get((run / "report.html").as_uri())
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    assert too_wide(browser) == []
     frame = browser.find_element("tag name", "iframe")
     assert frame.size["height"] > 700
     browser.switch_to.frame(frame)
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    assert too_wide(browser) == []
+    assert not browser.find_element("id", "scores").is_displayed()  # the report has them already
     assert browser.find_element("id", "status").text.startswith("Episode ")
     browser.switch_to.default_content()
     assert browser.get_log("browser") == []

@@ -58,7 +58,7 @@ def test_a_single_episode_has_no_interval():
     assert figures["optimality"].value == pytest.approx(0.8)
     assert math.isnan(figures["optimality"].low)
     assert json_figures({"solved": figures["solved"]}) == {"solved": 1.0, "solved_low": None, "solved_high": None}
-    assert score_table({"policy": figures}).splitlines()[1] == "return       2.000"
+    assert score_table({"policy": figures}).splitlines()[1] == "return         2.000"
 
 
 def test_what_has_no_best_return_has_no_optimality():
@@ -69,7 +69,7 @@ def test_where_the_best_return_is_not_above_0_regret_stands_for_optimality():
     figures = score_episodes(values([-27.0, -9.0], [-9.0, -9.0]), seed=0)
     assert list(figures) == ["mean_return", "regret", "solved", "mean_length"]
     assert figures["regret"] == (9.0, 0.0, 18.0)
-    assert score_table({"policy": figures}).splitlines()[2] == "regret   9.000 (0.000 to 18.000)"
+    assert score_table({"policy": figures}).splitlines()[2] == "regret         9.000 (0.000 to 18.000)"
     assert score_episodes(values([-1.0, -2.0], [0.0, 0.0]), seed=0)["regret"].value == 1.5
 
 
@@ -77,6 +77,12 @@ def test_an_interval_is_unknown_where_some_draws_of_episodes_have_no_optimality(
     figures = score_episodes(values([1.0, -2.0], [4.0, -1.0]), seed=0)
     assert figures["optimality"].value == pytest.approx(-1 / 3)
     assert np.isnan(figures["optimality"][1:]).all()
+
+
+def test_without_success_there_is_no_rate_in_the_table_and_none_in_the_file():
+    figures = score_episodes(values([2.0, 3.0])._replace(solved=np.full(2, np.nan, np.float32)), seed=0)
+    assert json_figures({"solved": figures["solved"]}) == {"solved": None, "solved_low": None, "solved_high": None}
+    assert [line.split()[0] for line in score_table({"policy": figures}).splitlines()[1:]] == ["return", "length"]
 
 
 def test_episodes_as_json():
@@ -98,8 +104,8 @@ def test_the_table_by_hand():
     }
     other = {name: Estimate(0.0, 0.0, 0.0) for name in one}
     assert score_table({"policy": one, "random": other}).splitlines() == [
-        "         policy                   random",
-        "return   2.500 (2.250 to 2.750)   0.000 (0.000 to 0.000)",
-        "solved   50.0 % (25.0 to 100.0)   0.0 % (0.0 to 0.0)",
-        "length   20.0 (10.0 to 30.0)      0.0 (0.0 to 0.0)",
+        "               policy                   random",
+        "return         2.500 (2.250 to 2.750)   0.000 (0.000 to 0.000)",
+        "success rate   50.0 % (25.0 to 100.0)   0.0 % (0.0 to 0.0)",
+        "length         20.0 (10.0 to 30.0)      0.0 (0.0 to 0.0)",
     ]

@@ -58,7 +58,7 @@ def test_all_members_of_a_sweep_start_from_it(other, tmp_path):
     sweep = sweep_from_flags({**words, "hidden_sizes": [words["hidden_sizes"]], "num_seeds": "2"})
     (share,) = sweep.shares()
     for group in share:
-        train_group(group, tmp_path, lambda: None, lambda: 2)
+        train_group(group, tmp_path, lambda: 2)
         for member in group.members:
             first = load_params(tmp_path / member.folder, "checkpoint_ep0")
             jax.tree.map(np.testing.assert_array_equal, first, load_params(other))

@@ -40,7 +40,7 @@ with ExitStack() as stack:
     for number in range(fitting_runs(config)):
         directory = make_run_directory(Path(sys.argv[1]) / str(number), "--results_dir")
         stack.enter_context(RunLock(directory.path))
-        recorder = stack.enter_context(Recorder(config, directory, (), None, False, writer))
+        recorder = stack.enter_context(Recorder(config, directory, (), quiet=True, writer=writer))
     recorder.start({"a": np.zeros(3)}, {"b": np.zeros(3)})
     recorder.wait()
     print(number + 1)

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from qmix_jax.cli.command import run_command
@@ -53,7 +54,7 @@ def run_with(folder, rows):
 )
 def test_a_clearly_better_policy_on_the_way_is_named(tmp_path, random_return, rows, told):
     lines = conclusion_lines(FINAL, run_with(tmp_path, rows), random_return, progression())
-    assert lines == ["final policy: return 1.900 (80.0% of the best possible), solved 50%", *told]
+    assert lines == ["final policy: return 1.900 (80.0% of the best possible), success rate 50%", *told]
 
 
 @pytest.mark.parametrize(
@@ -63,7 +64,13 @@ def test_a_clearly_better_policy_on_the_way_is_named(tmp_path, random_return, ro
 def test_where_no_share_of_the_best_return_makes_sense_the_distance_to_it_is_said(tmp_path, best_return, told):
     final = FINAL._replace(mean_return=-2.0, best_return=best_return, optimality=NAN)
     (line,) = conclusion_lines(final, run_with(tmp_path, [(100, -2.0, "")]), -3.0, progression())
-    assert line == f"final policy: return -2.000{told}, solved 50%"
+    assert line == f"final policy: return -2.000{told}, success rate 50%"
+
+
+def test_an_environment_without_success_has_no_success_rate(tmp_path):
+    final = FINAL._replace(solved=np.float32(NAN))
+    (line,) = conclusion_lines(final, run_with(tmp_path, [(100, 1.9, 0.8)]), 0.0, progression())
+    assert line == "final policy: return 1.900 (80.0% of the best possible)"
 
 
 def test_skipped_updates_are_said_and_more_than_a_tenth_are_too_many(tmp_path):

@@ -24,9 +24,9 @@ def episodes(count, without_updates=0):
     return EpisodeRows(numbers, random.normal(size=count).astype(np.float32), numbers % 200, epsilon, *metrics)
 
 
-def evaluations(count, optimality=0.5):
+def evaluations(count, optimality=0.5, solved=1.0):
     steps = 100.0 * np.arange(1, count + 1)
-    constants = {"optimality": optimality, "solved": 1.0}
+    constants = {"optimality": optimality, "solved": solved, "mean_length": 7.0}
     return {"env_steps": steps, "mean_return": steps} | {name: np.full(count, x) for name, x in constants.items()}
 
 
@@ -36,12 +36,13 @@ def evaluations(count, optimality=0.5):
         (episodes(0), evaluations(0), NAN, NAN),
         (episodes(1), evaluations(1), 2.4, 2.2),
         (episodes(1, without_updates=1), evaluations(1, NAN), NAN, NAN),
+        (episodes(60), evaluations(3, NAN, NAN), NAN, 2.2),
         (episodes(60, without_updates=20), evaluations(3), 2.4, NAN),
         (episodes(999), evaluations(39), 2.4, 2.2),
         (episodes(1_001, without_updates=1_001), evaluations(2), NAN, 2.2),
         (episodes(500_000, without_updates=70_000), evaluations(500), 2.4, 2.2),
     ],
-    ids=["nothing", "one", "no updates", "few", "some", "many without updates", "half a million"],
+    ids=["nothing", "one", "no updates", "no success", "few", "some", "many without updates", "half a million"],
 )
 def test_a_readable_picture_of_anything(tmp_path, recorded, evaluated, best, baseline):
     path = tmp_path / "plots.png"

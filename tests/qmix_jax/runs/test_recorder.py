@@ -41,7 +41,7 @@ def chunk(number, mean_return):
 def test_a_resumed_run_goes_on_from_the_highest_return_in_its_log(tmp_path, returns, best):
     """Older versions noted another score, the optimality: where the best return is negative, the worst policy's."""
     run = make_run_directory(tmp_path, "--run_directory")
-    with Recorder(SETTINGS, run, (), visible=False) as recorder:
+    with Recorder(SETTINGS, run, (), quiet=True) as recorder:
         recorder.start({"weight": np.float32([0])}, {})
         recorder.record(chunk(1, -27.1))
         recorder.record(chunk(2, -9.05))
@@ -49,7 +49,7 @@ def test_a_resumed_run_goes_on_from_the_highest_return_in_its_log(tmp_path, retu
         recorder.record(chunk(3, -1.0))  # which came after the checkpoint
     notes = Notes(160, episodes=0, best_score=3.0, q_bound=None, seconds=1.0, replay=True, log_bytes=sizes)
     point = ResumePoint(Path(), Saved(None, {"weight": np.float32([2])}), notes, skipped=[])
-    with Recorder(SETTINGS, run, (), point, visible=False) as recorder:
+    with Recorder(SETTINGS, run, (), point, quiet=True) as recorder:
         recorder.start({"weight": np.float32([9])}, None)
         for number, mean_return in enumerate(returns, start=4):
             recorder.record(chunk(number, mean_return))

@@ -247,7 +247,7 @@ def test_where_the_best_possible_return_is_negative_the_best_model_is_still_that
     assert load_params(result.directory, "best_model")["weight"] == 3.0
     assert [row["optimality"] for row in read(result.directory / "evaluation_log.csv")] == [""] * 4
     *_, told, last = capsys.readouterr().out.splitlines()
-    assert told == "final policy: return -9.050 (regret 0.000, best possible -9.050), solved 0%"
+    assert told == "final policy: return -9.050 (regret 0.000, best possible -9.050), success rate 0%"
     assert last.startswith("run directory: ")
 
 
@@ -345,7 +345,7 @@ def test_what_fails_after_the_final_model_is_a_warning(run_idle, monkeypatch, ca
     def refuse(*_):
         raise RuntimeError("no\nfonts")
 
-    monkeypatch.setattr("matplotlib.backends.backend_agg.FigureCanvasAgg.print_png", refuse)
+    monkeypatch.setattr("matplotlib.backends.backend_agg.FigureCanvasAgg.draw", refuse)
     monkeypatch.setattr("qmix_jax.reports.report.report_run", refuse)
     monkeypatch.setattr("tensorboard.summary.writer.event_file_writer.EventFileWriter.close", refuse)
     directory = run_idle([0.1] * 4, report=True, tensorboard=True).directory

@@ -10,12 +10,13 @@ from types import SimpleNamespace
 
 import pytest
 
+from qmix_jax.errors import StoppedError
 from qmix_jax.runs import signals
-from qmix_jax.runs.signals import StopRequest
+from qmix_jax.runs.signals import StopRequest, leaving_at_once
 
 ROOT = Path(__file__).parents[3]
 START = """
-import hashlib, signal, sys, time
+import hashlib, signal, sys, tempfile, time
 from qmix_jax.runs.signals import StopRequest
 
 with StopRequest() as stop:
@@ -53,7 +54,6 @@ def start():
 
 def answer(process):
     """Return what the process says to its first signal."""
-    assert process.stderr.readline() == "\n"  # after what is left of a progress bar
     return process.stderr.readline()
 
 
@@ -69,6 +69,43 @@ def test_the_first_signal_is_a_request_and_the_second_an_order(start, number, bo
     assert process.poll() is None
     process.send_signal(number)
     assert process.wait(10) == 128 + number
+
+
+@both_signals
+@pytest.mark.parametrize("program", ["train.py", "qmix-jax train"])
+def test_a_signal_during_compilation_ends_the_process_at_once(start, number, program):
+    """It says how to continue as a stopped command does, and takes its lock along."""
+    process = start(
+        "    from pathlib import Path\n"
+        "    from qmix_jax.cli import command\n"
+        "    from qmix_jax.runs.signals import leaving_at_once\n"
+        "    from qmix_jax.storage.lock import RunLock\n"
+        f"    command._program = {program!r}\n"
+        "    folder = Path(tempfile.mkdtemp())\n"
+        "    with RunLock(folder), leaving_at_once(folder, '0 of 80 environment steps'):\n"
+        "        print(folder, flush=True)\n" + C_CALL.replace("    hashlib", "        hashlib")
+    )
+    folder = Path(process.stdout.readline().strip())
+    assert [path.name for path in folder.iterdir()] == ["lock"]
+    sent = time.monotonic()
+    process.send_signal(number)
+    assert process.wait(10) == 128 + number
+    assert time.monotonic() - sent < 2
+    expected = f"stopped at 0 of 80 environment steps; to continue: {program} --resume {folder}\n"
+    assert process.stderr.read() == expected
+    assert list(folder.iterdir()) == []
+
+
+def test_a_signal_before_compilation_stops_it_there_and_after_it_is_a_request():
+    with leaving_at_once(Path("run"), "0 of 8"), StopRequest() as stop:  # nobody leaves without a request
+        with leaving_at_once(Path("run"), "0 of 8"):
+            pass
+        signal.raise_signal(signal.SIGTERM)
+        while stop.signal_number is None:
+            time.sleep(0.01)
+        with pytest.raises(StoppedError, match="stopped at 0 of 8") as stopped, leaving_at_once(Path("run"), "0 of 8"):
+            raise AssertionError
+    assert stopped.value.exit_status == 143
 
 
 def test_the_second_signal_may_be_another(start):

@@ -164,10 +164,10 @@ def test_a_run_in_spread_stops_and_goes_on(tmp_path, capsys):
     assert json.loads((directory / "configs" / "hparams.json").read_text())["derived"]["environment"] == SPREAD
     result = resume_run(directory)
     row = last_row(directory / "evaluation_log.csv")
-    assert (row["env_steps"], row["optimality"], row["mean_length"]) == ("400", "", "25")
+    assert (row["env_steps"], row["optimality"], row["solved"], row["mean_length"]) == ("400", "", "", "25")
     assert float(row["undiscounted_return"]) < float(row["mean_return"]) < 0
     assert np.isnan(result.evaluation.optimality)
-    assert f"final policy: return {result.evaluation.mean_return:.3f}, solved 0%" in capsys.readouterr().out
+    assert f"final policy: return {result.evaluation.mean_return:.3f}\n" in capsys.readouterr().out
     assert (directory / "training_plots.png").exists()
     assert (directory / "models" / "best_model").exists()
 
@@ -177,6 +177,7 @@ def test_a_run_in_foraging(tmp_path):
     directory = run(config).directory
     row = last_row(directory / "evaluation_log.csv")
     assert (row["env_steps"], row["optimality"]) == ("200", "")
+    assert 0 <= float(row["solved"]) <= 1
     assert 0 <= float(row["undiscounted_return"]) <= 1
     assert {int(length) <= 20 for length in _column(directory / "training_log.csv", "episode_length")} == {True}
 

@@ -26,6 +26,7 @@ class ScoredCorridor(Corridor):
             super().spec,
             best_return=lambda state, discount: 100.0 * discount + state.step.astype(jnp.float32),
             episode_metrics=lambda state: {"final_step": state.step.astype(jnp.float32), "cue": state.cue},
+            success=lambda state: state.step < self.max_steps,
         )
 
 
@@ -102,7 +103,7 @@ def test_standardised_rewards_have_no_bound():
 def test_the_greedy_team_does_as_it_prefers_and_only_what_is_allowed():
     """Action 2 pays 1 at once and is forbidden in the second step, where it would cost 20."""
     result = _trained(ForbiddenFruit(), 0.9, favourite=2)
-    assert (result.mean_return, result.mean_length, result.solved) == (1, 2, 1)
+    assert (result.mean_return, result.mean_length, result.solved) == (1, 2, None)  # it defines no success
     assert (result.optimality, result.best_return, result.q_bound) == (None, None, None)  # it doesn't know its best
     assert result.extra == {}
 

@@ -29,7 +29,8 @@ WORLD = Corridor(max_steps=4)
 VALUES = {
     name: [0.5 * getattr(CONFIG, name), getattr(CONFIG, name), 0.7 * getattr(CONFIG, name)]
     for name in TRACEABLE
-    if name not in ("weight_decay", "importance_exponent", "priority_exponent", "td_lambda", "alpha")
+    if name
+    not in ("weight_decay", "importance_exponent", "priority_exponent", "td_lambda", "alpha", "shaped_reward_steps")
 } | {"weight_decay": [0.0, 0.1, 0.01]}
 SETTINGS = {name: jnp.array(values, jnp.float32) for name, values in VALUES.items()}
 
