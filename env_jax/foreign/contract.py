@@ -36,7 +36,7 @@ class ForeignState:
 class Stepped(NamedTuple):
     """What a library returns after a step."""
 
-    world: Any  # the library's state
+    library_state: Any
     shown: Any  # what it shows the agents
     rewards: Array  # float32[N]
     terminated: Array  # bool[]
@@ -87,8 +87,8 @@ class ForeignEnvironment(ABC):
             count, team_return = state.step_count + 1, state.team_return + jnp.sum(stepped.rewards)
             shaped = stepped.shaped_rewards if self.spec.shaped_rewards is not None else None
             truncated = ~stepped.terminated & (stepped.done | (count >= self.spec.max_steps))
-            return ForeignState(_strong(stepped.world), count, team_return, shaped), self._time_step(
-                stepped.world, stepped.shown, stepped.rewards, stepped.terminated, truncated
+            return ForeignState(_strong(stepped.library_state), count, team_return, shaped), self._time_step(
+                stepped.library_state, stepped.shown, stepped.rewards, stepped.terminated, truncated
             )
 
     @abstractmethod

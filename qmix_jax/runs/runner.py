@@ -102,14 +102,14 @@ def run(
     given, environment = environment, choose_environment(config, environment, check)
     config = with_environment_name(config, given)
     _check_fit(config, environment)
-    initial_params(config, environment.spec)  # refused before anything is written
+    initial = initial_params(config, environment.spec)  # refused before anything is written
     missing = missing_folders(Path(run_directory or config.results_dir))
     directory = RunDirectory(Path(broadcast_from_first(lambda: str(_make_directory(config, run_directory).path))))
     try:
         flag = "--run_directory" if run_directory is not None else ""
         with reporting(directory.path, "run", config.quiet), _lock(directory, flag):
             _announce(config, environment, directory, [])
-            return _train(config, environment, directory, None, stop_signal, on_evaluation)
+            return _train(config, environment, directory, None, initial, stop_signal, on_evaluation)
     except (ConfigError, CannotWriteError):  # the run may have been refused before it wrote anything
         if is_first():
             new = [directory.path] if run_directory is None else []
@@ -151,7 +151,8 @@ def resume_run(
     with _lock(directory, "--resume"), reporting(directory.path, "run", config.quiet):
         point = find_start(config, environment, directory)
         _announce(config, environment, directory, [] if point is None else resume_lines(config, point, began_on))
-        return _train(config, environment, directory, point, stop_signal, on_evaluation)
+        initial = initial_params(config, environment.spec) if point is None else None
+        return _train(config, environment, directory, point, initial, stop_signal, on_evaluation)
 
 
 def _train(
@@ -159,6 +160,7 @@ def _train(
     environment: Environment,
     directory: RunDirectory,
     point: ResumePoint | None,
+    initial: Params | None,
     stop_signal: StopSignal,
     on_evaluation: OnEvaluation | None,
 ) -> RunResult:
@@ -176,7 +178,7 @@ def _train(
             programs = compile_programs(trainer, seed_key(config.seed), evaluation_key(seed_key(config.seed)))
         state = programs.init()
         if point is None:
-            state = start_from(initial_params(config, environment.spec), state, programs.shardings)
+            state = start_from(initial, state, programs.shardings)
         else:
             state = restore_state(config, programs, state, point)
         first = None if point is not None else state_arrays(state, config.checkpoint_replay)
