@@ -35,6 +35,7 @@ with quiet_import():  # it prints which of its optional environments are missing
     from jaxmarl.environments.smax.smax_env import MAP_NAME_TO_SCENARIO
     from jaxmarl.environments.spaces import Discrete
 
+    from env_jax.foreign.jaxmarl_actions import action_names
     from env_jax.foreign.jaxmarl_viewers import viewer
 
 _GLOBAL_STATE = "world_state"  # JaxMARL's key of a global state among the agents' observations
@@ -163,6 +164,7 @@ class FromJaxMARL(ForeignEnvironment):
             shaped_rewards=shaped_rewards if _SHAPED in info else None,
             episode_metrics=episode_metrics,
             success=_won(environment) if isinstance(environment, EnemySMAX) else None,
+            action_names=action_names(environment, max(actions)),
             render=rendering(viewer(environment)),
         )
 

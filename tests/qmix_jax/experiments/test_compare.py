@@ -203,7 +203,7 @@ def save(path, name, status):
     run = save_run(path, [0.1, 0.9], model, skipped=9 if status == SKIPPING else 0)
     algorithm, _, seed = name.partition("/seed_")
     config = Config(algorithm=algorithm, seed=int(seed))
-    write_hparams(run.hparams, describe_run(config, make_environment(config).spec))
+    write_hparams(run.hparams, describe_run(config, make_environment(config)))
 
 
 @pytest.fixture
@@ -336,6 +336,7 @@ def test_the_last_row_is_read_from_a_file_that_grows(tmp_path):
         "": {},
         "env_steps,seconds\n": {},
         "env_steps,seconds\n80,1.5\n160,2.5\n24": {"env_steps": 160, "seconds": 2.5},
+        "env_steps,seconds\n" + "120,2\n" * 2_000 + "160,2.5\n24": {"env_steps": 160, "seconds": 2.5},
     }
     for text, expected in rows.items():
         log.write_text(text)

@@ -53,7 +53,7 @@ def test_a_recording_repeats_the_random_steps_of_the_evaluation(played):
 def test_the_page_holds_every_picture_once(played):
     _, assessment, data = played
     values, board = assessment.values[LEARNED], data["board"]
-    assert (board["kind"], data["agents"], data["actions"]) == ("frames", 2, ["0", "1", "2"])
+    assert (board["kind"], data["agents"], data["actions"]) == ("frames", 2, ["action 0", "action 1", "action 2"])
     assert len(board["pictures"]) <= 14  # seven steps, two cues
     returns = [episode["return"] for episode in data["episodes"]]
     assert returns[0] == pytest.approx(values.returns.min(), abs=1e-5)
