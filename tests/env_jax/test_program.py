@@ -65,7 +65,9 @@ def test_another_process_finds_the_same_fingerprint():
         "print(program_of(make('switch_riddle', 50)).fingerprint)"
     )
     command = [sys.executable, "-c", program]
-    found = subprocess.run(command, env=os.environ | {"PYTHONHASHSEED": "7"}, capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        command, env=os.environ | {"PYTHONHASHSEED": "7"}, capture_output=True, text=True, check=True
+    )
     assert found.stdout.split()[-1] == program_of(from_jaxmarl.make("switch_riddle", 50)).fingerprint
 
 

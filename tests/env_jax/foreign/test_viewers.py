@@ -11,6 +11,7 @@ from matplotlib import pyplot
 
 from env_jax.foreign import jaxmarl as from_jaxmarl
 from env_jax.foreign import jumanji as from_jumanji
+from env_jax.foreign.contract import library_style
 from env_jax.picture import draw_state
 
 # These programs run for milliseconds and compile for seconds.
@@ -62,6 +63,11 @@ def compass(forces):
 
 
 def test_moves_are_named_as_they_are_drawn():
+    with library_style():
+        _check_moves()
+
+
+def _check_moves():
     spread = from_jaxmarl.make("MPE_simple_spread_v3", 25)
     forces = spread.environment._decode_discrete_action(jnp.zeros(5, jnp.int32), jnp.arange(5))[0]
     assert compass(forces) == list(spread.spec.action_names) == ["stay", "left", "right", "down", "up"]

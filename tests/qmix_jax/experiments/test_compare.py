@@ -233,6 +233,7 @@ def test_all_runs_end_well(outcome, folder):
     assert (status, err) == (0, "")
     assert trained == [(name, "--algorithm") for name in NAMES]
     lines = [line for line in out.splitlines() if not is_progress(line)]
+    assert lines.pop(0).startswith("notice: --buffer_capacity 100000: rounded down")  # each once, not for every run
     assert lines[0] == "vdn/seed_0: optimality 0.900, return 1.800, success rate 90%, 18 s"
     assert lines[-2].startswith("warning: fewer than 5 seeds: ")
     assert lines[-1] == "comparison directory: results/compare_1"
