@@ -1,6 +1,7 @@
 """A run on an environment of the user's own: no module is imported because a file names it, in any command."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -138,6 +139,18 @@ def test_an_environment_that_no_longer_fits(folder, capsys, name, change):
 
 
 NOTICE = "notice: environment Agree has changed since the run was trained: its functions compute something else\n"
+
+
+def test_a_sweeps_runs_are_asked_before_it_goes_on(folder, capsys, change):
+    flags = dict(zip([word.lstrip("-") for word in TINY[::2]], TINY[1::2], strict=True))
+    own = {"hidden_sizes": ["4"], "env": ENV, "env_args": ["actions=4"], "algorithm": "vdn"}
+    path = folder / "sweep_8"
+    shutil.copytree(folder / "results" / "run_1", path / "seed_0")
+    shutil.rmtree(path / "seed_0" / "models" / "final_model")
+    write_sweep(path, sweep_from_flags({**flags, **own, "workers": "1"}))
+    change("return jnp.zeros(()), self.show", "return jnp.zeros(2), self.show")
+    assert sweep.main(["--resume", str(path), "--env", ENV]) == 2
+    assert capsys.readouterr().err.endswith(": state is float32[2], must be float32[], as the run was trained\n")
 
 
 def test_other_words_are_not(folder, capsys, change):
