@@ -60,7 +60,7 @@ def check_environment(path: Path, environment: Environment, resumes: bool = Fals
     """
     hparams = read_json(path)
     derived, versions = (hparams.get(section) for section in ("derived", "versions"))
-    if not isinstance(derived, dict) or not isinstance(versions, dict):
+    if not isinstance(derived, dict):
         return []
     found, name = describe_environment(environment), environment.spec.name
     differing = _differing(found, derived, "environment_spec", only_known=True)
@@ -71,7 +71,8 @@ def check_environment(path: Path, environment: Environment, resumes: bool = Fals
             raise ConfigError(f"environment {name}: {field} is {value}, must be {wanted}, as the run was trained")
     changes = [f"{field} is {value}, not {wanted}" for field, (value, wanted) in differing.items()]
     fingerprints = [record.get(_FINGERPRINT) for record in (found, derived)]
-    is_same_jax = versions.get("jax") == metadata.version("jax")  # another one lowers to another text
+    # Another version of JAX lowers to another text.
+    is_same_jax = isinstance(versions, dict) and versions.get("jax") == metadata.version("jax")
     if is_same_jax and None not in fingerprints and fingerprints[0] != fingerprints[1]:
         changes.append("its functions compute something else")
     return [f"environment {name} has changed since the run was trained: {'; '.join(changes)}"] if changes else []
