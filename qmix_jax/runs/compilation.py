@@ -46,8 +46,8 @@ def compile_programs(trainer: Trainer | Population, key: Array, evaluation_key: 
     options = repeated_options(num_devices=len(jax.tree.leaves(init.output_shardings)[0].device_set))
     donate = donated(len(settings))
     chunk = jax.jit(trainer.train_chunk, donate_argnums=donate).lower(*settings, state).compile(options)
-    evaluate = jax.jit(trainer.evaluate).lower(*settings, state.learner.params, evaluation_key)
-    evaluate = evaluate.compile(repeated_options())
+    lowered = jax.jit(trainer.evaluate).lower(*settings, state.learner.params, evaluation_key)
+    evaluate = lowered.compile(repeated_options())
     chunk_settings = evaluation_settings = settings
     if settings:
         *sharded, _ = chunk.input_shardings[0]
