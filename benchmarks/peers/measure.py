@@ -39,7 +39,12 @@ class Point(NamedTuple):
     at: Instant
     env_steps: int
     mean_return: float
-    win_rate: float | None
+    win_rate: float | None  # None where the environment has no success
+
+
+def known(value: float | None) -> float | None:
+    """Return None for NaN, which JSON does not have: a test without a finished episode."""
+    return None if value is None or value != value else value
 
 
 def now() -> Instant:
@@ -66,9 +71,9 @@ class Compilations:
             if part.is_backend and part.on_main_thread and part.duration >= _PROGRAM_SECONDS and part.end < before
         )
 
-    def seconds(self, until: Instant) -> float:
-        """Return how long JAX compiled until then. Parts that lie within others count once."""
-        parts = [part for part in self.parts if part.end <= until]
+    def seconds(self, since: Instant, until: Instant) -> float:
+        """Return how long JAX compiled in between. Parts that lie within others count once."""
+        parts = [part for part in self.parts if since <= part.end <= until]
         return covered([(part.end.seconds - part.duration, part.end.seconds) for part in parts])
 
 
@@ -101,7 +106,7 @@ def summary(
         "updates": updates,
         "start_seconds": began.seconds - called.seconds,
         "start_cpu_seconds": began.cpu_seconds - called.cpu_seconds,
-        "compile_seconds": compilations.seconds(until=began),
+        "compile_seconds": compilations.seconds(called, began),
         "train_seconds": train_seconds,
         "train_cpu_seconds": train_cpu_seconds,
         "steps_per_second": steps / train_seconds,
@@ -113,8 +118,8 @@ def summary(
                 "env_steps": point.env_steps,
                 "seconds": max(0.0, point.at.seconds - began.seconds),
                 "cpu_seconds": max(0.0, point.at.cpu_seconds - began.cpu_seconds),
-                "return": point.mean_return,
-                "win_rate": point.win_rate,
+                "return": known(point.mean_return),
+                "win_rate": known(point.win_rate),
             }
             for point in points
         ],

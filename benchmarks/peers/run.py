@@ -55,8 +55,8 @@ def algorithms(name: str, seed: int) -> tuple[str, ...]:
     return known if seed in INDICATIVE_SEEDS else tuple(each for each in known if each in CORE_ALGORITHMS)
 
 
-def train(run: Run, arguments: argparse.Namespace) -> None:
-    """Train one run in a process of its own, without a cache of compiled programs."""
+def train(run: Run, arguments: argparse.Namespace) -> int:
+    """Train one run in a process of its own, without a cache of compiled programs. Returns its exit status."""
     here = ROOT / "benchmarks"
     folders = [str(here), str(ROOT)]
     words = [run.task, run.algorithm, str(run.seed), str(run.path(arguments.out).resolve())]
@@ -70,7 +70,7 @@ def train(run: Run, arguments: argparse.Namespace) -> None:
         "JAX_PLATFORMS": "cpu",
         "JAXMARL_COMMIT": arguments.commit,
     }
-    subprocess.run(command, env=environ, check=True, stdout=subprocess.DEVNULL)
+    return subprocess.run(command, env=environ, stdout=subprocess.DEVNULL).returncode
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -87,7 +87,7 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main() -> None:
+def main() -> int:
     parser = make_parser()
     arguments = parser.parse_args()
     if "jaxmarl" in arguments.sides:
@@ -98,12 +98,16 @@ def main() -> None:
         arguments.commit = arguments.commit or commit(arguments.jaxmarl)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0)) if arguments.core is None else arguments.core})
+    failed = 0
     for run in chosen_runs(arguments):
         if run.path(arguments.out).exists():
             continue
         started = time.perf_counter()
-        train(run, arguments)
-        print(f"{run.task} {run.side} {run.algorithm} seed {run.seed}: {time.perf_counter() - started:.0f} s", flush=True)
+        status = train(run, arguments)
+        failed += status != 0
+        outcome = f"{time.perf_counter() - started:.0f} s" if status == 0 else f"failed with exit status {status}"
+        print(f"{run.task} {run.side} {run.algorithm} seed {run.seed}: {outcome}", flush=True)
+    return int(failed > 0)
 
 
 def commit(checkout: Path) -> str:
@@ -113,4 +117,4 @@ def commit(checkout: Path) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -30,8 +30,7 @@ def main(name: str, algorithm: str, seed: str, path: str, steps: str = "") -> No
 
     def keep(env_steps: int, evaluation: Evaluation) -> None:
         mean_return = in_unit(task, environment, float(evaluation.extra["undiscounted_return"]))
-        won = float(evaluation.solved)
-        points.append(Point(now(), env_steps, mean_return, None if won != won else won))
+        points.append(Point(now(), env_steps, mean_return, float(evaluation.solved)))
 
     with tempfile.TemporaryDirectory() as folder:
         called = now()
