@@ -26,18 +26,16 @@ def in_unit(task: Task, environment: Environment, team_return: float) -> float:
     return team_return if task.unit == "team" else team_return / environment.spec.num_agents
 
 
-def final_figures(
-    task: Task, environment: Environment, policy: Policy, memory: Any, episodes: int
-) -> dict[str, float | None]:
+def final_figures(task: Task, environment: Environment, policy: Policy, memory: Any) -> dict[str, float | None]:
     """Play the final greedy policy.
 
     Args:
         task: the task.
         environment: its environment, which may show last actions.
         policy: the greedy policy.
-        memory: its initial hidden state, for `episodes` episodes.
-        episodes: how many to play.
+        memory: its initial hidden state, for `task.episodes` episodes.
     """
+    episodes = task.episodes
     play = jax.jit(lambda key, memory: play_episodes(environment, policy, key, episodes, memory))
     played = jax.device_get(play(jax.random.key(_SEED), memory))
     returns = played.extra["undiscounted_return"]

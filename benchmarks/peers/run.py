@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from measuring import ROOT
 from peers.tasks import CORE_ALGORITHMS, CORE_SEEDS, INDICATIVE_SEEDS, TASKS
 
 RESULTS = ROOT / "benchmarks" / "results" / "peers"

@@ -1,4 +1,4 @@
-"""Train one of JaxMARL's scripts, unmodified: `python -m peers.train_jaxmarl TASK ALGORITHM SEED PATH CHECKOUT [STEPS]`.
+"""Train one of JaxMARL's scripts, unmodified: `python -m peers.train_jaxmarl TASK ALGORITHM SEED PATH CHECKOUT`.
 
 To be run with `stand_ins/` first on PYTHONPATH, and without the checkout itself, so that the environments are those of
 the installed package on both sides.
@@ -20,7 +20,7 @@ import yaml
 from peers.jaxmarl_policy import greedy, hidden_size
 from peers.measure import Compilations, Instant, Point, now, save, summary
 from peers.playing import final_figures, task_environment
-from peers.tasks import EPISODES, TASKS, Peer, Task, budget
+from peers.tasks import TASKS, Peer, Task, budget
 
 _LEARNERS = Path("baselines") / "QLearning"
 
@@ -112,8 +112,8 @@ def main(name: str, algorithm: str, seed: str, path: str, checkout: str, steps: 
         bool(settings["alg"].get("NORM_INPUT", False)),
         next(iter(shown.values())).shape,
     )
-    memory = jax.numpy.zeros((EPISODES, environment.spec.num_agents, hidden_size(params)))
-    final = final_figures(task, environment, policy, memory, EPISODES)
+    memory = jax.numpy.zeros((task.episodes, environment.spec.num_agents, hidden_size(params)))
+    final = final_figures(task, environment, policy, memory)
     about = {"task": name, "side": "jaxmarl", "algorithm": algorithm, "seed": int(seed), "settings": settings["alg"]}
     save(Path(path), {**about, "commit": os.environ.get("JAXMARL_COMMIT"), **figures, "final": final})
 

@@ -1,13 +1,12 @@
-"""Train our side of a task: `python -m peers.train_ours TASK ALGORITHM SEED PATH [STEPS]`."""
+"""Train our side of a task: `python -m peers.train_ours TASK ALGORITHM SEED PATH`."""
 
 import sys
 import tempfile
 from pathlib import Path
 
-import jax
 from peers.measure import Compilations, Point, now, save, summary
 from peers.playing import final_figures, in_unit, task_environment
-from peers.tasks import EPISODES, TASKS, flags
+from peers.tasks import TASKS, flags
 
 import qmix_jax
 from qmix_jax.presets import make_config
@@ -38,8 +37,8 @@ def main(name: str, algorithm: str, seed: str, path: str, steps: str = "") -> No
         updates = read_log(RunDirectory(result.directory).timing, TIMING_COLUMNS)["updates"][-1]
         figures = summary(compilations, called, points, points[-1].at, config.env_steps, int(updates))
         trained = load_policy(result.directory)
-        policy, memory = greedy_policy(trained.learner, trained.params), trained.learner.init_memory(EPISODES)
-        final = final_figures(task, trained.environment, policy, memory, EPISODES)
+        policy, memory = greedy_policy(trained.learner, trained.params), trained.learner.init_memory(task.episodes)
+        final = final_figures(task, trained.environment, policy, memory)
     about = {"task": name, "side": "ours", "algorithm": algorithm, "seed": int(seed), "settings": {"flags": words}}
     save(Path(path), {**about, "commit": None, **figures, "final": final})
 
