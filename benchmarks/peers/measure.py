@@ -63,13 +63,14 @@ class Compilations:
             on_main_thread = threading.current_thread() is threading.main_thread()
             self.parts.append(Compiled(now(), duration, _BACKEND in event, on_main_thread))
 
-    def training_began(self, before: Instant) -> Instant:
-        """Return when the last program was ready that was compiled `before` the first evaluation."""
-        return max(
+    def training_began(self, called: Instant, before: Instant) -> Instant:
+        """Return when the last program was ready that was compiled between the call and `before`, an evaluation."""
+        ready = [
             part.end
             for part in self.parts
             if part.is_backend and part.on_main_thread and part.duration >= _PROGRAM_SECONDS and part.end < before
-        )
+        ]
+        return max([called, *ready])
 
     def seconds(self, since: Instant, until: Instant) -> float:
         """Return how long JAX compiled in between. Parts that lie within others count once."""
@@ -99,7 +100,7 @@ def summary(
         steps: environment steps that were trained on.
         updates: gradient updates.
     """
-    began = compilations.training_began(before=points[0].at)
+    began = compilations.training_began(called, before=points[0].at)
     train_seconds, train_cpu_seconds = (end - start for start, end in zip(began, ended, strict=True))
     return {
         "env_steps": steps,

@@ -20,7 +20,8 @@ from peers.tasks import CORE_ALGORITHMS, CORE_SEEDS, INDICATIVE_SEEDS, TASKS
 
 RESULTS = ROOT / "benchmarks" / "results" / "peers"
 SIDES = ("jaxmarl", "ours")
-_QUICK_STEPS = "20000"
+_QUICK = {"tasks": ["switch_riddle"], "algorithms": ["vdn"], "seeds": [0]}
+_QUICK_STEPS = "1200"
 
 
 class Run(NamedTuple):
@@ -83,7 +84,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", nargs="+", type=int, help="these, instead of 3 for core tasks and 1 for others")
     parser.add_argument("--core", type=int, help="the core to use; else the last one allowed")
     parser.add_argument("--out", type=Path, default=RESULTS, metavar="FOLDER")
-    parser.add_argument("--quick", action="store_true", help="a few steps of each; the figures mean nothing")
+    parser.add_argument("--quick", action="store_true", help="one small run a side; the figures mean nothing")
     return parser
 
 
@@ -98,6 +99,8 @@ def main() -> int:
         arguments.commit = arguments.commit or commit(arguments.jaxmarl)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0)) if arguments.core is None else arguments.core})
+    if arguments.quick:
+        vars(arguments).update({name: getattr(arguments, name) or value for name, value in _QUICK.items()})
     failed = 0
     for run in chosen_runs(arguments):
         if run.path(arguments.out).exists():

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -27,8 +28,8 @@ from qmix_jax.storage.files import replacing
 RESULTS = ROOT / "benchmarks" / "results" / "peers"
 _SIDES = {"ours": "qmix_jax", "jaxmarl": "JaxMARL"}
 _COLOURS = {
-    "ours": ("#0072B2", "#56B4E9", "#009E73", "#000000"),
-    "jaxmarl": ("#D55E00", "#E69F00", "#CC79A7", "#999999"),
+    "ours": {"qmix": "#0072B2", "vdn": "#56B4E9", "iql": "#000000", "qplex": "#009E73"},
+    "jaxmarl": {"qmix": "#D55E00", "vdn": "#E69F00", "iql": "#999999", "pqn_vdn": "#CC79A7"},
 }
 _ALGORITHMS = ("qmix", "vdn", "pqn_vdn", "iql", "qplex")
 _UNITS = {"team": "sum over agents", "agent": "one agent"}
@@ -106,6 +107,7 @@ def plot(path: Path, task: Task, groups: Mapping[tuple[str, str], Group], clock:
             last = final(group, "win_rate" if won else "return")
             axes.plot(x[-1], estimate(last).value, "D", color=colour, markersize=7, markeredgecolor="white")
         axes.set_xlabel(label)
+        axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
         axes.grid(alpha=0.3, linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
     axes = figure.axes[0]
