@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from measuring import ROOT, number
 from peers.tasks import TASKS, Task
 
-from qmix_jax.analysis.stats import Estimate, common_points, estimate, make_band, step_values
+from qmix_jax.analysis.stats import Estimate, common_points, estimate, interquartile_mean, make_band, step_values
 from qmix_jax.analysis.tables import markdown_table
 from qmix_jax.runs.plots import save_figure
 from qmix_jax.storage.files import replacing
@@ -34,10 +34,30 @@ _COLOURS = {
 _ALGORITHMS = ("qmix", "vdn", "pqn_vdn", "iql", "qplex")
 _UNITS = {"team": "sum over agents", "agent": "one agent"}
 _HEADER = (
-    *("trainer", "algorithm", "seeds", "return", "win rate", "environment steps", "training, s", "start, s"),
-    *("of it compiling, s", "steps/s", "updates/s", "peak memory, MiB"),
+    *("trainer", "algorithm", "seeds", "return", "win rate", "own last test", "environment steps", "training, s"),
+    *("start, s", "of it compiling, s", "steps/s", "updates/s", "peak memory, MiB"),
 )
 _MOST_POINTS = 200
+_HOW = """\
+# Beside JaxMARL
+
+JaxMARL's own scripts (`baselines/QLearning`, unmodified{commit}) and ours, trained in turn on the same core, in the same
+environments (the installed JaxMARL {version}), for the same number of environment steps. Measured by
+`python benchmarks/peers/run.py` on {cpu}. Means over seeds are interquartile, with 95 % bootstrap intervals; of three
+seeds an interval spans all.
+
+- **Return** and **win rate** are of the final greedy policies, which our evaluator plays: the same episodes for both
+  sides. JaxMARL's parameters are taken from what its script returns.
+- **Own last test** is what each side logged at its end. On MPE JaxMARL's episodes have 26 steps, ours 25.
+- **Start** is the time from the call to the first step of training: tracing, compiling, initialising. No program is
+  taken from a cache. **Training** is the time from then on, each side's tests included: as many, of as many episodes.
+- JaxMARL's targets sum the agents' rewards on MPE and take the first agent's on SMAX and Overcooked, where all get the
+  same; ours always sum.{clock}
+
+JaxMARL's settings are those of the files named, except for environment steps, tests, and the overrides.
+
+{settings}
+"""
 
 Group = Sequence[Mapping[str, Any]]  # runs that differ in their seed
 
@@ -70,10 +90,12 @@ def row(side: str, algorithm: str, group: Group, clock: str) -> list[str]:
     def rate(figure: str) -> str:
         return number(median(run[figure] / run[f"train_{clock}"] for run in group))
 
+    tests = [run["curve"][-1]["return"] for run in group]
     returns, won = final(group, "return"), final(group, "win_rate")
     return [
         *(_SIDES[side], algorithm, str(len(group))),
         *(cell(estimate(returns), "{:.2f}"), "-" if won is None else cell(estimate(won), "{:.0%}")),
+        "-" if None in tests else f"{interquartile_mean(np.array(tests)):.2f}",
         *(number(middle("env_steps")), number(middle(f"train_{clock}")), number(middle(f"start_{clock}"))),
         *(number(middle("compile_seconds")) if clock == "seconds" else "-", rate("env_steps"), rate("updates")),
         number(middle("peak_mib")),
@@ -116,6 +138,28 @@ def plot(path: Path, task: Task, groups: Mapping[tuple[str, str], Group], clock:
     save_figure(path, figure)
 
 
+def settings_table() -> str:
+    """Return what JaxMARL's scripts are given, by task and algorithm."""
+    rows = [
+        (task.title, algorithm, peer.script, peer.settings, ", ".join(f"{k} {v}" for k, v in peer.overrides.items()))
+        for task in TASKS.values()
+        for algorithm, peer in task.jaxmarl.items()
+    ]
+    return markdown_table(("task", "algorithm", "script", "settings", "overrides"), rows)
+
+
+def heading(runs: Sequence[Mapping[str, Any]], clock: str) -> str:
+    """Return how the runs were made."""
+    commits = sorted({run["commit"] for run in runs if run["commit"]})
+    return _HOW.format(
+        commit=f", commit {', '.join(commits)}" if commits else "",
+        version=", ".join(sorted({run["machine"]["jaxmarl"] for run in runs})),
+        cpu=", ".join(sorted({run["machine"]["cpu"] for run in runs})),
+        clock="\n- The machine was busy with other work: times are CPU seconds." if clock == "cpu_seconds" else "",
+        settings=settings_table(),
+    )
+
+
 def band(group: Group, x_name: str, y_name: str) -> tuple[np.ndarray, ...]:
     """Return a group's curve: x, interquartile mean over seeds, and the ends of its interval. float64[P] each."""
     curves = []
@@ -130,17 +174,21 @@ def band(group: Group, x_name: str, y_name: str) -> tuple[np.ndarray, ...]:
 
 def write(folder: Path, clock: str) -> str:
     """Write and return the Markdown, and draw the plots."""
+    runs: list[Mapping[str, Any]] = []
     sections = []
     for name, task in TASKS.items():
         groups = read_groups(folder, name)
         if groups:
+            runs += [run for group in groups.values() for run in group]
             kind = "" if task.core else " (indicative, one seed)"
             sections.append(
                 f"## {task.title}{kind}\n\nReturn: undiscounted, {_UNITS[task.unit]}.\n\n"
                 f"{table(groups, clock)}\n\n![{task.title}]({name}.png)\n"
             )
             plot(folder / f"{name}.png", task, groups, clock)
-    text = "\n".join(sections)
+    if not runs:
+        raise SystemExit(f"{folder}: must be a folder of finished runs, see run.py")
+    text = "\n".join([heading(runs, clock), *sections])
     with replacing(folder / "peers.md") as temporary:
         temporary.write_text(text)
     return text

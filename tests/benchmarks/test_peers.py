@@ -106,7 +106,7 @@ def test_a_finished_run_is_not_repeated(results):
 def test_table_and_plot(results):
     text = table.write(results / "out", "seconds")
     assert "## Switch riddle (indicative, one seed)" in text
-    assert [line.split(" | ")[:3] for line in text.splitlines() if "vdn" in line] == [
+    assert [line.split(" | ")[:3] for line in text.splitlines() if "vdn | 1" in line] == [
         ["| qmix_jax", "vdn", "1"],
         ["| JaxMARL", "vdn", "1"],
     ]
@@ -125,11 +125,25 @@ def test_a_missing_checkout_is_refused(tmp_path):
 def test_the_table_has_intervals_over_seeds():
     def finished(value, won):
         figures = {"env_steps": 1000, "updates": 50, "peak_mib": 800, "compile_seconds": 9, "start_seconds": 11}
-        return {**figures, "train_seconds": 10, "final": {"return": value, "win_rate": won}}
+        return {**figures, "train_seconds": 10, "curve": [{"return": 2.5}], "final": {"return": value, "win_rate": won}}
 
     group = [finished(1.0, 0.5), finished(2.0, 0.75), finished(3.0, 1.0)]
     assert table.row("jaxmarl", "qmix", group, "seconds") == [
-        *("JaxMARL", "qmix", "3", "2.00 [1.00, 3.00]", "75% [50%, 100%]", "1,000", "10", "11", "9", "100", "5", "800")
+        *(
+            "JaxMARL",
+            "qmix",
+            "3",
+            "2.00 [1.00, 3.00]",
+            "75% [50%, 100%]",
+            "2.50",
+            "1,000",
+            "10",
+            "11",
+            "9",
+            "100",
+            "5",
+            "800",
+        )
     ]
 
 
