@@ -41,8 +41,8 @@ _MOST_POINTS = 200
 _HOW = """\
 # Beside JaxMARL
 
-JaxMARL's own scripts (`baselines/QLearning`, unmodified{commit}) and ours, trained in turn on the same core, in the same
-environments (the installed JaxMARL {version}), for the same number of environment steps. Measured by
+JaxMARL's own scripts (`baselines/QLearning`, unmodified{commit}) and ours, trained in turn on the same core, in the
+same environments (the installed JaxMARL {version}), for the same number of environment steps. Measured by
 `python benchmarks/peers/run.py` on {cpu}. Means over seeds are interquartile, with 95 % bootstrap intervals; of three
 seeds an interval spans all.
 

@@ -1,8 +1,8 @@
 """The tasks: environments, budgets, JaxMARL's scripts with what we override of their settings, and our flags.
 
 Each side's settings are its own. JaxMARL's are those of the YAML file that its authors publish for the environment,
-except for what is listed here: budgets, and widths where they are more than 64, since 512-wide networks and 10 million
-steps take days on one core. So all networks of both sides are 64 wide.
+except for what is listed here: budgets, and on SMAX and Overcooked widths of 512, since such networks and 10 million
+steps take days on one core. There all networks of both sides are 64 wide.
 """
 
 from collections.abc import Mapping
@@ -58,7 +58,7 @@ _SMAX_PEERS = _recurrent(
     "ql_rnn_smax.yaml", "pqn_vdn_rnn_smax.yaml", _SMAX, {**_NARROW, "LR": 5e-4, "TEST_INTERVAL": 0.1}
 )
 _SMAX_ARGS = {"see_enemy_actions": True, "walls_cause_death": True, "attack_mode": "closest"}
-_MPE_PEERS = _recurrent("ql_rnn_mpe.yaml", "pqn_vdn_rnn_mpe.yaml", {"LOG_AGENTS_SEPARATELY": False}, _NARROW)
+_MPE_PEERS = _recurrent("ql_rnn_mpe.yaml", "pqn_vdn_rnn_mpe.yaml", {"LOG_AGENTS_SEPARATELY": False}, _NONE)
 
 _SHAPED = {"REW_SHAPING_HORIZON": 50_000}  # half of the run, as published
 
