@@ -1,5 +1,6 @@
 """What both sides are measured with: compilation, times, memory, and what a run's JSON file holds."""
 
+import os
 import threading
 import time
 from collections.abc import Sequence
@@ -131,4 +132,4 @@ def save(path: Path, figures: dict[str, Any]) -> None:
     """Write a run's JSON file, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     about = {**machine(), "optax": version("optax"), "jaxmarl": version("jaxmarl"), "flashbax": version("flashbax")}
-    write_json(path, {**figures, "machine": about})
+    write_json(path, {**figures, "commit": os.environ.get("TRAINED_COMMIT", ""), "machine": about})

@@ -69,7 +69,7 @@ def train(run: Run, arguments: argparse.Namespace) -> int:
         "PYTHONPATH": os.pathsep.join(folders),
         "JAX_ENABLE_COMPILATION_CACHE": "false",
         "JAX_PLATFORMS": "cpu",
-        "JAXMARL_COMMIT": arguments.commit,
+        "TRAINED_COMMIT": arguments.commit if run.side == "jaxmarl" else commit(ROOT),
     }
     return subprocess.run(command, env=environ, stdout=subprocess.DEVNULL).returncode
 

@@ -150,7 +150,7 @@ def settings_table() -> str:
 
 def heading(runs: Sequence[Mapping[str, Any]], clock: str) -> str:
     """Return how the runs were made."""
-    commits = sorted({run["commit"] for run in runs if run["commit"]})
+    commits = sorted({run["commit"] for run in runs if run["commit"] and run["side"] == "jaxmarl"})
     return _HOW.format(
         commit=f", commit {', '.join(commits)}" if commits else "",
         version=", ".join(sorted({run["machine"]["jaxmarl"] for run in runs})),

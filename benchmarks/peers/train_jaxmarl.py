@@ -4,7 +4,6 @@ To be run with `stand_ins/` first on PYTHONPATH, and without the checkout itself
 the installed package on both sides.
 """
 
-import os
 import re
 import sys
 import time
@@ -115,7 +114,7 @@ def main(name: str, algorithm: str, seed: str, path: str, checkout: str, steps: 
     memory = jax.numpy.zeros((task.episodes, environment.spec.num_agents, hidden_size(params)))
     final = final_figures(task, environment, policy, memory)
     about = {"task": name, "side": "jaxmarl", "algorithm": algorithm, "seed": int(seed), "settings": settings["alg"]}
-    save(Path(path), {**about, "commit": os.environ.get("JAXMARL_COMMIT"), **figures, "final": final})
+    save(Path(path), {**about, **figures, "final": final})
 
 
 if __name__ == "__main__":

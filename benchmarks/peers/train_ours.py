@@ -40,7 +40,7 @@ def main(name: str, algorithm: str, seed: str, path: str, steps: str = "") -> No
         policy, memory = greedy_policy(trained.learner, trained.params), trained.learner.init_memory(task.episodes)
         final = final_figures(task, trained.environment, policy, memory)
     about = {"task": name, "side": "ours", "algorithm": algorithm, "seed": int(seed), "settings": {"flags": words}}
-    save(Path(path), {**about, "commit": None, **figures, "final": final})
+    save(Path(path), {**about, **figures, "final": final})
 
 
 if __name__ == "__main__":
