@@ -16,7 +16,7 @@ from measuring import Options, finish, machine, make_options, make_parser, numbe
 from processes import run_alone
 
 from qmix_jax.config import Config
-from qmix_jax.runs.compilation import chunk_options
+from qmix_jax.runs.compilation import repeated_options
 from qmix_jax.training.environments import make_environment
 from qmix_jax.training.trainer import make_trainer
 
@@ -71,7 +71,7 @@ def measure_point(point: Point, rounds: int, seconds: float) -> dict[str, Any]:
     state = jax.jit(init)(keys)
     started = time.perf_counter()
     lowered = jax.jit(train_chunk, donate_argnums=0).lower(state)
-    compiled = lowered.compile(chunk_options(config.num_devices))
+    compiled = lowered.compile(repeated_options(config.num_devices))
     compile_time = time.perf_counter() - started
     while not np.all(state.learner.updates > 0):
         state, _ = compiled(state)
