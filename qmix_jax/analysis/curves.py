@@ -85,7 +85,7 @@ def plot_curves(path: Path, title: str, records: Sequence[RunRecord], score: str
     for axes in right:
         decorate(axes, "Against wall time", "seconds of training, after the first chunk", "")
         _plot_bands(axes, make_bands(records, score, training_seconds))
-    _scale_scores(left, score)
+    scale_scores(left, score)
     handles, labels = left.get_legend_handles_labels()
     if handles:
         room = int(figure.get_figwidth() * _CHARACTERS_AN_INCH / (_LINE_SAMPLE + max(map(len, labels))))
@@ -118,11 +118,11 @@ def plot_settings(
         _plot_setting(axes, [point[name] for point in points], scores)
     for axes in panels[len(names) :]:
         axes.set_visible(False)
-    _scale_scores(panels[0], score)
+    scale_scores(panels[0], score)
     save_figure(path, figure)
 
 
-def _scale_scores(axes: Axes, score: str) -> None:
+def scale_scores(axes: Axes, score: str) -> None:
     """Show shares in percent; of scores that are all alike, the whole scale instead of one of their rounding."""
     if score != "optimality":
         return
