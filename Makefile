@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install train test test-slow test-browser notebooks docs bench soak dist lint format types clean
+.PHONY: install train test test-slow test-browser notebooks docs bench bench-peers soak dist lint format types clean
 
 # One stamp per set of extras, renewed when the dependencies change.
 install: .venv/installed-base
@@ -53,6 +53,11 @@ docs: .venv/installed-docs
 
 bench: .venv/installed-bench
 	$(BIN)/python benchmarks/bench.py
+
+# Beside JaxMARL's own scripts: hours, and it continues where it was stopped. JAXMARL is a checkout of its repository.
+bench-peers: .venv/installed-dev
+	$(BIN)/python benchmarks/peers/run.py --jaxmarl "$(JAXMARL)"
+	$(BIN)/python benchmarks/peers/table.py
 
 # An hour; `make soak MINUTES=5` for less.
 MINUTES ?= 60

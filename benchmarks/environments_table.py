@@ -29,10 +29,14 @@ Every environment that {versions} register, each tried with `qmix-jax train --en
 
 ## Those that train
 
-`--env_args NAME=VALUE ...` sets the arguments in the last column; without it they have their defaults.
+`--env_args NAME=VALUE ...` sets the arguments in the last column; without it they have their defaults. Values that the
+library cannot step with, or that do not fit (such as `action_type=Continuous`), are refused with the reason.
 
-| --env | agents | actions | observation | arguments |
-| --- | --- | --- | --- | --- |
+The team is trained on the sum of its agents' rewards. Where the agents have rewards of their own, a run says so at its
+start: in `coin_game` each gains at the other's cost, and the sum is what they gain together.
+
+| --env | agents | actions | observation | rewards | arguments |
+| --- | --- | --- | --- | --- | --- |
 {trained}
 
 ## Those that are refused
@@ -62,7 +66,9 @@ def row(name: str) -> tuple[bool, str]:
             spec = hparams["derived"]["environment_spec"]
             _, listed = train(name, Path(folder), "--env_args", f"{ANY}=1")
             sizes = " | ".join(str(spec[size]) for size in ("num_agents", "num_actions", "observation_size"))
-            return True, f"| {called} | {sizes} | {listed.partition(' arguments are ')[2]} |"
+            own = any("rewards of their own" in notice for notice in hparams["notices"])
+            rewards = "each agent's own" if own else "shared"
+            return True, f"| {called} | {sizes} | {rewards} | {listed.partition(' arguments are ')[2]} |"
     reason = message.partition(f"error: --env {name}: ")[2] if status == 2 else f"exit status {status}: {message}"
     reason = reason.replace("|", r"\|")
     return False, f"| {called} | {reason} |"

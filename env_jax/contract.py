@@ -122,8 +122,16 @@ def _check_spec(environment: Environment) -> EnvSpec:
         raise ContractError(environment, f"spec.observation_dtype: {dtype!s:.50}, must be {wanted}")
     for declared in fields(spec):
         value = getattr(spec, declared.name)
-        if declared.default is None and not (value is None or callable(value)):
+        is_function = declared.default is None and declared.name != "action_names"
+        if is_function and not (value is None or callable(value)):
             raise ContractError(environment, f"spec.{declared.name}: {value!r:.50}, must be a function or None")
+    names = spec.action_names
+    if names is not None and not (
+        isinstance(names, tuple) and len(names) == spec.num_actions and all(isinstance(name, str) for name in names)
+    ):
+        raise ContractError(
+            environment, f"spec.action_names: {names!r:.50}, must be a tuple of {spec.num_actions} texts or None"
+        )
     return spec
 
 

@@ -53,6 +53,7 @@ class EnvSpec:
     shaped_rewards: Callable[[Any], Array] | None = None  # environment state -> float32[N], of the step that led there
     success: Callable[[Any], Array] | None = None  # final state -> bool[], whether the episode achieved its goal
     agent_positions: Callable[[Any], Array] | None = None  # environment state -> [N, ...], each agent's position
+    action_names: tuple[str, ...] | None = None  # A names of actions, for replays
     render: Callable[[Any], Any] | None = None  # state in NumPy arrays -> picture, uint8[H, W, 3]; host code
 
 

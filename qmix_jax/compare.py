@@ -11,14 +11,15 @@ from typing import Any
 
 from qmix_jax.cli.command import program_name, run_command
 from qmix_jax.cli.parser import FlagParser
-from qmix_jax.config import Config, names_module
+from qmix_jax.config import Config
 from qmix_jax.errors import ConfigError
 from qmix_jax.experiments.comparison_spec import Comparison, ComparisonSettings, comparison_from_flags, read_comparison
 from qmix_jax.experiments.workers import available_cores
 from qmix_jax.runs.shell import prepare_libraries
 from qmix_jax.settings import read_settings
-from qmix_jax.storage.directory import check_results_dir, create_numbered, missing_folders, remove_refused
+from qmix_jax.storage.directory import create_numbered, missing_folders, remove_refused
 from qmix_jax.storage.lock import check_system
+from qmix_jax.storage.output_file import check_output_folder
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,9 +35,7 @@ def make_parser(prog: str) -> FlagParser:
     )
     note = "Settings of `qmix-jax train` are flags too, the same for every run; only --algorithm and --seed are not."
     parser = FlagParser(prog, description, [note])
-    group = "The comparison"
-    parser.add_preset(group)
-    parser.add_flag("resume", "FOLDER", "continue the comparison in this folder, such as results/compare_1", group)
+    parser.add_beginnings("The comparison", "results/compare_1")
     parser.add_settings(ComparisonSettings)
     parser.add_settings(Config, common=())
     return parser
@@ -54,7 +53,7 @@ def _start(arguments: dict[str, Any]) -> None:
     comparison = comparison_from_flags(arguments)
     _check_workers(comparison)
     results_dir = comparison.configs()[0].results_dir
-    check_results_dir(results_dir)
+    check_output_folder("results_dir", results_dir)
     _prepare(comparison, comparison.configs()[0].env)
     from qmix_jax.experiments.comparison import run_comparison
 
@@ -87,8 +86,6 @@ def _prepare(comparison: Comparison, env: str | None) -> None:
     """Import JAX, and the environment that the command line's --env names; refuse one that cannot be trained on."""
     config = comparison.configs()[0]
     prepare_libraries()
-    if not names_module(config.env) and env in (None, config.env):
-        return
     import jax
 
     from qmix_jax.runs.user_module import import_repeated

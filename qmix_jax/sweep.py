@@ -17,8 +17,9 @@ from qmix_jax.errors import ConfigError
 from qmix_jax.experiments.sweep_spec import Sweep, SweepSettings, read_sweep, sweep_from_flags, write_sweep
 from qmix_jax.runs.distributed import FLAGS, end_joined, join, leave, take_machines
 from qmix_jax.runs.shell import check_backend, prepare_libraries
-from qmix_jax.storage.directory import RunDirectory, check_results_dir, create_numbered, missing_folders, remove_refused
+from qmix_jax.storage.directory import RunDirectory, create_numbered, missing_folders, remove_refused
 from qmix_jax.storage.lock import check_system
+from qmix_jax.storage.output_file import check_output_folder
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,8 +36,7 @@ def make_parser(prog: str) -> FlagParser:
     note = "All settings of `qmix-jax train` are flags too, with the same value for every run."
     parser = FlagParser(prog, description, [note])
     group = "The sweep"
-    parser.add_preset(group)
-    parser.add_flag("resume", "FOLDER", "continue the sweep in this folder, such as results/sweep_1", group)
+    parser.add_beginnings(group, "results/sweep_1")
     parser.add_settings(SweepSettings)
     for name, (metavar, help) in FLAGS.items():
         parser.add_flag(name, metavar, help, group, False)
@@ -59,7 +59,7 @@ def _sweep(arguments: dict[str, Any]) -> None:
         given = recorded = sweep.config().env
         if machines is not None and sweep.settings.workers is not None:
             raise ConfigError(f"--workers {sweep.settings.workers}: cannot be given with --coordinator")
-        check_results_dir(sweep.config().results_dir)
+        check_output_folder("results_dir", sweep.config().results_dir)
         open_sweep = partial(_begin, sweep, machines is not None)
         missing = missing_folders(Path(sweep.config().results_dir))
     prepare_libraries()

@@ -20,8 +20,9 @@ from qmix_jax.runs.distributed import FLAGS, Machines, end_joined, join, local_d
 from qmix_jax.runs.shell import check_backend, prepare_libraries
 from qmix_jax.runs.signals import StopRequest
 from qmix_jax.settings import read_settings
-from qmix_jax.storage.directory import RunDirectory, check_results_dir, check_run_directory
+from qmix_jax.storage.directory import RunDirectory, check_run_directory
 from qmix_jax.storage.lock import check_system
+from qmix_jax.storage.output_file import check_output_folder
 
 _COMMON = (
     "total_episodes",
@@ -63,8 +64,7 @@ def make_parser(prog: str) -> FlagParser:
     )
     parser = FlagParser(prog, description, [note], elsewhere=_ELSEWHERE)
     group = "The run"
-    parser.add_preset(group)
-    parser.add_flag("resume", "FOLDER", "continue the run in this folder, such as results/run_1", group)
+    parser.add_beginnings(group, "results/run_1")
     parser.add_flag(
         "run_directory", "FOLDER", "write to exactly this folder, new or empty, instead of run_<i>", group, False
     )
@@ -89,7 +89,7 @@ def _run(arguments: dict[str, Any], stop: StopRequest, machines: Machines | None
     on_all = _wants_all_devices(arguments)
     config = make_config(arguments)
     if directory is None:
-        check_results_dir(config.results_dir)
+        check_output_folder("results_dir", config.results_dir)
     else:
         check_run_directory(directory)
     prepare_libraries()

@@ -25,6 +25,8 @@ ADDED: Mapping[int, Mapping[str, Any]] = MappingProxyType(
 RENAMED: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {"algorithm": {"qplex": "qplex_gap"}, "preset": {"pymarl2": "gru"}}
 )
+# Flags as text that the runs of the two earlier formats of sweep.json and compare.json had by default, oldest first.
+IMPLIED: tuple[Mapping[str, str], ...] = ({"time_limit": "terminal", "num_envs": "64"}, {"num_envs": "64"})
 
 
 def upgrade_settings(settings: Mapping[str, Any], written: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from inspect import Parameter, signature
 from types import MappingProxyType
 from typing import Any, cast
 
@@ -35,6 +36,7 @@ with quiet_import():  # it prints which of its optional environments are missing
     from jaxmarl.environments.smax.smax_env import MAP_NAME_TO_SCENARIO
     from jaxmarl.environments.spaces import Discrete
 
+    from env_jax.foreign.jaxmarl_actions import action_names
     from env_jax.foreign.jaxmarl_viewers import viewer
 
 _GLOBAL_STATE = "world_state"  # JaxMARL's key of a global state among the agents' observations
@@ -66,11 +68,9 @@ def make(
     with making("JaxMARL"):
         environment = jaxmarl.make(name)
         if arguments:
-            kind = type(environment)
-            layouts = overcooked_layouts if kind is Overcooked else overcooked_v2_layouts
-            constructors = (kind, SMAX) if issubclass(kind, EnemySMAX) else (kind,)
+            layouts = overcooked_layouts if type(environment) is Overcooked else overcooked_v2_layouts
             named = {"scenario": MAP_NAME_TO_SCENARIO, "layout": layouts}
-            environment = jaxmarl.make(name, **read_arguments(arguments, parameters_of(*constructors), named))
+            environment = jaxmarl.make(name, **read_arguments(arguments, _parameters(name, type(environment)), named))
     return FromJaxMARL(environment, max_steps, f"jaxmarl:{name}", shaped)
 
 
@@ -165,6 +165,7 @@ class FromJaxMARL(ForeignEnvironment):
             shaped_rewards=shaped_rewards if _SHAPED in info else None,
             episode_metrics=episode_metrics,
             success=_won(environment) if isinstance(environment, EnemySMAX) else None,
+            action_names=action_names(environment, max(actions)),
             render=rendering(viewer(environment)),
         )
 
@@ -176,6 +177,28 @@ class FromJaxMARL(ForeignEnvironment):
             return shown, {}
         nothing = {agent: jnp.zeros((), jnp.int32) for agent in self.environment.agents}
         return shown, self.environment.step_env(key_data, library_state, nothing)[-1]
+
+
+def _parameters(name: str, kind: type) -> dict[str, Parameter]:
+    """Return the parameters that the constructor of a registered name accepts.
+
+    What only a base class declares is tried out: some constructors pass it on themselves, and accept no other value.
+    """
+    own = signature(kind).parameters
+    found = parameters_of(kind, SMAX) if issubclass(kind, EnemySMAX) else parameters_of(kind)
+    return {
+        argument: parameter
+        for argument, parameter in found.items()
+        if argument in own or _is_accepted(name, argument, parameter.default)
+    }
+
+
+def _is_accepted(name: str, argument: str, value: Any) -> bool:
+    try:
+        jaxmarl.make(name, **{argument: value})
+    except Exception:  # whatever a third-party constructor may raise
+        return False
+    return True
 
 
 def _num_actions(environment: MultiAgentEnv) -> list[int]:

@@ -11,7 +11,8 @@ import jumanji
 import numpy as np
 from jumanji import specs
 from jumanji.env import Environment
-from jumanji.environments import LevelBasedForaging
+from jumanji.environments import LevelBasedForaging, RobotWarehouse
+from jumanji.environments.routing.robot_warehouse.types import Action
 from jumanji.viewer import MatplotlibViewer
 
 from env_jax.arguments import parameters_of, read_arguments
@@ -126,6 +127,7 @@ class FromJumanji(ForeignEnvironment):
             state_from_observations=concatenated,
             episode_metrics=episode_metrics,
             success=_all_eaten if isinstance(self.environment, LevelBasedForaging) else None,
+            action_names=_action_names(self.environment),
             render=rendering(_viewer(self.environment)),
         )
 
@@ -133,6 +135,15 @@ class FromJumanji(ForeignEnvironment):
 def _all_eaten(state: ForeignState) -> Array:
     """Return whether all foods of level-based foraging were eaten, bool[]."""
     return jnp.all(state.world.food_items.eaten)
+
+
+def _action_names(environment: Environment) -> tuple[str, ...] | None:
+    """Return the name of each action; None where they are not known."""
+    if isinstance(environment, LevelBasedForaging):
+        return ("stay", "up", "down", "left", "right", "load")
+    if isinstance(environment, RobotWarehouse):
+        return tuple(action.name.lower().replace("_", " ") for action in Action)
+    return None
 
 
 def _smallest_dtype(views: Any) -> Any:

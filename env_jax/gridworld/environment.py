@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from env_jax.gridworld import cells, dynamics, encoding, layouts, observations
-from env_jax.gridworld.constants import NUM_ACTIONS, NUM_AGENTS, NUM_FOODS, OBSERVATION_SIZE
+from env_jax.gridworld.constants import ACTION_NAMES, NUM_ACTIONS, NUM_AGENTS, NUM_FOODS, OBSERVATION_SIZE
 from env_jax.gridworld.oracle import best_return
 from env_jax.gridworld.policies import greedy_nearest
 from env_jax.gridworld.state import State
@@ -57,6 +57,7 @@ class GridWorld25:
             episode_metrics=episode_metrics,
             success=success,
             agent_positions=agent_positions,
+            action_names=ACTION_NAMES,
         )
 
     def reset(self, key: jax.Array) -> tuple[State, TimeStep]:

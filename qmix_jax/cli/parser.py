@@ -63,11 +63,17 @@ class FlagParser(argparse.ArgumentParser):
         self.flags.append(Flag(name, metavar, help, group, is_common))
         self.add_argument(f"--{name}", metavar=metavar)
 
-    def add_preset(self, group: str) -> None:
-        """Declare --preset, and --help-presets, which explains it."""
+    def add_beginnings(self, group: str, example: str) -> None:
+        """Declare --preset, --help-presets, which explains it, and --resume.
+
+        Args:
+            group: such as "The run", what is trained.
+            example: a folder that may be resumed.
+        """
         help = f"settings to start from instead of the defaults: {', '.join(PRESETS)}"
         self.add_flag("preset", "NAME", help, group)
         self.add_argument("--help_presets", action="store_true")
+        self.add_flag("resume", "FOLDER", f"continue {group.lower()} in this folder, such as {example}", group)
 
     def add_settings(self, settings: type, common: Collection[str] | None = None) -> None:
         """Declare a flag for every field of a dataclass.

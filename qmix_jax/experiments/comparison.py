@@ -19,6 +19,7 @@ from qmix_jax.errors import (
 )
 from qmix_jax.experiments.comparison_spec import Comparison, Member, write_comparison
 from qmix_jax.experiments.findings import write_comparison_findings
+from qmix_jax.experiments.notices import notice_lines
 from qmix_jax.experiments.outcomes import DIVERGED, DONE, Run, follow, group_progress, reason
 from qmix_jax.experiments.workers import Job, Outcome, WorkerPool
 from qmix_jax.reports.options import ReportOptions
@@ -42,8 +43,12 @@ def run_comparison(path: Path, comparison: Comparison) -> None:
         quiet = members[0].config.quiet
         for member in members:
             _check_member(path, member)
+        runs = [Run(member.name, member.config, member.directory) for member in members]
+        notices = notice_lines(runs)
         write_comparison(path, comparison)
-        failures = _train(path, comparison, members)
+        if not quiet and notices:
+            print(*notices, sep="\n", flush=True)
+        failures = _train(path, comparison, members, runs)
         ended = [member for member in members if has_ended(member.directory)]
         try:
             if ended:
@@ -67,10 +72,9 @@ def run_comparison(path: Path, comparison: Comparison) -> None:
         raise DivergedError(f"{len(diverged)} of {len(members)} runs diverged: {', '.join(diverged)}")
 
 
-def _train(path: Path, comparison: Comparison, members: Sequence[Member]) -> dict[str, str]:
+def _train(path: Path, comparison: Comparison, members: Sequence[Member], runs: Sequence[Run]) -> dict[str, str]:
     """Train the runs. Returns why some of them failed, by name."""
     by_name = {member.name: member for member in members}
-    runs = [Run(member.name, member.config, member.directory) for member in members]
     jobs = [_job(comparison, member) for member in members if not has_ended(member.directory)]
     with (
         group_progress(runs, members[0].config.quiet) as progress,

@@ -21,10 +21,6 @@ from qmix_jax.storage.files import check_no_links, read_json, write_json
 from qmix_jax.upgrades import RENAMED
 
 _FORMAT = 3  # of compare.json
-_OLDER: dict[int, dict[str, str]] = {
-    1: {"time_limit": "terminal", "num_envs": "64"},
-    2: {"num_envs": "64"},
-}  # readable older formats, with the values of flags added since
 _ALGORITHMS = {declared.name: declared for declared in fields(Config)}["algorithm"].metadata["choices"]
 
 
@@ -158,8 +154,8 @@ def read_comparison(path: Path) -> Comparison:
             raise ConfigError(f"must be the folder of a comparison, with {written.relative_to(path)}")
         check_no_links(path)
         content = read_json(written)
-        older = content.get("format") in _OLDER
-        flags = read_stored_flags(written, content, _FORMAT, _OLDER, without=("algorithm", "seed"))
+        older = content.get("format") != _FORMAT
+        flags = read_stored_flags(written, content, _FORMAT, without=("algorithm", "seed"))
         algorithms = content.get("algorithms")
         if isinstance(algorithms, list):
             content["algorithms"] = tuple(algorithms)

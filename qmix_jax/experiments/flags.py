@@ -9,14 +9,13 @@ from qmix_jax.config import Config
 from qmix_jax.errors import ConfigError
 from qmix_jax.presets import PRESETS
 from qmix_jax.settings import is_tuple
-from qmix_jax.upgrades import rename_values
+from qmix_jax.upgrades import IMPLIED, rename_values
 
 
 def read_stored_flags(
     path: Path,
     content: dict[str, Any],
     current: int,
-    older: Mapping[int, Mapping[str, str]],
     without: Sequence[str] = (),
     tried: Collection[str] = (),
 ) -> Mapping[str, Any]:
@@ -25,9 +24,8 @@ def read_stored_flags(
     Args:
         path: the file.
         content: its JSON object.
-        current: the format that this version writes.
-        older: older formats that can be read, each with the flags that its runs had implicitly, unless the preset or
-            `tried` had others.
+        current: the format that this version writes; runs of earlier ones had the flags `upgrades.IMPLIED`, unless
+            the preset or `tried` had others.
         without: flags that it must not hold.
         tried: settings of which a sweep tries values.
 
@@ -38,7 +36,7 @@ def read_stored_flags(
         ConfigError: the format or the flags are not valid.
     """
     written, flags = content.pop("format", None), content.pop("flags", None)
-    if type(written) is not int or not (written == current or written in older):
+    if type(written) is not int or not current - len(IMPLIED) <= written <= current:
         raise ConfigError(f"{path}: format must be {current}, as this version writes it")
     declared = {declared.name: declared for declared in fields(Config) if declared.name not in without}
     if not isinstance(flags, dict):
@@ -52,7 +50,9 @@ def read_stored_flags(
         return flags
     flags = rename_values(flags)
     preset = PRESETS[flags["preset"]].settings if flags.get("preset") in PRESETS else {}
-    implied = {name: text for name, text in older[written].items() if name not in preset and name not in tried}
+    implied = {
+        name: text for name, text in IMPLIED[written - current].items() if name not in preset and name not in tried
+    }
     return {**implied, **flags}
 
 

@@ -27,6 +27,7 @@ from qmix_jax.runs.resume import saved_template
 from qmix_jax.runs.signals import StopSignal, leaving_at_once
 from qmix_jax.storage.checkpoint import checkpoints, clear_models, clear_unfinished, remove_models
 from qmix_jax.storage.directory import RunDirectory, make_run_directory
+from qmix_jax.storage.environment_record import check_environment
 from qmix_jax.storage.hparams import describe_run, write_hparams
 from qmix_jax.storage.lock import RunLock
 from qmix_jax.storage.resume_point import (
@@ -70,7 +71,9 @@ def train_group(group: Group, root: Path, stop_signal: StopSignal) -> int | None
     with ExitStack() as stack:
         for member, directory in zip(group.members, directories, strict=True):
             stack.enter_context(RunLock(directory.path))
-            write_hparams(directory.hparams, describe_run(member.config, environment.spec))
+            if directory.hparams.is_file():
+                check_environment(directory.hparams, environment, resumes=True)
+            write_hparams(directory.hparams, describe_run(member.config, environment))
         points = common_resume_points(directories, saved_template(make_trainer(config, environment)))
         writer, background = (stack.enter_context(ThreadPoolExecutor(1)) for _ in range(2))
         recorders = [

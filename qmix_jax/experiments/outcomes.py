@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from os import SEEK_END
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from qmix_jax.runs.progress import GroupProgress, GroupStatus, evaluation_fields
 from qmix_jax.runs.signals import StopRequest
 from qmix_jax.storage.directory import RunDirectory
 
+_LONGEST_ROWS = 4_096  # bytes that hold the last row of a log
 DONE, REFUSED, DIVERGED, CANNOT_WRITE = 0, 2, 3, 4  # exit statuses, see `command`
 
 
@@ -90,7 +92,11 @@ def read_status(runs: Sequence[Run]) -> GroupStatus:
 def last_row(log: Path) -> dict[str, float]:
     """Return the last row of a log that is being written, by column, without empty fields; {} without a row."""
     try:
-        header, *rows = [line.split(",") for line in log.read_text().split("\n")[:-1]]
-        return {name: float(text) for name, text in zip(header, rows[-1], strict=True) if text} if rows else {}
+        with log.open("rb") as file:  # only its ends: it is read once a second, and grows
+            header = file.readline()
+            file.seek(max(len(header), file.seek(0, SEEK_END) - _LONGEST_ROWS))
+            whole_lines = file.read().decode("ascii").split("\n")[:-1]
+        names, values = header.decode("ascii").strip().split(","), whole_lines[-1].split(",") if whole_lines else []
+        return {name: float(text) for name, text in zip(names, values, strict=True) if text} if values else {}
     except (OSError, ValueError):
         return {}

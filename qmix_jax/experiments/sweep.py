@@ -14,6 +14,7 @@ from qmix_jax.errors import DivergedError, RunError, StoppedError, reporting, wa
 from qmix_jax.experiments.capacity import plan_lines, plan_shares
 from qmix_jax.experiments.findings import write_sweep_findings
 from qmix_jax.experiments.group import is_finished, train_group
+from qmix_jax.experiments.notices import notice_lines
 from qmix_jax.experiments.outcomes import Run, follow, group_progress
 from qmix_jax.experiments.plan import Group, Member
 from qmix_jax.experiments.sweep_spec import Sweep
@@ -40,10 +41,12 @@ def run_sweep(path: Path, sweep: Sweep, env: str | None = None) -> None:
         RunError: a file could not be written, or the sweep was stopped.
     """
     shares, quiet = plan_shares(sweep), sweep.config().quiet
+    runs = member_runs(path, sweep.members())
     with RunLock(path), reporting(path, "sweep", quiet):
+        notices = notice_lines(runs)
         if not quiet:
-            print(*plan_lines(shares), sep="\n", flush=True)
-        with group_progress(member_runs(path, sweep.members()), quiet) as progress:
+            print(*plan_lines(shares), *notices, sep="\n", flush=True)
+        with group_progress(runs, quiet) as progress:
             stopped_by = _train(path, shares, env)
             progress.refresh()
         if stopped_by is not None:

@@ -23,10 +23,6 @@ from qmix_jax.settings import check_setting, read_settings, setting
 from qmix_jax.storage.files import check_no_links, read_json, write_json
 
 _FORMAT = 4  # of sweep.json
-_OLDER: dict[int, dict[str, str]] = {
-    2: {"time_limit": "terminal", "num_envs": "64"},
-    3: {"num_envs": "64"},
-}  # readable older formats, with the values of flags added since
 
 
 @dataclass(frozen=True)
@@ -186,7 +182,7 @@ def read_sweep(path: Path, is_checked: bool = False) -> Sweep:
         if not is_checked:
             check_no_links(path)
         content = read_json(written)
-        flags = read_stored_flags(written, content, _FORMAT, _OLDER, tried=_tried(content))
+        flags = read_stored_flags(written, content, _FORMAT, tried=_tried(content))
         if content.keys() != {declared.name for declared in fields(SweepSettings)}:
             raise ConfigError(f"{written}: must hold the sweep's settings and flags")
         settings: dict[str, Any] = {

@@ -39,6 +39,7 @@ def _train(arguments: dict[str, Any]) -> None:
     import jax
 
     from qmix_jax.experiments.capacity import plan_lines, plan_shares
+    from qmix_jax.experiments.notices import notice_lines
     from qmix_jax.experiments.outcomes import group_progress
     from qmix_jax.experiments.sweep import conclude, count_ended, member_runs, train_share
     from qmix_jax.runs.user_module import import_repeated
@@ -49,10 +50,10 @@ def _train(arguments: dict[str, Any]) -> None:
     shares = plan_shares(sweep)
     quiet = sweep.config().quiet or not joined  # otherwise the process that started this one prints
     with reporting(path, "sweep", quiet), StopRequest(leaves=joined) as stop:
+        runs = member_runs(path, [member for group in shares[share] for member in group.members])
         if not quiet:
-            print(*plan_lines(shares), sep="\n", flush=True)
-        members = [member for group in shares[share] for member in group.members]
-        with group_progress(member_runs(path, members), quiet):
+            print(*plan_lines(shares), *notice_lines(runs), sep="\n", flush=True)
+        with group_progress(runs, quiet):
             stopped_by = train_share(path, shares[share], lambda: stop.signal_number)
         if stopped_by is not None:
             raise StoppedError(path, stopped_by, count_ended(path, sweep))

@@ -14,7 +14,7 @@ from env_jax.recording import Recording, cut
 from env_jax.types import Environment
 from qmix_jax.analysis.stats import Estimate
 from qmix_jax.reports.assessment import LEARNED, Assessment, activations, record_episodes
-from qmix_jax.reports.replay_frames import FramesBoard, can_draw
+from qmix_jax.reports.replay_frames import FramesBoard, action_names, can_draw
 from qmix_jax.reports.replay_grid import GridBoard, is_gridworld
 from qmix_jax.reports.scores import EpisodeValues, figure_cells
 from qmix_jax.runs.policy import TrainedPolicy
@@ -66,7 +66,7 @@ def page_data(
         "about": dict(about),
         "table": figures and {"policies": list(figures), "figures": figure_cells(figures)},
         "agents": spec.num_agents,
-        "actions": board.action_names,
+        "actions": list(action_names(spec)),
         "gamma": policy.config.gamma,
         "board": board.data(),
         "episodes": episodes,

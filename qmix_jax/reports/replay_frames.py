@@ -10,7 +10,7 @@ from PIL import Image
 from env_jax.contract import ContractError
 from env_jax.picture import draw_state
 from env_jax.recording import Recording
-from env_jax.types import Environment
+from env_jax.types import Environment, EnvSpec
 from qmix_jax.errors import ConfigError
 
 _LARGEST, _SMALLEST = 600, 300  # pixels of the longer side
@@ -34,6 +34,11 @@ def frame(environment: Environment, state: Any) -> Image.Image:
         raise ConfigError(str(error)) from error.__cause__
 
 
+def action_names(spec: EnvSpec) -> tuple[str, ...]:
+    """Return the names of the actions, by number where they have none."""
+    return spec.action_names or tuple(f"action {action}" for action in range(spec.num_actions))
+
+
 def at_step(tree: Any, step: int) -> Any:
     """Return the part of one step of arrays [T, ...]."""
     return jax.tree.map(lambda x: x[step], tree)
@@ -47,7 +52,6 @@ class FramesBoard:
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
         self._pictures: dict[bytes, int] = {}
-        self.action_names = [str(action) for action in range(environment.spec.num_actions)]
 
     def data(self) -> dict[str, Any]:
         """Return what the episodes share, once all of them are drawn."""

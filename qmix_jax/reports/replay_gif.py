@@ -1,6 +1,7 @@
 """An episode of any environment with `EnvSpec.render` as a GIF: its pictures, and beside them what the networks say."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from env_jax.gif import write_gif
 from env_jax.pen import INK, PAPER, Pen
 from env_jax.recording import Recording
 from env_jax.types import Environment
-from qmix_jax.reports.replay_frames import at_step, frame
+from qmix_jax.reports.replay_frames import action_names, at_step, frame
 from qmix_jax.training.inspection import Activations
 
 _HEIGHT, _PANEL, _MARGIN = 520, 330, 16  # pixels
@@ -42,12 +43,12 @@ def save_frames_gif(
     steps = len(recording.actions)
     weights = discount ** np.arange(steps)
     returns = np.concatenate([[0.0], np.cumsum(weights * recording.time_steps.rewards[1:].sum(axis=1))])
-    frames = []
+    frames, names = [], action_names(environment.spec)
     for step in range(steps + 1):
         panel = Pen(_PANEL, _HEIGHT)
         _draw_team(panel, step, steps, returns[step], best_return, inner)
         if step < steps:
-            _draw_agents(panel, np.asarray(recording.actions[step]), at_step(inner, step))
+            _draw_agents(panel, np.asarray(recording.actions[step]), at_step(inner, step), names)
         frames.append(_beside(frame(environment, at_step(recording.states, step)), panel.picture()))
     write_gif(path, frames, [_FRAME_MS] * steps + [_LAST_FRAME_MS])
 
@@ -74,14 +75,14 @@ def _draw_team(pen: Pen, step: int, steps: int, reached: float, best_return: flo
         pen.text((_MARGIN, 108), f"Q_tot {inner.q_tot[step]:.3f}{value}", 15, _GREY)
 
 
-def _draw_agents(pen: Pen, actions: np.ndarray, inner: Any) -> None:
+def _draw_agents(pen: Pen, actions: np.ndarray, inner: Any, names: Sequence[str]) -> None:
     """Draw a row for each agent: its action, its weight in the mixer, and a bar for the value of each action."""
     shown = min(len(actions), _MOST_AGENTS)
     row = min((_HEIGHT - _TOP - _BOTTOM) // shown, 84)
     for agent in range(shown):
         top, values = _TOP + agent * row, inner.q_values[agent]
         taken = int(actions[agent])
-        pen.text((_MARGIN, top + 12), f"agent {agent}: action {taken}, Q {values[taken]:.3f}", 14)
+        pen.text((_MARGIN, top + 12), f"agent {agent}: {names[taken]}, Q {values[taken]:.3f}", 14)
         if inner.weights is not None:
             pen.text((_PANEL - _MARGIN, top + 12), f"weight {inner.weights[agent]:.2f}", 13, _GREY, "rs")
         _draw_values(pen, top + 18, row - 24, values, taken)

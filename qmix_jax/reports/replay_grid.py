@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from env_jax.gridworld import GridWorld25
-from env_jax.gridworld.constants import ACTION_NAMES, GRID_SIZE, NUM_FOODS, OBSERVATION_SIZE
+from env_jax.gridworld.constants import GRID_SIZE, NUM_FOODS, OBSERVATION_SIZE
 from env_jax.gridworld.observations import SHOWN
 from env_jax.gridworld.oracle import NO_FOOD, best_routes
 from env_jax.gridworld.viewer import COMMUNICATION_PAIRS
@@ -31,7 +31,6 @@ class GridBoard:
     """The grid with agents and foods."""
 
     most_frames = 1_000_000  # a frame is a few digits
-    action_names = ACTION_NAMES
 
     def __init__(self, environment: Environment) -> None:
         self._size = environment.spec.observation_size

@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from qmix_jax.learning.learner import Learner, make_learner
 from qmix_jax.runs.user_module import import_repeated
 from qmix_jax.storage.checkpoint import BEST, FINAL, checkpoint_name, checkpoints, load_params
 from qmix_jax.storage.directory import RunDirectory
-from qmix_jax.storage.hparams import check_spec, read_config
+from qmix_jax.storage.environment_record import check_environment
+from qmix_jax.storage.hparams import read_config
 from qmix_jax.training.environments import same_environment
 from qmix_jax.training.exploration import greedy_action
 from qmix_jax.training.pinning import pinned, seed_key
@@ -111,6 +113,8 @@ class TrainedPolicy:
 def load_policy(run_directory: str | Path, which: str = FINAL, environment: Environment | None = None) -> TrainedPolicy:
     """Load the greedy policy of a run's 'final_model', 'best_model' or 'checkpoint_ep<N>'.
 
+    One line on stderr says if the environment has changed since the run was trained.
+
     Args:
         run_directory: `results/run_<i>`.
         which: the model.
@@ -127,7 +131,8 @@ def load_policy(run_directory: str | Path, which: str = FINAL, environment: Envi
         raise ConfigError(f"{directory.path}: must be the folder of a run, with {wanted}")
     config = read_config(directory.hparams)
     environment = same_environment(config, environment)
-    check_spec(directory.hparams, environment.spec)
+    for line in check_environment(directory.hparams, environment):
+        print(f"notice: {line}", file=sys.stderr)
     learner = make_learner(config, environment.spec)
     params = load_params(directory.path, which)
     params = check_params(params, learner, f"by hparams.json and {environment.spec.name}")

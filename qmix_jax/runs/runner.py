@@ -47,7 +47,8 @@ from qmix_jax.storage.directory import (
     missing_folders,
     remove_empty,
 )
-from qmix_jax.storage.hparams import check_spec, describe_run, read_config, write_hparams
+from qmix_jax.storage.environment_record import check_environment
+from qmix_jax.storage.hparams import describe_run, read_config, write_hparams
 from qmix_jax.storage.lock import RunLock, check_system
 from qmix_jax.storage.logs import EVALUATION_COLUMNS, fetch_evaluation
 from qmix_jax.storage.machine_memory import format_bytes
@@ -146,11 +147,12 @@ def resume_run(
     config = resumed_config(directory, changes or {})
     began_on = read_config(directory.hparams).num_devices
     environment = same_environment(config, environment)
-    check_spec(directory.hparams, environment.spec)
+    lines = [f"notice: {line}" for line in check_environment(directory.hparams, environment, resumes=True)]
     _check_fit(config, environment)
     with _lock(directory, "--resume"), reporting(directory.path, "run", config.quiet):
         point = find_start(config, environment, directory)
-        _announce(config, environment, directory, [] if point is None else resume_lines(config, point, began_on))
+        lines += [] if point is None else resume_lines(config, point, began_on)
+        _announce(config, environment, directory, lines)
         initial = initial_params(config, environment.spec) if point is None else None
         return _train(config, environment, directory, point, initial, stop_signal, on_evaluation)
 
@@ -242,7 +244,7 @@ def _lock(directory: RunDirectory, flag: str) -> AbstractContextManager[Any]:
 def _announce(config: Config, environment: Environment, directory: RunDirectory, lines: list[str]) -> None:
     """Write hparams.json, then print the start lines and `lines`."""
     if is_first():
-        hparams = describe_run(config, environment.spec)
+        hparams = describe_run(config, environment)
         write_hparams(directory.hparams, hparams)
         if not config.quiet:
             print(*start_lines(hparams), *lines, sep="\n", flush=True)

@@ -14,6 +14,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from qmix_jax.errors import ConfigError
+from qmix_jax.storage.output_file import check_output_folder
 
 _LEFTOVERS = ("lock", "hparams.writing")  # left by a run that was killed before it wrote its settings
 
@@ -96,26 +97,13 @@ def existing_run(path: str) -> RunDirectory:
     return run
 
 
-def check_results_dir(results_dir: str) -> None:
-    """Refuse a folder that cannot be created or written to, without creating it.
-
-    Raises:
-        ConfigError: naming the flag, the folder and what is wrong with it.
-    """
-    if not results_dir.strip() or "\0" in results_dir:
-        raise ConfigError(f"--results_dir {results_dir!r}: must name a folder")
-    _check_folder(f"--results_dir {results_dir}", Path(results_dir))
-
-
 def check_run_directory(path: str) -> None:
     """Refuse a folder that no new run can be written into, without creating it.
 
     Raises:
         ConfigError: naming the flag, the folder and what is wrong with it, such as a file that it holds.
     """
-    if not path.strip() or "\0" in path:
-        raise ConfigError(f"--run_directory {path!r}: must name a folder")
-    _check_folder(f"--run_directory {path}", Path(path))
+    check_output_folder("run_directory", path)
     for held in sorted(Path(path).rglob("*")):
         if held.is_symlink() or not (held.is_dir() or held.name in _LEFTOVERS):
             raise ConfigError(f"--run_directory {path}: must be new or empty, but holds {held.relative_to(path)}")
@@ -149,7 +137,7 @@ def create_numbered(results_dir: str, kind: str) -> Path:
     Raises:
         ConfigError: naming the flag, the folder and why it cannot be created.
     """
-    check_results_dir(results_dir)
+    check_output_folder("results_dir", results_dir)
     parent = Path(results_dir)
     with _refusing(f"--results_dir {results_dir}"):
         parent.mkdir(parents=True, exist_ok=True)
@@ -173,20 +161,6 @@ def remove_refused(path: Path, runs: Iterable[RunDirectory], parents: Iterable[P
     if not any(run.hparams.exists() for run in runs):
         shutil.rmtree(path)
         remove_empty(parents)
-
-
-def _check_folder(flag: str, path: Path) -> None:
-    try:
-        # Path.exists() raises if a name is too long or a file stands in place of a folder.
-        nearest = path.absolute()
-        while not nearest.exists() and not nearest.is_symlink():
-            nearest = nearest.parent
-        if not nearest.is_dir():
-            raise ConfigError(f"{flag}: must be a folder, but {nearest} is not one")
-        if not os.access(nearest, os.W_OK | os.X_OK):
-            raise ConfigError(f"{flag}: must be writable, but {nearest} is not")
-    except OSError as error:
-        raise ConfigError(f"{flag}: {error.strerror}") from None
 
 
 @contextmanager

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
-from env_jax.types import EnvSpec
+from env_jax.types import Environment
 from qmix_jax.config import Config
 from qmix_jax.errors import ConfigError
 from qmix_jax.learning.time_limit import bootstraps_at_limit
 from qmix_jax.settings import is_tuple
+from qmix_jax.storage.environment_record import describe_environment, traced_program
 from qmix_jax.storage.files import read_json, write_json
 from qmix_jax.training.replay import replay_bytes, transition_bytes
 from qmix_jax.upgrades import upgrade_settings
@@ -36,8 +36,9 @@ _DERIVED = (
 )
 
 
-def describe_run(config: Config, spec: EnvSpec) -> dict[str, Any]:
+def describe_run(config: Config, environment: Environment) -> dict[str, Any]:
     """Return the content of hparams.json: the settings at the top level, the rest in sections."""
+    spec = environment.spec
     bootstraps = bootstraps_at_limit(config, spec)
     per_transition = transition_bytes(spec, bootstraps)
     derived = {name: getattr(config, name) for name in _DERIVED}
@@ -46,13 +47,12 @@ def describe_run(config: Config, spec: EnvSpec) -> dict[str, Any]:
         **asdict(config),
         "derived": {
             **derived,
-            "environment": spec.name,
+            **describe_environment(environment),
             "time_limit": "bootstrap" if bootstraps else "terminal",
-            "environment_spec": _sizes(spec),
             "replay_bytes_per_transition": per_transition,
             "replay_bytes": replay_bytes(config, spec),
         },
-        "notices": [*config.notices(), *_limit_notices(config, spec)],
+        "notices": run_notices(config, environment),
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
         "device": {
             "backend": jax.default_backend(),
@@ -64,8 +64,9 @@ def describe_run(config: Config, spec: EnvSpec) -> dict[str, Any]:
     }
 
 
-def _limit_notices(config: Config, spec: EnvSpec) -> list[str]:
-    lines = []
+def run_notices(config: Config, environment: Environment) -> list[str]:
+    """Return what a user may not expect of a run, a line each."""
+    spec, program, lines = environment.spec, traced_program(environment), config.notices()
     if bootstraps_at_limit(config, spec):
         lines.append(
             f"--time_limit {config.time_limit}: targets bootstrap where {spec.max_steps} steps cut an episode, and the "
@@ -75,6 +76,11 @@ def _limit_notices(config: Config, spec: EnvSpec) -> list[str]:
         counted = "" if config.total_steps is not None else ", while --total_episodes counts the flag's"
         lines.append(
             f"--max_steps_per_ep {config.max_steps_per_ep}: episodes end after {spec.max_steps} steps{counted}"
+        )
+    if spec.num_agents > 1 and program is not None and not program.shares_reward:
+        lines.append(
+            f"environment {spec.name}: agents have rewards of their own, and the team is trained on the sum of the "
+            f"{spec.num_agents}, whether they cooperate or compete"
         )
     return lines
 
@@ -108,28 +114,6 @@ def read_config(path: Path) -> Config:
         return Config(**settings)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
-
-
-def check_spec(path: Path, spec: EnvSpec) -> None:
-    """Refuse an environment whose sizes differ from those in hparams.json; older files do not contain them.
-
-    Raises:
-        ConfigError: naming the first difference.
-    """
-    derived = read_json(path).get("derived")
-    trained = derived.get("environment_spec") if isinstance(derived, dict) else None
-    if not isinstance(trained, dict):
-        return
-    for name, value in _sizes(spec).items():
-        if trained.get(name, value) != value:
-            wanted = str(trained[name])[:100]
-            raise ConfigError(f"environment {spec.name}: {name} is {value}, must be {wanted}, as the run was trained")
-
-
-def _sizes(spec: EnvSpec) -> dict[str, Any]:
-    names = ("num_agents", "num_actions", "observation_size", "state_size", "max_steps")
-    dtype = str(np.dtype(spec.observation_dtype))
-    return {**{name: int(getattr(spec, name)) for name in names}, "observation_dtype": dtype}
 
 
 def machine_line(path: Path, num_devices: int | None = None) -> str:

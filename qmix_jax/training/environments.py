@@ -7,7 +7,7 @@ from importlib import import_module
 
 from env_jax.arguments import ArgumentError, parameters_of, read_arguments
 from env_jax.checking import check_briefly
-from env_jax.contract import ContractError, located
+from env_jax.contract import ContractError, check_shapes, located
 from env_jax.conversion import conform
 from env_jax.foreign.contract import UnfitError
 from env_jax.gridworld import GridWorld25
@@ -144,9 +144,15 @@ def _from_library(config: Config) -> Environment:
     if name not in adapter.names():
         raise unknown_environment(config.env, [*KNOWN_ENVS, *(f"{library}:{other}" for other in adapter.names())])
     try:
-        return adapter.make(name, config.max_steps_per_ep, config.env_arguments, config.shaped_reward_steps is not None)
+        wants_shaped = config.shaped_reward_steps is not None
+        environment: Environment = adapter.make(name, config.max_steps_per_ep, config.env_arguments, wants_shaped)
+        if config.env_args is not None:  # which may be values that the library itself cannot step with
+            check_shapes(environment)
+        return environment
     except UnfitError as error:
         raise ConfigError(f"--env {config.env}: {str(error)[:300]}") from None
+    except ContractError as error:
+        raise ConfigError(f"--env_args {' '.join(config.env_args or ())}: {str(error)[:300]}") from error.__cause__
 
 
 def _with_shaped_rewards(config: Config, environment: Environment) -> Environment:

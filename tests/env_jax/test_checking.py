@@ -134,6 +134,12 @@ def test_a_name_is_one_line(name):
         check_shapes(Small({"name": name}))
 
 
+@pytest.mark.parametrize("names", [("a", "b"), ["a", "b", "c"], ("a", "b", 3), "abc"])
+def test_names_of_actions(names):
+    with pytest.raises(ContractError, match=r"spec.action_names: .*, must be a tuple of 3 texts or None"):
+        check_shapes(Small({"action_names": names}))
+
+
 def test_a_missing_spec():
     with pytest.raises(ContractError, match=r"environment object: spec: NoneType, must be an EnvSpec"):
         check_shapes(object())

@@ -55,7 +55,7 @@ def saved(episodes):
 def save_run(folder):
     """Write results/run_1 into `folder` and return it."""
     directory = create_run_directory(str(folder / "results"))
-    write_hparams(directory.hparams, describe_run(CONFIG, make_environment(CONFIG).spec))
+    write_hparams(directory.hparams, describe_run(CONFIG, make_environment(CONFIG)))
     for log in directory.logs:
         log.write_text("column\n" + "1\n" * len(EPISODES))
     with Checkpoints(directory.models, keep_resumable=len(EPISODES)) as checkpoints:

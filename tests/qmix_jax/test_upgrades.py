@@ -16,7 +16,7 @@ from qmix_jax.upgrades import ADDED
 def hparams_of(written, config):
     """What a version that wrote this format left of `config`."""
     later = [name for since, values in ADDED.items() if since > written for name in values]
-    content = {**describe_run(config, GridWorld25().spec), "format": written}
+    content = {**describe_run(config, GridWorld25()), "format": written}
     return {name: value for name, value in content.items() if name not in later}
 
 

@@ -3,12 +3,15 @@
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from jumanji.environments.routing.lbf.constants import MOVES
 from matplotlib import pyplot
 
 from env_jax.foreign import jaxmarl as from_jaxmarl
 from env_jax.foreign import jumanji as from_jumanji
+from env_jax.foreign.contract import library_style
 from env_jax.picture import draw_state
 
 # These programs run for milliseconds and compile for seconds.
@@ -51,6 +54,35 @@ def test_a_viewer_leaves_the_users_figures_and_backend_alone():
     assert pyplot.get_fignums() == [mine.number]
     assert pyplot.get_backend() == backend
     pyplot.close(mine)
+
+
+def compass(forces):
+    """What each force [A, 2], x and y, is called."""
+    names = {(0, 0): "stay", (-1, 0): "left", (1, 0): "right", (0, -1): "down", (0, 1): "up"}
+    return [names[tuple(direction)] for direction in np.sign(np.round(np.asarray(forces), 3)).astype(int).tolist()]
+
+
+def test_moves_are_named_as_they_are_drawn():
+    with library_style():
+        _check_moves()
+
+
+def _check_moves():
+    spread = from_jaxmarl.make("MPE_simple_spread_v3", 25)
+    forces = spread.environment._decode_discrete_action(jnp.zeros(5, jnp.int32), jnp.arange(5))[0]
+    assert compass(forces) == list(spread.spec.action_names) == ["stay", "left", "right", "down", "up"]
+    reference = from_jaxmarl.make("MPE_simple_reference_v3", 25)
+    forces, said = reference.environment._decode_discrete_action(jnp.zeros(50, jnp.int32), jnp.arange(50))
+    spoken = [f"{move}, say {word}" for move, word in zip(compass(forces), np.argmax(said, axis=1), strict=True)]
+    assert spoken == list(reference.spec.action_names)
+    smax = from_jaxmarl.make("HeuristicEnemySMAX", 100)
+    moves, attacks = smax.environment._env._decode_discrete_actions(jnp.arange(10))
+    assert ["stop" if move == "stay" else move for move in compass(moves)[:5]] == list(smax.spec.action_names[:5])
+    assert attacks.tolist() == [0] * 5 + [5, 6, 7, 8, 9]
+    assert smax.spec.action_names[5:] == tuple(f"attack {enemy}" for enemy in range(5))
+    foraging = from_jumanji.make("LevelBasedForaging-v0", 50)
+    rows_go_down = MOVES[:, ::-1] * jnp.array([1, -1])
+    assert compass(rows_go_down)[:5] == list(foraging.spec.action_names[:5])
 
 
 @pytest.mark.parametrize("name", ["hanabi", "switch_riddle"])

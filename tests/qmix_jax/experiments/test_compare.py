@@ -203,7 +203,7 @@ def save(path, name, status):
     run = save_run(path, [0.1, 0.9], model, skipped=9 if status == SKIPPING else 0)
     algorithm, _, seed = name.partition("/seed_")
     config = Config(algorithm=algorithm, seed=int(seed))
-    write_hparams(run.hparams, describe_run(config, make_environment(config).spec))
+    write_hparams(run.hparams, describe_run(config, make_environment(config)))
 
 
 @pytest.fixture
@@ -233,6 +233,7 @@ def test_all_runs_end_well(outcome, folder):
     assert (status, err) == (0, "")
     assert trained == [(name, "--algorithm") for name in NAMES]
     lines = [line for line in out.splitlines() if not is_progress(line)]
+    assert lines.pop(0).startswith("notice: --buffer_capacity 100000: rounded down")  # each once, not for every run
     assert lines[0] == "vdn/seed_0: optimality 0.900, return 1.800, success rate 90%, 18 s"
     assert lines[-2].startswith("warning: fewer than 5 seeds: ")
     assert lines[-1] == "comparison directory: results/compare_1"
@@ -288,7 +289,7 @@ def test_failed_runs_are_left_out_and_resumed(outcome, folder):
 def test_what_the_first_run_refuses_leaves_nothing(outcome, folder):
     status, out, err, trained = outcome({"vdn/seed_0": 2})
     assert (status, len(trained)) == (2, 1)
-    assert all(map(is_progress, out.splitlines()))
+    assert all(is_progress(line) or line.startswith("notice: ") for line in out.splitlines())
     assert err.endswith(": error: vdn/seed_0: reason 2\n")
     assert not (folder / "results").exists()
 
@@ -336,6 +337,7 @@ def test_the_last_row_is_read_from_a_file_that_grows(tmp_path):
         "": {},
         "env_steps,seconds\n": {},
         "env_steps,seconds\n80,1.5\n160,2.5\n24": {"env_steps": 160, "seconds": 2.5},
+        "env_steps,seconds\n" + "120,2\n" * 2_000 + "160,2.5\n24": {"env_steps": 160, "seconds": 2.5},
     }
     for text, expected in rows.items():
         log.write_text(text)
@@ -363,7 +365,8 @@ def test_a_small_comparison_for_real(folder, monkeypatch, capsys):
     """Two algorithms; then one run is deleted, and only that one is trained again."""
     monkeypatch.setenv("PYTHONWARNINGS", "error")
     assert compare.main(["--algorithms", "vdn", "iql", "--num_seeds", "1", *TINY]) == 0
-    out = capsys.readouterr().out.splitlines()
+    notice, *out = capsys.readouterr().out.splitlines()
+    assert notice.startswith("notice: --total_steps 80: too small for these settings")
     assert out[0] == "compiling, 0 of 2 runs ended, 0 running"
     progress = list(filter(is_progress, out))
     assert ", 2 of 2 runs ended, 0 running, best so far " in progress[-1]
@@ -383,7 +386,7 @@ def test_a_small_comparison_for_real(folder, monkeypatch, capsys):
     shutil.rmtree(path / "vdn")
     assert compare.main(RESUME) == 0
     out = [line for line in capsys.readouterr().out.splitlines() if not is_progress(line)]
-    assert [line.partition(":")[0] for line in out] == ["vdn/seed_0", "warning", "comparison directory"]
+    assert [line.partition(":")[0] for line in out] == ["notice", "vdn/seed_0", "warning", "comparison directory"]
     assert listing(path / "iql") == kept
     assert log.read_bytes() == evaluated
 

@@ -43,13 +43,15 @@ class Endless(Probe):
 @pytest.mark.parametrize("terminal", [True, False])
 @pytest.mark.parametrize("setting", ["auto", "terminal", "bootstrap"])
 def test_the_environment_says_what_follows_the_limit_unless_the_flag_does(setting, terminal):
-    config, spec = Config(time_limit=setting), replace(SPEC, time_limit_is_terminal=terminal)
+    config, environment = Config(time_limit=setting), (Deadline() if terminal else Endless())
+    spec = environment.spec
+    assert spec.time_limit_is_terminal == terminal
     expected = {"auto": not terminal, "terminal": False, "bootstrap": True}[setting]
     assert bootstraps_at_limit(config, spec) == expected
     assert mixer_sees_clock(config, spec) != expected
-    described = describe_run(config, spec)
+    described = describe_run(config, environment)
     assert described["derived"]["time_limit"] == ("bootstrap" if expected else "terminal")
-    whole = 16 + 2 + 8 + 1 + 2 + 12 + 6 + (4 if expected else 0)  # the number of its final step
+    whole = 16 + 2 + 8 + 1 + 2 + 4 + 6 + (4 if expected else 0)  # the number of its final step
     assert described["derived"]["replay_bytes_per_transition"] == whole
     told = [
         notice for notice in described["notices"] if notice.startswith(f"--time_limit {setting}: targets bootstrap")

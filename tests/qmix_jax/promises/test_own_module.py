@@ -1,6 +1,7 @@
 """A run on an environment of the user's own: no module is imported because a file names it, in any command."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -83,7 +84,9 @@ def test_the_same_name_again_does(folder, capsys, name):
     with quick_compilation():
         assert command.main([*words, "--env", ENV]) == 0
     assert Path("imported").exists()
-    assert "Traceback" not in capsys.readouterr().err
+    out, err = capsys.readouterr()
+    assert "Traceback" not in err
+    assert "has changed" not in out + err
 
 
 @pytest.mark.parametrize(
@@ -106,23 +109,74 @@ def test_hparams_hold_names_and_arguments(folder):
     assert Path("results/run_1/report.html").exists()
 
 
-@pytest.mark.parametrize("name", READERS)
-def test_an_environment_that_has_changed_since(folder, capsys, name, monkeypatch):
-    command, words = READERS[name]
+@pytest.fixture
+def change(folder, monkeypatch):
+    """Return a function that changes the module's source until the end of the test."""
     source = Path(f"{NAME}.py").read_text()
-    try:
-        Path(f"{NAME}.py").write_text(source.replace("2, actions, 1, 1,", "2, actions + 1, 1, 1,"))
-        monkeypatch.setattr(sys, "dont_write_bytecode", True)
-        message = refusal(capsys, command, [*words, "--env", ENV])
-        assert message == "environment Agree: num_actions is 5, must be 4, as the run was trained\n"
-        sys.modules.pop(NAME)
-        Path(f"{NAME}.py").write_text(
-            source.replace("actions: int", "choices: int").replace("actions, 1", "choices, 1")
-        )
-        message = refusal(capsys, command, [*words, "--env", ENV])
-        assert message == "--env_args actions=4: the environment's arguments are choices, reward, steps\n"
-    finally:
-        Path(f"{NAME}.py").write_text(source)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def change(old, new):
+        assert old in source
+        sys.modules.pop(NAME, None)
+        Path(f"{NAME}.py").write_text(source.replace(old, new))
+
+    yield change
+    Path(f"{NAME}.py").write_text(source)
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_an_environment_that_no_longer_fits(folder, capsys, name, change):
+    command, words = READERS[name]
+    change("2, actions, 1, 1,", "2, actions + 1, 1, 1,")
+    message = refusal(capsys, command, [*words, "--env", ENV])
+    assert message == "environment Agree: num_actions is 5, must be 4, as the run was trained\n"
+    change(
+        "actions: int = 3, reward: float = 0.5, steps=1):",
+        "choices=3, steps=1):\n        actions, reward = choices, 0.5",
+    )
+    message = refusal(capsys, command, [*words, "--env", ENV])
+    assert message == "--env_args actions=4: the environment's arguments are choices, steps\n"
+
+
+NOTICE = "notice: environment Agree has changed since the run was trained: its functions compute something else\n"
+
+
+def test_a_sweeps_runs_are_asked_before_it_goes_on(folder, capsys, change):
+    flags = dict(zip([word.lstrip("-") for word in TINY[::2]], TINY[1::2], strict=True))
+    own = {"hidden_sizes": ["4"], "env": ENV, "env_args": ["actions=4"], "algorithm": "vdn"}
+    path = folder / "sweep_8"
+    shutil.copytree(folder / "results" / "run_1", path / "seed_0")
+    shutil.rmtree(path / "seed_0" / "models" / "final_model")
+    write_sweep(path, sweep_from_flags({**flags, **own, "workers": "1"}))
+    change("return jnp.zeros(()), self.show", "return jnp.zeros(2), self.show")
+    assert sweep.main(["--resume", str(path), "--env", ENV]) == 2
+    assert capsys.readouterr().err.endswith(": state is float32[2], must be float32[], as the run was trained\n")
+
+
+def test_other_words_are_not(folder, capsys, change):
+    change('"""One step:', '"""Another comment.\n\n    One step:')
+    capsys.readouterr()
+    assert export.main([*READERS["export"][1], "--env", ENV]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_another_state_is_refused_where_checkpoints_hold_it(folder, capsys, change):
+    change("return jnp.zeros(()), self.show", "return jnp.zeros(2), self.show")
+    message = refusal(capsys, cli, ["--resume", "results/run_1", "--env", ENV])
+    assert message == "environment Agree: state is float32[2], must be float32[], as the run was trained\n"
+    assert export.main([*READERS["export"][1], "--env", ENV]) == 0
+    assert capsys.readouterr().err == NOTICE
+
+
+def test_other_rewards_are_noticed(folder, capsys, change):
+    """Training may go on from where the policy stands, and a policy may be tried in them."""
+    change("self.reward, 0.0", "self.reward, -0.25")
+    capsys.readouterr()
+    assert export.main([*READERS["export"][1], "--env", ENV]) == 0
+    assert capsys.readouterr().err == NOTICE
+    with quick_compilation():
+        assert cli.main(["--resume", "results/run_1", "--total_steps", "240", "--env", ENV]) == 0
+    assert NOTICE in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ class Drawn(Probe):
 
     @property
     def spec(self):
-        return replace(super().spec, render=draw)
+        return replace(super().spec, render=draw, action_names=("wait", "one", "two"))
 
     def step(self, key, state, actions):
         state, time_step = super().step(key, state, actions)

@@ -19,7 +19,7 @@ from qmix_jax.errors import ConfigError
 from qmix_jax.reports.assessment import LEARNED, activations, assess, record_episodes
 from qmix_jax.reports.evaluate import save_episode_gif
 from qmix_jax.reports.replay_data import can_show, page_data
-from qmix_jax.reports.replay_frames import frame
+from qmix_jax.reports.replay_frames import action_names, frame
 from qmix_jax.reports.replay_page import write_page
 from qmix_jax.reports.scores import score_episodes
 
@@ -53,7 +53,7 @@ def test_a_recording_repeats_the_random_steps_of_the_evaluation(played):
 def test_the_page_holds_every_picture_once(played):
     _, assessment, data = played
     values, board = assessment.values[LEARNED], data["board"]
-    assert (board["kind"], data["agents"], data["actions"]) == ("frames", 2, ["0", "1", "2"])
+    assert (board["kind"], data["agents"], data["actions"]) == ("frames", 2, ["wait", "one", "two"])
     assert len(board["pictures"]) <= 14  # seven steps, two cues
     returns = [episode["return"] for episode in data["episodes"]]
     assert returns[0] == pytest.approx(values.returns.min(), abs=1e-5)
@@ -74,6 +74,10 @@ def test_the_gif_has_a_frame_for_every_step(played, tmp_path):
     with Image.open(tmp_path / "episode.gif") as image:
         assert image.n_frames == 7
         assert image.size == (520 + 330, 520)
+
+
+def test_actions_without_names_have_numbers():
+    assert action_names(replace(Drawn().spec, action_names=None)) == ("action 0", "action 1", "action 2")
 
 
 def test_what_cannot_be_drawn_is_refused():

@@ -167,7 +167,7 @@ def alone(tmp_path_factory):
     for number, (lr, seed, score) in enumerate([(1e-3, 0, 0.2), (1e-3, 1, 0.4), (3e-3, 0, 0.8), (3e-3, 7, 0.9)], 1):
         run = save_logs(folder / f"run_{number}", [0.1, score])
         config = replace(CONFIG, lr=lr, seed=seed, report=number == 1)
-        write_hparams(run.hparams, describe_run(config, make_environment(config).spec))
+        write_hparams(run.hparams, describe_run(config, make_environment(config)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("qmix_jax.runs.compilation.enable_compilation_cache", lambda: None)
         patch.setattr("qmix_jax.reports.runs.play_random", lambda config: 0.0)

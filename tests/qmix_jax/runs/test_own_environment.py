@@ -104,6 +104,8 @@ def test_its_settings_say_what_it_was_trained_on(runs):
         "state_size": 3,
         "max_steps": 3,
         "observation_dtype": "float32",
+        "observation_features": 5,  # the last action as a one-hot vector
+        "state_features": 7,
     }
     assert "--max_steps_per_ep 200: episodes end after 3 steps" in hparams["notices"]
     assert read_config(runs[0] / "configs" / "hparams.json").env == "given:Corridor"
@@ -151,11 +153,19 @@ def test_another_environment_is_refused(runs):
     for environment, expected in (
         (None, r"--env given:Corridor: was given as an object"),
         (TwoSteps(), r"environment=TwoSteps: must be Corridor"),
-        (Corridor(max_steps=4), r"environment Corridor: max_steps is 4, must be 3, as the run was trained"),
     ):
         for use in (load_policy, go_on):
             with pytest.raises(ConfigError, match=expected):
                 use(runs[0], environment=environment)
+
+
+def test_another_time_limit_is_refused_only_where_training_goes_on(runs, capsys):
+    longer = Corridor(max_steps=4)
+    with pytest.raises(ConfigError, match=r"^environment Corridor: max_steps is 4, must be 3, as the run was trained$"):
+        go_on(runs[0], environment=longer)
+    assert load_policy(runs[0], environment=longer).environment.spec.max_steps == 4
+    told = "notice: environment Corridor has changed since the run was trained: max_steps is 4, not 3; its functions"
+    assert capsys.readouterr().err.startswith(told)
 
 
 REFUSED = [

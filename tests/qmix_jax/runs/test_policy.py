@@ -92,7 +92,7 @@ def test_other_algorithms_are_read_back(tmp_path, algorithm):
     config = small_config(algorithm=algorithm)
     spec = GridWorld25().spec
     directory = create_run_directory(str(tmp_path))
-    write_hparams(directory.hparams, describe_run(config, spec))
+    write_hparams(directory.hparams, describe_run(config, GridWorld25()))
     shapes = jax.eval_shape(make_learner(config, spec).init, jax.random.key(0)).params
     params = jax.tree.map(lambda x: np.ones(x.shape, x.dtype), shapes)
     with Checkpoints(directory.models, keep_resumable=1) as checkpoints:

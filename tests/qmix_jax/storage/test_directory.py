@@ -6,12 +6,12 @@ import pytest
 
 from qmix_jax.errors import ConfigError
 from qmix_jax.storage.directory import (
-    check_results_dir,
     check_run_directory,
     create_numbered,
     create_run_directory,
     make_run_directory,
 )
+from qmix_jax.storage.output_file import check_output_folder
 
 
 def test_numbers_go_up_from_the_highest(tmp_path):
@@ -45,7 +45,7 @@ def test_a_name_taken_in_between_is_passed_over(tmp_path, monkeypatch):
 
 
 def test_checking_makes_nothing(tmp_path):
-    check_results_dir(str(tmp_path / "a" / "b"))
+    check_output_folder("results_dir", str(tmp_path / "a" / "b"))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -15,7 +15,7 @@ from qmix_jax import train as cli
 from qmix_jax.config import ENV_LIBRARIES, KNOWN_ENVS, Config
 from qmix_jax.errors import ConfigError, StoppedError
 from qmix_jax.presets import preset_config
-from qmix_jax.storage.hparams import describe_run, read_config
+from qmix_jax.storage.hparams import describe_run, read_config, run_notices
 from qmix_jax.training.environments import make_environment
 
 TINY = {
@@ -158,18 +158,33 @@ def test_the_last_action_wraps_any_world():
     assert environment.spec.max_steps == 25
 
 
+def test_arguments_that_the_library_cannot_use_are_refused_in_one_line():
+    with pytest.raises(ConfigError, match=r"^--env_args dim_p=3: environment .*: step: cannot be traced: TypeError: "):
+        make_environment(Config(env=SPREAD, env_args=("dim_p=3",)))
+    with pytest.raises(ConfigError, match=r"^--env_args dim_c=1: the environment's arguments are action_type, dim_p, "):
+        make_environment(Config(env=SPREAD, env_args=("dim_c=1",)))
+
+
+def test_rewards_of_their_own_are_told():
+    for shared in (False, True):
+        config = Config(env="jaxmarl:coin_game", env_args=(f"shared_rewards={shared}",))
+        notices = run_notices(config, make_environment(config))
+        assert (
+            any("trained on the sum of the 2, whether they cooperate or compete" in line for line in notices) != shared
+        )
+    assert not any("rewards of their own" in line for line in run_notices(Config(), make_environment(Config())))
+
+
 def test_the_shorter_limit_counts_and_is_told():
     for limit, expected in ((200, 25), (25, 25), (10, 10)):
         config = Config(env=SPREAD, max_steps_per_ep=limit)
         environment = make_environment(config)
         assert isinstance(environment, FromJaxMARL)
         assert environment.spec.max_steps == expected
-        told = [line for line in describe_run(config, environment.spec)["notices"] if "max_steps_per_ep" in line]
+        told = [line for line in describe_run(config, environment)["notices"] if "max_steps_per_ep" in line]
         assert len(told) == (limit > 25)
-    assert (
-        "--max_steps_per_ep 200: episodes end after 25 steps, while --total_episodes counts"
-        in describe_run(Config(env=SPREAD), make_environment(Config(env=SPREAD)).spec)["notices"][-1]
-    )
+    told = "--max_steps_per_ep 200: episodes end after 25 steps, while --total_episodes counts the flag's"
+    assert told in describe_run(Config(env=SPREAD), make_environment(Config(env=SPREAD)))["notices"]
 
 
 def test_a_run_in_spread_stops_and_goes_on(tmp_path, capsys):

@@ -1,0 +1,191 @@
+"""The tasks: environments, budgets, JaxMARL's scripts with what we override of their settings, and our flags.
+
+Each side's settings are its own. JaxMARL's are those of the YAML file that its authors publish for the environment,
+except for what is listed here: budgets, and on SMAX and Overcooked widths of 512, since such networks and 10 million
+steps take days on one core. There all networks of both sides are 64 wide.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+_NONE: Mapping[str, Any] = MappingProxyType({})
+
+
+class Peer(NamedTuple):
+    """One of JaxMARL's scripts in baselines/QLearning."""
+
+    script: str
+    settings: str  # YAML file in config/alg
+    overrides: Mapping[str, Any] = _NONE  # beside the budget, the environment and the tests
+
+
+class Task(NamedTuple):
+    """A row of the table: what is trained on, for how long and how."""
+
+    title: str
+    env: str  # JaxMARL's name
+    max_steps: int  # of an episode
+    steps: int  # environment steps of training
+    tests: int  # greedy evaluations during training
+    test_episodes: int  # of each
+    unit: str  # of the return: team, the sum over agents, or agent, which is what JaxMARL's wrappers log
+    jaxmarl: Mapping[str, Peer]  # by algorithm
+    ours: Mapping[str, tuple[str, ...]]  # flags by algorithm
+    env_args: Mapping[str, Any] = _NONE
+    map_name: str | None = None  # a scenario of SMAX or a layout of Overcooked
+    episodes: int = 512  # of the final evaluation
+    core: bool = True  # three seeds; else one, indicative
+
+    @property
+    def map_argument(self) -> str:
+        """Name of the constructor's argument that `map_name` is given by."""
+        return "layout" if self.env == "overcooked" else "scenario"
+
+
+_RNN = {"qmix": "qmix_rnn.py", "vdn": "vdn_rnn.py", "iql": "iql_rnn.py"}
+
+
+def _recurrent(settings: str, pqn_settings: str, overrides: Mapping[str, Any], pqn: Mapping[str, Any]) -> dict:
+    peers = {name: Peer(script, settings, overrides) for name, script in _RNN.items()}
+    return {**peers, "pqn_vdn": Peer("pqn_vdn_rnn.py", pqn_settings, pqn)}
+
+
+# Widths as in PyMARL, and ten times the learning rate for a twentieth of the steps.
+_NARROW = {"HIDDEN_SIZE": 64}
+_SMAX = {**_NARROW, "MIXER_EMBEDDING_DIM": 32, "MIXER_HYPERNET_HIDDEN_DIM": 64, "LR": 5e-4}
+_SMAX_PEERS = _recurrent(
+    "ql_rnn_smax.yaml", "pqn_vdn_rnn_smax.yaml", _SMAX, {**_NARROW, "LR": 5e-4, "TEST_INTERVAL": 0.1}
+)
+_SMAX_ARGS = {"see_enemy_actions": True, "walls_cause_death": True, "attack_mode": "closest"}
+_MPE_PEERS = _recurrent("ql_rnn_mpe.yaml", "pqn_vdn_rnn_mpe.yaml", {"LOG_AGENTS_SEPARATELY": False}, _NONE)
+
+_SHAPED = {"REW_SHAPING_HORIZON": 50_000}  # half of the run, as published
+
+_OUR_ALGORITHMS = ("qmix", "vdn", "iql", "qplex")
+
+
+def _ours(flags: str, algorithms: tuple[str, ...] = _OUR_ALGORITHMS) -> dict[str, tuple[str, ...]]:
+    return {name: ("--algorithm", name, *flags.split()) for name in algorithms}
+
+
+_OUR_SMAX = _ours(
+    "--agent gru --hidden_sizes 64 64 --share_parameters true --num_envs 16 --target q_lambda --sequence_length 16 "
+    "--batch_size 32 --train_frequency 64 --lr 5e-4 --gamma 0.99 --optimizer_epsilon 1e-5 --epsilon_decay_steps 50000 "
+    "--epsilon_spread 0 --greedy_envs 0 --explore_repeat 1"
+)
+_OUR_MPE = _ours("--preset mpe_spread")
+_OUR_OVERCOOKED = _ours(
+    "--num_envs 32 --batch_size 128 --train_frequency 32 --share_parameters true --gamma 0.99 --lr 5e-4 "
+    "--optimizer_epsilon 1e-5 --shaped_reward_steps 50000",
+    ("qmix", "vdn"),
+)
+
+
+def _smax(scenario: str, steps: int, core: bool = True) -> Task:
+    return Task(
+        title=f"SMAX {scenario}",
+        env="HeuristicEnemySMAX",
+        max_steps=100,
+        steps=steps,
+        tests=20,
+        test_episodes=64,
+        unit="agent",
+        jaxmarl=_SMAX_PEERS,
+        ours=_OUR_SMAX,
+        env_args=_SMAX_ARGS,
+        map_name=scenario,
+        core=core,
+    )
+
+
+TASKS: Mapping[str, Task] = MappingProxyType(
+    {
+        "spread": Task(
+            title="MPE simple_spread",
+            env="MPE_simple_spread_v3",
+            max_steps=25,
+            steps=1_000_000,
+            tests=20,
+            test_episodes=512,
+            unit="team",
+            jaxmarl=_MPE_PEERS,
+            ours=_OUR_MPE,
+        ),
+        "smax_3m": _smax("3m", 500_000),
+        "smax_2s3z": _smax("2s3z", 500_000),
+        "cramped_room": Task(
+            title="Overcooked cramped_room",
+            env="overcooked",
+            max_steps=400,
+            steps=100_000,
+            tests=10,
+            test_episodes=4,
+            episodes=64,
+            unit="agent",
+            jaxmarl={
+                "vdn": Peer("vdn_cnn_overcooked.py", "ql_cnn_overcooked.yaml", _SHAPED),
+                "pqn_vdn": Peer("pqn_vdn_cnn_overcooked.py", "pqn_vdn_cnn_overcooked.yaml", {**_SHAPED, **_NARROW}),
+            },
+            ours=_OUR_OVERCOOKED,
+            map_name="cramped_room",
+        ),
+        "reference": Task(
+            title="MPE simple_reference",
+            env="MPE_simple_reference_v3",
+            max_steps=25,
+            steps=1_000_000,
+            tests=20,
+            test_episodes=512,
+            unit="team",
+            jaxmarl=_MPE_PEERS,
+            ours=_OUR_MPE,
+            core=False,
+        ),
+        "switch_riddle": Task(
+            title="Switch riddle",
+            env="switch_riddle",
+            max_steps=6,
+            steps=200_000,
+            tests=20,
+            test_episodes=512,
+            unit="agent",
+            jaxmarl=_MPE_PEERS,
+            ours=_OUR_SMAX,
+            core=False,
+        ),
+        "smax_3s5z": _smax("3s5z", 500_000, core=False),
+    }
+)
+
+CORE_ALGORITHMS = ("qmix", "vdn", "pqn_vdn")
+CORE_SEEDS, INDICATIVE_SEEDS = (0, 1, 2), (0,)
+
+
+def budget(task: Task) -> dict[str, Any]:
+    """Return the settings of JaxMARL's scripts that the task fixes: environment, steps and tests."""
+    arguments = dict(task.env_args)
+    if task.map_name is not None and task.map_argument == "layout":
+        arguments["layout"] = task.map_name
+    return {
+        "ENV_NAME": task.env,
+        "ENV_KWARGS": arguments,
+        **({"MAP_NAME": task.map_name} if task.map_argument == "scenario" and task.map_name else {}),
+        "TOTAL_TIMESTEPS": task.steps,
+        "TEST_INTERVAL": 1 / task.tests,
+        "TEST_NUM_ENVS": task.test_episodes,
+    }
+
+
+def flags(task: Task, algorithm: str) -> list[str]:
+    """Return our flags: the algorithm's, and those that the task fixes."""
+    arguments = {**task.env_args, **({task.map_argument: task.map_name} if task.map_name else {})}
+    words = [f"{name}={str(value).lower()}" for name, value in arguments.items()]
+    return [
+        *task.ours[algorithm],
+        *("--env", f"jaxmarl:{task.env}"),
+        *(["--env_args", *words] if words else []),
+        *("--max_steps_per_ep", str(task.max_steps), "--total_steps", str(task.steps)),
+        *("--eval_interval", str(task.steps // task.tests), "--eval_episodes", str(task.test_episodes)),
+        *("--save_interval", "1000000000"),  # JaxMARL's scripts only save the last parameters
+    ]
