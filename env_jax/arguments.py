@@ -74,7 +74,7 @@ def read_arguments(texts: Mapping[str, str], parameters: Mapping[str, Parameter]
 def _did_you_mean(word: str, names: Iterable[str]) -> str:
     """Return 'did you mean <name>? ' for the name nearest to `word`, whatever the case of its letters, or ''."""
     by_lower_case = {name.lower(): name for name in names}
-    nearest = get_close_matches(word[:100].lower(), by_lower_case, 1)
+    nearest = get_close_matches(word[:100].lower(), by_lower_case, 1, cutoff=0.82)  # dim_c is not dim_p, misspelled
     return f"did you mean {by_lower_case[nearest[0]]}? " if nearest else ""
 
 
