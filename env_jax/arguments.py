@@ -3,6 +3,7 @@
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
 from inspect import Parameter
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
@@ -62,11 +63,19 @@ def read_arguments(texts: Mapping[str, str], parameters: Mapping[str, Parameter]
                 values = []
         else:
             known = ", ".join(sorted({*kinds, *named})) or "none"
-            raise ArgumentError(f"{name}={text[:100]}: the environment's arguments are {known}")
+            hint = _did_you_mean(name, {*kinds, *named})
+            raise ArgumentError(f"{name}={text[:100]}: {hint}the environment's arguments are {known}")
         if not values:
-            raise ArgumentError(f"{name}={text[:100]}: must be {accepted}")
+            raise ArgumentError(f"{name}={text[:100]}: {_did_you_mean(text, named.get(name, ()))}must be {accepted}")
         read[name] = values[0]
     return read
+
+
+def _did_you_mean(word: str, names: Iterable[str]) -> str:
+    """Return 'did you mean <name>? ' for the name nearest to `word`, whatever the case of its letters, or ''."""
+    by_lower_case = {name.lower(): name for name in names}
+    nearest = get_close_matches(word[:100].lower(), by_lower_case, 1, cutoff=0.82)  # dim_c is not dim_p, misspelled
+    return f"did you mean {by_lower_case[nearest[0]]}? " if nearest else ""
 
 
 def _chain(constructor: Callable[..., Any]) -> Iterable[Callable[..., Any]]:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from env_jax.contract import ContractError, check_shapes, described, expected_time_step, one_line
+from env_jax.contract import ContractError, check_shapes, described, expected_time_step, located, one_line
 from env_jax.gridworld import GridWorld25
 from env_jax.last_action import LastAction
 from env_jax.picture import draw_state
@@ -91,7 +91,7 @@ def _check_uncompiled(environment: Environment, episodes: RandomEpisodes) -> Non
             state, time_step = environment.step(key, state, jnp.asarray(joint[0]))
             found.append(time_step)
     except Exception as error:  # whatever a third-party environment may raise
-        raise ContractError(environment, f"{name}: cannot be run without jax.jit: {one_line(error)}") from error
+        raise ContractError(environment, f"{name}: cannot be run without jax.jit: {located(error)}") from error
     for number, (alone, compiled) in enumerate(zip(found, episodes.time_steps, strict=False)):
         for name, (a, b) in _by_field(alone, jax.tree.map(lambda x: x[0], compiled)).items():
             if not np.allclose(a, b, rtol=1e-4, atol=1e-5):

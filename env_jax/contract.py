@@ -1,7 +1,11 @@
 """Checks sizes, shapes and dtypes of an environment against `types`, by tracing only."""
 
+import os
+import sysconfig
 from collections.abc import Callable, Mapping
 from dataclasses import fields
+from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 import jax
@@ -11,6 +15,10 @@ import numpy as np
 from env_jax.types import Environment, EnvSpec, TimeStep
 
 MOST_STEPS = 65_535  # replay holds the steps of an episode as uint16
+_LIBRARIES = tuple(
+    f"{folder}{os.sep}"
+    for folder in (*map(sysconfig.get_path, ("stdlib", "purelib", "platlib")), str(Path(__file__).parent))
+)
 _SIZES = ("num_agents", "num_actions", "observation_size", "state_size", "max_steps")
 
 
@@ -67,12 +75,23 @@ def trace(environment: Environment, name: str, function: Callable[..., Any], *ar
     try:
         return jax.eval_shape(function, *arguments)
     except Exception as error:  # whatever a third-party environment may raise
-        raise ContractError(environment, f"{name}: cannot be traced: {one_line(error)}") from error
+        raise ContractError(environment, f"{name}: cannot be traced: {located(error)}") from error
 
 
 def one_line(error: BaseException) -> str:
     """Return an exception's type and the first line of its message."""
     return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"
+
+
+def located(error: BaseException) -> str:
+    """Return `one_line`, followed by ' (FILE, line N)': the innermost line of a user's code behind the error, if any.
+
+    The line that catches the error is skipped, as are those of installed libraries, this package and import machinery.
+    """
+    frames = [(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)]
+    own = [(name, line) for name, line in frames[1:] if not name.startswith(("<", *_LIBRARIES))]
+    said = not own or isinstance(error, SyntaxError)  # whose message has the place
+    return one_line(error) + ("" if said else f" ({own[-1][0]}, line {own[-1][1]})")
 
 
 def described(leaf: Any) -> str:

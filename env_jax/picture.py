@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from env_jax.contract import ContractError, described, one_line
+from env_jax.contract import ContractError, described, located
 from env_jax.types import Environment
 
 
@@ -21,7 +21,7 @@ def draw_state(environment: Environment, state: Any) -> np.ndarray:
     try:
         picture = render(jax.device_get(state))
     except Exception as error:  # whatever a third-party viewer may raise
-        raise ContractError(environment, f"spec.render: cannot draw a state: {one_line(error)}") from error
+        raise ContractError(environment, f"spec.render: cannot draw a state: {located(error)}") from error
     dtype, shape = getattr(picture, "dtype", None), tuple(getattr(picture, "shape", ()))
     if len(shape) != 3 or shape[-1] != 3 or 0 in shape or dtype != np.uint8:
         raise ContractError(environment, f"spec.render: gives {described(picture)}, must be uint8[H, W, 3]")

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from env_jax.contract import ContractError, one_line
+from env_jax.contract import ContractError, located
 from env_jax.types import Array, Environment, TimeStep
 
 
@@ -158,4 +158,4 @@ def _call(environment: Environment, name: str, function: Callable[..., Any], *ar
         state, *rest = function(*arguments)
         return (state, *jax.device_get(rest))
     except Exception as error:  # whatever a third-party environment may raise
-        raise ContractError(environment, f"{name}: cannot be run: {one_line(error)}") from error
+        raise ContractError(environment, f"{name}: cannot be run: {located(error)}") from error

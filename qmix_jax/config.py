@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from qmix_jax.errors import ConfigError
-from qmix_jax.settings import check_setting, did_you_mean, setting
+from qmix_jax.settings import check_setting, did_you_mean, nearest_name, setting
 
 BUDGETS = ("total_episodes", "total_steps")  # settings of which one is given
 GIVEN = "given:"  # prefix of the --env of a run on an environment that was passed as an object
@@ -472,9 +472,30 @@ TRACEABLE = tuple(declared.name for declared in fields(Config) if declared.metad
 def unknown_environment(env: str, candidates: Iterable[str]) -> ConfigError:
     """Return the error for an --env that does not exist: it suggests one of `candidates`, and lists the known ones."""
     return ConfigError(
-        f"--env {env[:100]}: {did_you_mean(env, candidates)}must be one of {', '.join(KNOWN_ENVS)}, another "
+        f"--env {env[:100]}: {did_you_mean_env(env, candidates)}must be one of {', '.join(KNOWN_ENVS)}, another "
         "environment of these libraries, or package.module:NAME of your own"
     )
+
+
+def did_you_mean_env(env: str, candidates: Iterable[str]) -> str:
+    """Return 'did you mean <env>? ' for an --env that does not exist, or ''.
+
+    What is written as a file or without a colon (my/file.py:Name, package.module.Name, file.py) is taken to mean an
+    environment of the user's own. A library's name is compared with names, not with the library before them.
+    """
+    module, colon, name = env[:100].removeprefix("./").partition(":")
+    path = module.removesuffix(".py").replace("/", ".")
+    if not colon and path == module:
+        path, _, name = path.rpartition(".")
+    meant = f"{path}:{name or 'NAME'}"
+    if meant != env and names_module(meant):
+        return f"did you mean {meant}? "
+    library, colon, name = env.partition(":")
+    inside = [other for other in candidates if other.startswith(f"{library}:")] if colon else []
+    if not inside:
+        return did_you_mean(env, candidates)
+    nearest = nearest_name(name, (other.partition(":")[2] for other in inside))
+    return f"did you mean {library}:{nearest}? " if nearest else ""
 
 
 def names_module(env: str) -> bool:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from env_jax.arguments import ArgumentError
+from env_jax.contract import one_line
 from env_jax.types import Array, EnvSpec, TimeStep
 
 
@@ -68,7 +69,13 @@ class ForeignEnvironment(ABC):
 
     def __post_init__(self) -> None:
         """Read the environment's sizes once."""
-        object.__setattr__(self, "spec", self._make_spec())
+        try:
+            spec = self._make_spec()
+        except UnfitError:
+            raise
+        except Exception as error:  # whatever the library's own attributes may raise, such as without any agent
+            raise UnfitError(f"its sizes cannot be read: {one_line(error)}") from error
+        object.__setattr__(self, "spec", spec)
         object.__setattr__(self, "_longer", one_step_longer(self.environment, self._kind, self._limit))
 
     def reset(self, key: Array) -> tuple[ForeignState, TimeStep]:

@@ -123,6 +123,8 @@ class FromJaxMARL(ForeignEnvironment):
 
     def _make_spec(self) -> EnvSpec:
         environment = self.environment
+        if not environment.agents:
+            raise UnfitError("it has no agents; must have at least one")
         kinds = sorted({str(agent).rpartition("_")[0] for agent in environment.agents})
         opponents = [kind for kind in kinds if kind in _OPPONENTS]
         if opponents and len(kinds) > 1:

@@ -24,6 +24,7 @@ _CHARACTERS_AN_INCH, _LINE_SAMPLE = 11, 9  # of a legend; a line's sample and th
 _MOST_TICK_TEXT = 40  # characters of all labels of an axis that fit beside each other
 _MOST_MEANS = 12  # distinct values of a setting up to which each has a mean; random draws have none
 _LOG_RATIO = 20.0  # ratio of largest to smallest value from which the axis is logarithmic
+_ALIKE = 0.001  # shares that differ by less
 _LABELS = {"optimality": "share of the best possible return", "mean_return": "discounted team return"}
 
 
@@ -84,8 +85,7 @@ def plot_curves(path: Path, title: str, records: Sequence[RunRecord], score: str
     for axes in right:
         decorate(axes, "Against wall time", "seconds of training, after the first chunk", "")
         _plot_bands(axes, make_bands(records, score, training_seconds))
-    if score == "optimality":
-        left.yaxis.set_major_formatter(PercentFormatter(1.0))
+    scale_scores(left, score)
     handles, labels = left.get_legend_handles_labels()
     if handles:
         room = int(figure.get_figwidth() * _CHARACTERS_AN_INCH / (_LINE_SAMPLE + max(map(len, labels))))
@@ -118,7 +118,18 @@ def plot_settings(
         _plot_setting(axes, [point[name] for point in points], scores)
     for axes in panels[len(names) :]:
         axes.set_visible(False)
+    scale_scores(panels[0], score)
     save_figure(path, figure)
+
+
+def scale_scores(axes: Axes, score: str) -> None:
+    """Show shares in percent; of scores that are all alike, the whole scale instead of one of their rounding."""
+    if score != "optimality":
+        return
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    low, high = axes.dataLim.intervaly
+    if high - low < _ALIKE:
+        axes.set_ylim(min(-0.03, low), max(1.05, high))
 
 
 def _plot_bands(axes: Axes, bands: Mapping[str, Band]) -> None:

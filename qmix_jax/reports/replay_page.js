@@ -214,7 +214,8 @@ function makeHead() {
   const { run, checkpoint, algorithm, environment, env_mode, episodes, seed } = data.about;
   const name = `${algorithm.toUpperCase()} of ${run} (${checkpoint})`;
   const shown = data.episodes.length === 1 ? "1 is" : `${data.episodes.length} are`;
-  const text = `${name} on ${environment}, ${env_mode} starts; of ${episodes} episodes, seed ${seed}, ${shown} here`;
+  const starts = env_mode === null ? "" : `, ${env_mode} starts`;
+  const text = `${name} on ${environment}${starts}; of ${episodes} episodes, seed ${seed}, ${shown} here`;
   find("about").textContent = text;
   document.title = `Replay: ${name}`;
 }

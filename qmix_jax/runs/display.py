@@ -43,7 +43,7 @@ class Display:
         self._look = look
         self._fields: Sequence[str] = ()
         self._marks: deque[tuple[float, int]] = deque()  # recent times and steps; none while compiling
-        self._opened = self._printed = time.monotonic()
+        self._opened = self._printed = self._moved = time.monotonic()
         self._lock = RLock()
         self._closed = Event()
         self._thread = Thread(target=self._watch, daemon=True)
@@ -74,12 +74,15 @@ class Display:
     def start(self) -> None:
         """Mark the end of compilation: speed and time left count from here."""
         with self._lock:
-            self._marks.append((time.monotonic(), self._steps))
+            self._moved = time.monotonic()
+            self._marks.append((self._moved, self._steps))
 
     def update(self, steps: int, fields: Sequence[str], is_news: bool) -> None:
         """Show the environment steps made so far, and further fields. Lines are printed only of news."""
         with self._lock:
             now = time.monotonic()
+            if steps != self._steps:
+                self._moved = now
             self._steps, self._fields = steps, fields
             if self._marks:
                 self._marks.append((now, steps))
@@ -122,6 +125,9 @@ class Display:
         share = f" ({self._steps / self._total:.0%})"
         rate, left = self._pace()
         speed = [f"{rate:,.0f} steps/s", f"ETA {tqdm.format_interval(left)}"] if rate else []
+        still = time.monotonic() - self._moved
+        if still >= MOST_SILENCE:  # a long chunk, other runs compile, results are written: not the same line again
+            speed = [*speed, f"last chunk {still:.0f} s ago"] if self._steps < self._total else ["writing the results"]
         return [f"{self._steps:,} of {self._total:,} steps{share}", *speed, *self._fields]
 
     def _bar_fields(self) -> list[str]:

@@ -104,7 +104,7 @@ def _plot_evaluation(
         axes.axhline(best_return, color=_GREEN, linestyle="--", label=f"best possible, {best_return:.2f}")
     if not math.isnan(baseline_return):
         axes.axhline(baseline_return, color=_GREY, linestyle=":", label=f"{baseline_name}, {baseline_return:.2f}")
-    _plot_column(axes, evaluations, "mean_return", "greedy policy", _BLUE, "{:.2f}")
+    _plot_column(axes, evaluations, "mean_return", "greedy policy", _BLUE, "{:z.2f}")
     low, high = axes.get_ylim()
     axes.set_ylim(min(0.0, low), high + 0.03 * abs(high))
     _add_legend(axes)
@@ -115,21 +115,21 @@ def _plot_success(axes: Axes, evaluations: Mapping[str, np.ndarray]) -> None:
     shares = np.concatenate([evaluations["optimality"], evaluations["solved"]])
     if len(shares) and np.isnan(shares).all():
         decorate(axes, "Greedy evaluation: episodes", "environment steps", "mean length in steps")
-        _plot_column(axes, evaluations, "mean_length", "greedy policy", _BLUE, "{:.1f}")
+        _plot_column(axes, evaluations, "mean_length", "greedy policy", _BLUE, "{:z.1f}")
         axes.set_ylim(0.0, 1.05 * axes.get_ylim()[1])
         _add_legend(axes)
         return
     decorate(axes, "Greedy evaluation: success", "environment steps", "share of best possible, of episodes")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    _plot_column(axes, evaluations, "optimality", "optimality", _BLUE, "{:.0%}")
-    _plot_column(axes, evaluations, "solved", "success rate", _ORANGE, "{:.0%}", linestyle="--")
+    _plot_column(axes, evaluations, "optimality", "optimality", _BLUE, "{:z.0%}")
+    _plot_column(axes, evaluations, "solved", "success rate", _ORANGE, "{:z.0%}", linestyle="--")
     axes.set_ylim(min(-0.03, axes.get_ylim()[0]), 1.05)
     _add_legend(axes)
 
 
 def _plot_q_values(axes: Axes, diagnostics: Mapping[str, np.ndarray]) -> None:
     decorate(axes, "Q-values against the largest possible return", "environment steps", "mean q_tot of the batches")
-    _plot_column(axes, diagnostics, "q_value", "q_tot", _BLUE, "{:.2f}")
+    _plot_column(axes, diagnostics, "q_value", "q_tot", _BLUE, "{:z.2f}")
     q_bound = diagnostics["q_bound"][-1] if len(diagnostics["q_bound"]) else math.nan
     if not math.isnan(q_bound):
         axes.axhline(q_bound, color=_GREEN, linestyle="--", label=f"largest possible return, {q_bound:.2f}")
@@ -140,7 +140,7 @@ def _plot_q_values(axes: Axes, diagnostics: Mapping[str, np.ndarray]) -> None:
 
 def _plot_diagnostic(axes: Axes, title: str, unit: str, diagnostics: Mapping[str, np.ndarray], name: str) -> None:
     decorate(axes, title, "environment steps", unit)
-    _plot_column(axes, diagnostics, name, "mean over updates", _BLUE, "{:.3g}")
+    _plot_column(axes, diagnostics, name, "mean over updates", _BLUE, "{:z.3g}")
     axes.set_ylim(0.0, 1.05 * axes.get_ylim()[1])
     _add_legend(axes)
 
@@ -152,8 +152,8 @@ def _plot_gradients(axes: Axes, diagnostics: Mapping[str, np.ndarray], max_grad_
     right.set_ylabel("share of clipped updates", color=_ORANGE)
     right.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.yaxis.label.set_color(_BLUE)
-    _plot_column(axes, diagnostics, "grad_norm", "mean norm", _BLUE, "{:.3g}")
-    _plot_column(right, diagnostics, "clipped", "clipped", _ORANGE, "{:.0%}", linestyle="--")
+    _plot_column(axes, diagnostics, "grad_norm", "mean norm", _BLUE, "{:z.3g}")
+    _plot_column(right, diagnostics, "clipped", "clipped", _ORANGE, "{:z.0%}", linestyle="--")
     right.set_ylim(-0.03, 1.05)
     if (diagnostics["grad_norm"] > 0.0).any():
         axes.axhline(max_grad_norm, color=_GREY, linestyle=":", label=f"clipping at {max_grad_norm:g}")

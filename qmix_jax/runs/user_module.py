@@ -12,8 +12,8 @@ from importlib import import_module
 from inspect import isclass, isroutine
 from typing import Any
 
-from env_jax.contract import one_line
-from qmix_jax.config import KNOWN_ENVS, names_module
+from env_jax.contract import located
+from qmix_jax.config import KNOWN_ENVS, did_you_mean_env, names_module
 from qmix_jax.errors import ConfigError
 from qmix_jax.settings import did_you_mean
 from qmix_jax.training.environments import register_environment
@@ -37,7 +37,8 @@ def import_environment(env: str) -> None:
     if not (isclass(found) or isroutine(found) or isinstance(found, partial)):
         there = getattr(module, "__file__", None) or module_name
         if hasattr(module, name):
-            raise ConfigError(f"--env {env}: must be a class or a function; in {there} it is a {type(found).__name__}")
+            kind = type(found).__name__
+            raise ConfigError(f"--env {env}: must be a class or a function; in {there} it is of type {kind}")
         makers = [key for key, value in vars(module).items() if callable(value)]
         raise ConfigError(f"--env {env}: {did_you_mean(name, makers)}{there} has no {name}")
     constructor: Callable[..., Any] = found
@@ -65,20 +66,10 @@ def _import(env: str, name: str) -> Any:
         return import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
-            hint = did_you_mean(env, KNOWN_ENVS)
+            hint = did_you_mean_env(env, KNOWN_ENVS)
             raise ConfigError(
                 f"--env {env}: {hint}there is no module {error.name} in the current folder or among those installed"
             ) from None
-        raise ConfigError(f"--env {env}: importing {name} failed: {one_line(error)}") from error
+        raise ConfigError(f"--env {env}: importing {name} failed: {located(error)}") from error
     except (Exception, SystemExit) as error:  # whatever a user's module may raise
-        raise ConfigError(f"--env {env}: importing {name} failed: {one_line(error)}{_place(error)}") from error
-
-
-def _place(error: BaseException) -> str:
-    """Return where an exception was raised, for one line."""
-    if isinstance(error, SyntaxError):
-        return ""  # its message has it
-    traceback = error.__traceback__
-    while traceback is not None and traceback.tb_next is not None:
-        traceback = traceback.tb_next
-    return "" if traceback is None else f" ({traceback.tb_frame.f_code.co_filename}, line {traceback.tb_lineno})"
+        raise ConfigError(f"--env {env}: importing {name} failed: {located(error)}") from error

@@ -7,7 +7,7 @@ from importlib import import_module
 
 from env_jax.arguments import ArgumentError, parameters_of, read_arguments
 from env_jax.checking import check_briefly
-from env_jax.contract import ContractError, check_shapes, one_line
+from env_jax.contract import ContractError, check_shapes, located
 from env_jax.conversion import conform
 from env_jax.foreign.contract import UnfitError
 from env_jax.gridworld import GridWorld25
@@ -132,7 +132,7 @@ def _from_module(config: Config, constructor: Callable[..., Environment]) -> Env
     except ArgumentError:
         raise
     except Exception as error:  # whatever a user's constructor may raise
-        raise ConfigError(f"--env {config.env}: cannot be made: {one_line(error)}") from error
+        raise ConfigError(f"--env {config.env}: cannot be made: {located(error)}") from error
 
 
 def _from_library(config: Config) -> Environment:

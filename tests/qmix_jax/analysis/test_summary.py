@@ -6,9 +6,10 @@ import struct
 import numpy as np
 import pytest
 from finished_run import DIAGNOSTICS, save_run
+from matplotlib.figure import Figure
 from PIL import Image
 
-from qmix_jax.analysis.curves import make_bands, plot_curves, training_seconds, training_steps
+from qmix_jax.analysis.curves import make_bands, plot_curves, scale_scores, training_seconds, training_steps
 from qmix_jax.analysis.run_record import (
     has_diverged,
     has_ended,
@@ -265,6 +266,24 @@ def test_a_readable_picture(tmp_path, records, groups):
     width, height = struct.unpack(">II", content[16:24])
     assert (width, height) == (2600, 1120)
     assert 10_000 < len(content) < 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("shares", "low", "high"), [([0.0, -1e-9], -0.03, 1.05), ([1.0], -0.03, 1.055), ([], -0.03, 1.05)]
+)
+def test_equal_scores_are_drawn_on_the_whole_scale(shares, low, high):
+    axes = Figure().subplots()
+    axes.plot(shares)
+    scale_scores(axes, "optimality")
+    np.testing.assert_allclose(axes.get_ylim(), (low, high), atol=0.03)
+    assert axes.yaxis.get_major_formatter()(0.5) == "50%"
+
+
+def test_close_scores_are_told_apart():
+    axes = Figure().subplots()
+    axes.plot([0.97, 0.98])
+    scale_scores(axes, "optimality")
+    assert np.ptp(axes.get_ylim()) < 0.02
 
 
 def test_long_names_are_not_cut(tmp_path, records):

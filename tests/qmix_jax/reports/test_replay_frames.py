@@ -104,6 +104,9 @@ def test_the_page_in_a_browser(browser, played, tmp_path, width):
     resize(browser, width, 900)
     browser.get((tmp_path / "replay.html").as_uri())
     assert too_wide(browser) == []
+    assert browser.find_element(By.ID, "about").text == (
+        "QMIX of results/run_1 (final) on Drawn; of 9 episodes, seed 0, 4 are here"
+    )
     board = browser.find_element(By.ID, "board")
     first = board.get_attribute("src")
     assert first.endswith(data["board"]["pictures"][data["episodes"][0]["frames"][0]])

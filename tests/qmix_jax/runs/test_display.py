@@ -111,7 +111,13 @@ def test_a_line_at_least_every_half_minute_even_within_a_chunk(capsys, monkeypat
         told.clear()
         display.update(100, FIELDS[:1], is_news=False)
         wait_until(99.0)
-    assert "".join(told) == "100 of 1,000 steps (10%), 10 steps/s, ETA 01:00, return 1.50\n"
+        slow = "100 of 1,000 steps (10%), 10 steps/s, ETA 01:00, last chunk 30 s ago, return 1.50\n"
+        assert "".join(told) == slow
+        display.update(1_000, FIELDS[:1], is_news=True)
+        wait_until(129.0)
+    assert "".join(told).endswith(
+        ", ETA 00:00, return 1.50\n1,000 of 1,000 steps (100%), writing the results, return 1.50\n"
+    )
 
 
 def test_the_speed_is_that_of_the_last_minute(capsys, clock):

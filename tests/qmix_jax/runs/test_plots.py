@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from qmix_jax.runs import plots
 from qmix_jax.runs.plots import moving_average, plot_diagnostics, plot_training
 from qmix_jax.storage.logs import DIAGNOSTIC_COLUMNS, EpisodeRows
 
@@ -48,6 +49,17 @@ def test_a_readable_picture_of_anything(tmp_path, recorded, evaluated, best, bas
     path = tmp_path / "plots.png"
     plot_training(path, "title", recorded, evaluated, best, baseline)
     assert_readable(path, least_height=1000)
+
+
+def test_a_legend_has_no_negative_zero(tmp_path, monkeypatch):
+    """A return a little below 0, such as a penalty that is discounted over 200 steps."""
+    labels = []
+    monkeypatch.setattr(plots.Axes, "legend", lambda axes, *_, **__: labels.extend(axes.get_legend_handles_labels()[1]))
+    table = evaluations(3, -1e-4) | {"mean_return": np.full(3, -3e-4)}
+    plot_training(tmp_path / "plots.png", "title", episodes(9), table, 2.4, 2.2)
+    finals = [label for label in labels if ", final " in label]
+    assert len(finals) == 3
+    assert not [label for label in finals if "-0" in label]
 
 
 def assert_readable(path, least_height):

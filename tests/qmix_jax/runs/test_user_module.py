@@ -93,6 +93,7 @@ BROKEN = {
 REFUSED = [
     *((f"{name}:Agree", expected) for name, (_, expected) in BROKEN.items()),
     ("own_agre:Agree", "there is no module own_agre in the current folder or among those installed"),
+    (f"{NAME}.py:Agree", f"did you mean {NAME}:Agree? there is no module {NAME}.py in"),
     ("own.agree:Agree", "there is no module own in the current folder or"),
     (f"{NAME}.inner:Agree", f"there is no module {NAME}.inner in the"),
     ("jaxmrl:MPE_simple_v3", "did you mean jaxmarl:MPE_simple_v3? there is no module jaxmrl in"),
@@ -133,6 +134,30 @@ def test_arguments_and_flags_that_do_not_fit(folder, capsys, words, expected):
     assert cli.main(["--env", f"{NAME}:Agree", *words, *TINY]) == 2
     assert f"error: {expected}" in capsys.readouterr().err
     assert {path.name for path in folder.iterdir()} <= LEFT
+
+
+MISTAKES = {
+    "in_import": ("import no_such_module_at_all  # HERE", "importing in_import failed: ModuleNotFoundError"),
+    "in_init": ("class Own:\n    def __init__(self):\n        {}['no']  # HERE", "cannot be made: KeyError: 'no'"),
+    "in_reset": (
+        f"{SOURCE}\nclass Own(Agree):\n    def reset(self, key):\n        return self.lost  # HERE",
+        "reset: cannot be traced: AttributeError",
+    ),
+    "in_jax": (
+        f"{SOURCE}\nclass Own(Agree):\n    def reset(self, key):\n        jnp.ones(2) + jnp.ones(3)  # HERE",
+        "reset: cannot be traced: TypeError",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_an_error_in_ones_own_code_has_its_line(folder, capsys, name):
+    source, expected = MISTAKES[name]
+    (folder / f"{name}.py").write_text(source)
+    assert cli.main(["--env", f"{name}:Own", *TINY]) == 2
+    err = capsys.readouterr().err
+    assert expected in err
+    assert err.endswith(f" ({folder / f'{name}.py'}, line {1 + source[: source.index('HERE')].count(chr(10))})\n")
 
 
 def test_values_are_checked_too(folder, capsys):

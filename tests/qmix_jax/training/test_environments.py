@@ -40,7 +40,11 @@ REFUSED = [
     ("jaxmarl:mpe_simple_spread_V3", f"did you mean {SPREAD}? "),
     ("jumanji:LevelBasedForagin", f"did you mean {FORAGING}? "),
     ("jumanji:", "another environment of these libraries, or package.module:NAME of your own"),
-    ("my/file.py:Name", "must be one of "),
+    ("jumanji:Lbf", "jumanji:Lbf: must be one of "),  # near to no name of Jumanji's, though it begins like all of them
+    ("./my/file.py:Name", "did you mean my.file:Name? must be one of "),
+    ("my.file.Name", "did you mean my.file:Name? "),
+    ("my_file.py", "did you mean my_file:NAME? "),
+    ("my_file:", "did you mean my_file:NAME? "),
     ("jaxmarl:MPE_simple_tag_v3", "its agents play against each other, adversary and agent; must cooperate"),
     ("jumanji:Snake-v1", "it has one action of 4, for a single agent; must"),
 ]
@@ -86,6 +90,8 @@ def test_a_library_that_is_not_installed(capsys, tmp_path, monkeypatch, library)
 
 ARGUMENTS = [
     (SMAX, "scenario=4m", "must be one of 3m, 2s3z, "),
+    (SMAX, "scenario=3M", "did you mean 3m? must be one of 3m, "),
+    (SMAX, "scenari=3m", "did you mean scenario? the environment's arguments are action_type, "),
     (SMAX, "see_enemy_actions=maybe", "must be true or false"),
     (SMAX, "unit_type_names=a", "the environment's arguments are action_type, attack_mode, "),
     ("jaxmarl:overcooked", "layout=kitchen", "must be one of cramped_room, asymm_advantages, "),
@@ -103,9 +109,20 @@ def test_an_argument_that_will_not_do(capsys, tmp_path, env, word, expected):
     assert message.startswith(f"--env_args {word}: {expected}")
 
 
-def test_an_argument_that_the_library_refuses(capsys, tmp_path):
-    message = refusal(capsys, tmp_path, "--env", FORAGING, "--env_args", "num_food=1000")
-    assert message.startswith(f"--env {FORAGING}: Jumanji cannot make it: ")
+@pytest.mark.parametrize(
+    ("env", "word", "expected"),
+    [
+        (FORAGING, "num_food=1000", "Jumanji cannot make it: "),
+        (FORAGING, "num_agents=0", ""),
+        (SPREAD, "num_agents=0", "it has no agents; must have at least one"),
+        (SMAX, "num_allies=-1", ""),
+        ("jaxmarl:hanabi", "num_ranks=0", ""),
+    ],
+)
+def test_an_argument_that_makes_no_environment(capsys, tmp_path, env, word, expected):
+    """Whatever the library makes of it, and wherever it then fails."""
+    message = refusal(capsys, tmp_path, "--env", env, "--env_args", word)
+    assert message.startswith(f"--env {env}: {expected}")
 
 
 def test_arguments_make_another_environment():
