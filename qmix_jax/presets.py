@@ -8,6 +8,8 @@ from qmix_jax.config import BUDGETS, Config
 from qmix_jax.errors import ConfigError
 from qmix_jax.settings import did_you_mean, read_settings
 
+GENERAL = "general"  # the preset of all environments but the grid
+
 
 class Preset(NamedTuple):
     """What a preset is for, and the settings that differ from the defaults."""
@@ -45,6 +47,24 @@ _PUBLISHED: Mapping[str, Any] = MappingProxyType(
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
         "default": Preset("one fixed layout: the defaults of all flags", {}),
+        GENERAL: Preset(
+            "for environments other than the grid, whose --env takes it without --preset",
+            {
+                "total_steps": 1_000_000,
+                "num_envs": 64,
+                "batch_size": 128,
+                "train_frequency": 128,
+                "lr": 3e-3,
+                "gamma": 0.99,
+                "optimizer_epsilon": 1e-5,
+                "explore_repeat": 1,
+                "share_parameters": True,
+                "last_action": True,
+                "eval_interval": 50_000,
+                "eval_episodes": 128,
+                "save_interval": 20_000,
+            },
+        ),
         "random": Preset(
             "a new layout every episode: one policy for every start",
             {
@@ -242,6 +262,18 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         ),
     }
 )
+
+
+def with_preset(flags: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return flags as text by name, with `--preset general` if another environment than the grid comes without one."""
+    if "preset" in flags or flags.get("env", Config.env) == Config.env:
+        return flags
+    return {**flags, "preset": GENERAL}
+
+
+def preset_lines(flags: Mapping[str, Any]) -> list[str]:
+    """Return the line that names the preset of flags as text by name, none without one."""
+    return [f"--preset {flags['preset']}: {PRESETS[flags['preset']].summary}"] if "preset" in flags else []
 
 
 def preset_config(name: str, **settings: Any) -> Config:

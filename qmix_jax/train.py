@@ -15,7 +15,7 @@ from qmix_jax.cli.command import program_name, run_command
 from qmix_jax.cli.parser import FlagParser
 from qmix_jax.config import Config
 from qmix_jax.errors import ConfigError
-from qmix_jax.presets import make_config
+from qmix_jax.presets import make_config, preset_lines, with_preset
 from qmix_jax.runs.distributed import FLAGS, Machines, end_joined, join, local_devices, take_machines
 from qmix_jax.runs.shell import check_backend, prepare_libraries
 from qmix_jax.runs.signals import StopRequest
@@ -87,7 +87,8 @@ def _train(arguments: dict[str, Any], tied: bool) -> None:
 def _run(arguments: dict[str, Any], stop: StopRequest, machines: Machines | None) -> None:
     directory = arguments.pop("run_directory", None)
     on_all = _wants_all_devices(arguments)
-    config = make_config(arguments)
+    chosen = with_preset(arguments)
+    config = make_config(chosen)
     if directory is None:
         check_output_folder("results_dir", config.results_dir)
     else:
@@ -95,10 +96,13 @@ def _run(arguments: dict[str, Any], stop: StopRequest, machines: Machines | None
     prepare_libraries()
     config = _start_jax(config, on_all, machines)
     from qmix_jax.reports.training import run
+    from qmix_jax.runs.collectives import is_first
     from qmix_jax.runs.user_module import import_environment
 
     import_environment(config.env)
-
+    for line in preset_lines(chosen):
+        if is_first() and not config.quiet:
+            print(line, flush=True)
     run(config, lambda: stop.signal_number, directory)
 
 

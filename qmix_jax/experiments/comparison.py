@@ -22,6 +22,7 @@ from qmix_jax.experiments.findings import write_comparison_findings
 from qmix_jax.experiments.notices import notice_lines
 from qmix_jax.experiments.outcomes import DIVERGED, DONE, Run, follow, group_progress, reason
 from qmix_jax.experiments.workers import Job, Outcome, WorkerPool
+from qmix_jax.presets import preset_lines
 from qmix_jax.reports.options import ReportOptions
 from qmix_jax.reports.report import report_findings
 from qmix_jax.runs.signals import StopRequest
@@ -44,10 +45,10 @@ def run_comparison(path: Path, comparison: Comparison) -> None:
         for member in members:
             _check_member(path, member)
         runs = [Run(member.name, member.config, member.directory) for member in members]
-        notices = notice_lines(runs)
+        lines = [*preset_lines(comparison.flags), *notice_lines(runs)]
         write_comparison(path, comparison)
-        if not quiet and notices:
-            print(*notices, sep="\n", flush=True)
+        if not quiet and lines:
+            print(*lines, sep="\n", flush=True)
         failures = _train(path, comparison, members, runs)
         ended = [member for member in members if has_ended(member.directory)]
         try:

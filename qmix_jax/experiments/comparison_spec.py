@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from qmix_jax.config import Config
 from qmix_jax.errors import ConfigError, DamagedError
 from qmix_jax.experiments.flags import flag_words, read_stored_flags
-from qmix_jax.presets import make_config
+from qmix_jax.presets import make_config, with_preset
 from qmix_jax.settings import check_setting, read_settings, setting
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.files import check_no_links, read_json, write_json
@@ -117,7 +117,7 @@ def comparison_from_flags(arguments: Mapping[str, Any]) -> Comparison:
     own = {declared.name for declared in fields(ComparisonSettings)}
     settings = read_settings(ComparisonSettings, {name: arguments[name] for name in arguments if name in own})
     flags = {name: text for name, text in arguments.items() if name not in own}
-    comparison = Comparison(ComparisonSettings(**settings), flags)
+    comparison = Comparison(ComparisonSettings(**settings), with_preset(flags))
     comparison.configs()
     return comparison
 

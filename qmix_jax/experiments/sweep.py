@@ -19,6 +19,7 @@ from qmix_jax.experiments.outcomes import Run, follow, group_progress
 from qmix_jax.experiments.plan import Group, Member
 from qmix_jax.experiments.sweep_spec import Sweep
 from qmix_jax.experiments.workers import Job, WorkerPool, available_cores, program_environment, program_words
+from qmix_jax.presets import preset_lines
 from qmix_jax.reports.options import ReportOptions
 from qmix_jax.reports.report import report_findings
 from qmix_jax.runs.signals import StopRequest, StopSignal
@@ -45,7 +46,7 @@ def run_sweep(path: Path, sweep: Sweep, env: str | None = None) -> None:
     with RunLock(path), reporting(path, "sweep", quiet):
         notices = notice_lines(runs)
         if not quiet:
-            print(*plan_lines(shares), *notices, sep="\n", flush=True)
+            print(*preset_lines(sweep.flags), *plan_lines(shares), *notices, sep="\n", flush=True)
         with group_progress(runs, quiet) as progress:
             stopped_by = _train(path, shares, env)
             progress.refresh()

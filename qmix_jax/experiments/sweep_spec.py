@@ -18,7 +18,7 @@ from qmix_jax.errors import ConfigError, DamagedError
 from qmix_jax.experiments.flags import read_stored_flags
 from qmix_jax.experiments.plan import Group, Member, group_members, plan_members, share_groups
 from qmix_jax.experiments.points import Point, grid_points, random_points
-from qmix_jax.presets import make_config
+from qmix_jax.presets import make_config, with_preset
 from qmix_jax.settings import check_setting, read_settings, setting
 from qmix_jax.storage.files import check_no_links, read_json, write_json
 
@@ -141,7 +141,8 @@ def sweep_from_flags(arguments: Mapping[str, Any]) -> Sweep:
     """
     own = {declared.name for declared in fields(SweepSettings)}
     settings = read_settings(SweepSettings, {name: arguments[name] for name in arguments if name in own})
-    sweep = Sweep(SweepSettings(**settings), {name: text for name, text in arguments.items() if name not in own})
+    flags = {name: text for name, text in arguments.items() if name not in own}
+    sweep = Sweep(SweepSettings(**settings), with_preset(flags))
     sweep.members()
     return sweep
 

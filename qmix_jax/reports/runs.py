@@ -81,6 +81,14 @@ def _markdown(
     paths = [os.path.relpath(run.path, folder) for run in runs]
     unfinished = [path for path, run in zip(paths, runs, strict=True) if not has_ended(run)]
     warnings = [f"{', '.join(unfinished)}: not ended yet"] if unfinished else []
+    by_seed: dict[tuple[str, int], list[str]] = {}
+    for path, record in zip(paths, records, strict=True):
+        by_seed.setdefault((record.group, record.seed), []).append(path)
+    warnings += [
+        f"{', '.join(same)}: the same settings and seed, so they are no independent runs, and intervals are too narrow"
+        for same in by_seed.values()
+        if len(same) > 1
+    ]
     names = [[path, record.group, str(record.seed)] for path, record in zip(paths, records, strict=True)]
     order = sorted(range(len(runs)), key=lambda i: [summary.group for summary in summaries].index(records[i].group))
     has_settings = len(summaries) > 1

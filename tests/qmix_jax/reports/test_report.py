@@ -162,9 +162,9 @@ def test_pictures_are_shown_in_the_size_they_were_drawn_in(tmp_path):
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    """Four runs that were started one by one, with two learning rates, and their page."""
+    """Four runs that were started one by one, with two learning rates, two of them alike, and their page."""
     folder = tmp_path_factory.mktemp("alone")
-    for number, (lr, seed, score) in enumerate([(1e-3, 0, 0.2), (1e-3, 1, 0.4), (3e-3, 0, 0.8), (3e-3, 7, 0.9)], 1):
+    for number, (lr, seed, score) in enumerate([(1e-3, 0, 0.2), (1e-3, 1, 0.4), (3e-3, 7, 0.8), (3e-3, 7, 0.9)], 1):
         run = save_logs(folder / f"run_{number}", [0.1, score])
         config = replace(CONFIG, lr=lr, seed=seed, report=number == 1)
         write_hparams(run.hparams, describe_run(config, make_environment(config)))
@@ -187,7 +187,9 @@ def test_runs_started_one_by_one_are_grouped_by_what_differs(alone):
     rows = re.findall(r'<th scope="row">(run_\d)</th>.*?<span>(lr=\S+)</span>.*?<span>(\d)</span>', page)
     assert [run for run, _, _ in rows] == ["run_3", "run_4", "run_1", "run_2"]
     assert [name for _, name, _ in rows] == ["lr=0.003"] * 2 + ["lr=0.001"] * 2
-    assert [seed for _, _, seed in rows] == ["0", "7", "0", "1"]
+    assert [seed for _, _, seed in rows] == ["7", "7", "0", "1"]
+    assert "run_3, run_4: the same settings and seed" in page
+    assert page.count("the same settings and seed") == 1
     assert page.count('src="data:image/png') == 2
 
 
