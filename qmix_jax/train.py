@@ -96,14 +96,10 @@ def _run(arguments: dict[str, Any], stop: StopRequest, machines: Machines | None
     prepare_libraries()
     config = _start_jax(config, on_all, machines)
     from qmix_jax.reports.training import run
-    from qmix_jax.runs.collectives import is_first
     from qmix_jax.runs.user_module import import_environment
 
     import_environment(config.env)
-    for line in preset_lines(chosen):
-        if is_first() and not config.quiet:
-            print(line, flush=True)
-    run(config, lambda: stop.signal_number, directory)
+    run(config, lambda: stop.signal_number, directory, heading=preset_lines(chosen))
 
 
 def _resume(arguments: dict[str, Any], stop: StopRequest, machines: Machines | None) -> None:

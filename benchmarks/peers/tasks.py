@@ -60,26 +60,20 @@ _SMAX_PEERS = _recurrent(
 _SMAX_ARGS = {"see_enemy_actions": True, "walls_cause_death": True, "attack_mode": "closest"}
 _MPE_PEERS = _recurrent("ql_rnn_mpe.yaml", "pqn_vdn_rnn_mpe.yaml", {"LOG_AGENTS_SEPARATELY": False}, _NONE)
 
-_SHAPED = {"REW_SHAPING_HORIZON": 50_000}  # half of the run, as published
+_SHAPED = {"REW_SHAPING_HORIZON": 1_000_000}  # half of the run, as published
 
 _OUR_ALGORITHMS = ("qmix", "vdn", "iql", "qplex")
 
 
-def _ours(flags: str, algorithms: tuple[str, ...] = _OUR_ALGORITHMS) -> dict[str, tuple[str, ...]]:
-    return {name: ("--algorithm", name, *flags.split()) for name in algorithms}
+def _ours(preset: str, general: str = "", algorithms: tuple[str, ...] = _OUR_ALGORITHMS) -> dict[str, tuple[str, ...]]:
+    """Return our flags: the task's preset, and QMIX of the preset `general` with the flags it needs."""
+    own = {name: ("--preset", preset, "--algorithm", name) for name in algorithms}
+    return {**own, "general": ("--preset", "general", *general.split())}
 
 
-_OUR_SMAX = _ours(
-    "--agent gru --hidden_sizes 64 64 --share_parameters true --num_envs 16 --target q_lambda --sequence_length 16 "
-    "--batch_size 32 --train_frequency 64 --lr 5e-4 --gamma 0.99 --optimizer_epsilon 1e-5 --epsilon_decay_steps 50000 "
-    "--epsilon_spread 0 --greedy_envs 0 --explore_repeat 1"
-)
-_OUR_MPE = _ours("--preset mpe_spread")
-_OUR_OVERCOOKED = _ours(
-    "--num_envs 32 --batch_size 128 --train_frequency 32 --share_parameters true --gamma 0.99 --lr 5e-4 "
-    "--optimizer_epsilon 1e-5 --shaped_reward_steps 50000",
-    ("qmix", "vdn"),
-)
+_OUR_SMAX = _ours("smax")
+_OUR_MPE = _ours("mpe_spread")
+_OUR_OVERCOOKED = _ours("overcooked", "--shaped_reward_steps 1000000", ("qmix", "vdn"))
 
 
 def _smax(scenario: str, steps: int, core: bool = True) -> Task:
@@ -118,9 +112,9 @@ TASKS: Mapping[str, Task] = MappingProxyType(
             title="Overcooked cramped_room",
             env="overcooked",
             max_steps=400,
-            steps=100_000,
+            steps=1_000_000,
             tests=10,
-            test_episodes=4,
+            test_episodes=16,
             episodes=64,
             unit="agent",
             jaxmarl={
@@ -151,14 +145,14 @@ TASKS: Mapping[str, Task] = MappingProxyType(
             test_episodes=512,
             unit="agent",
             jaxmarl=_MPE_PEERS,
-            ours=_OUR_SMAX,
+            ours=_ours("general"),
             core=False,
         ),
         "smax_3s5z": _smax("3s5z", 500_000, core=False),
     }
 )
 
-CORE_ALGORITHMS = ("qmix", "vdn", "pqn_vdn")
+CORE_ALGORITHMS = ("qmix", "vdn", "general", "pqn_vdn")
 CORE_SEEDS, INDICATIVE_SEEDS = (0, 1, 2), (0,)
 
 

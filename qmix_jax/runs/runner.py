@@ -1,7 +1,7 @@
 """One run, from a configuration to a complete run directory."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
@@ -80,6 +80,7 @@ def run(
     environment: Environment | None = None,
     on_evaluation: OnEvaluation | None = None,
     check: bool = True,
+    heading: Sequence[str] = (),
 ) -> RunResult:
     """Train `config` and write a complete run directory, whose path is the last line printed unless `config.quiet`.
 
@@ -94,6 +95,7 @@ def run(
             after its row is written. An exception it raises ends the run, which can be resumed.
         check: whether to play random episodes of the given environment for about 2 s first, and refuse values that
             break the contract (shapes and dtypes are always checked). Values during training are not checked.
+        heading: lines printed before all others.
 
     Raises:
         ConfigError: the run directory cannot be created, the replay does not fit in memory, there are too few devices,
@@ -109,7 +111,7 @@ def run(
     try:
         flag = "--run_directory" if run_directory is not None else ""
         with reporting(directory.path, "run", config.quiet), _lock(directory, flag):
-            _announce(config, environment, directory, [])
+            _announce(config, environment, directory, heading=heading)
             return _train(config, environment, directory, None, initial, stop_signal, on_evaluation)
     except (ConfigError, CannotWriteError):  # the run may have been refused before it wrote anything
         if is_first():
@@ -241,13 +243,19 @@ def _lock(directory: RunDirectory, flag: str) -> AbstractContextManager[Any]:
     return RunLock(directory.path, flag) if is_first() else nullcontext()
 
 
-def _announce(config: Config, environment: Environment, directory: RunDirectory, lines: list[str]) -> None:
-    """Write hparams.json, then print the start lines and `lines`."""
+def _announce(
+    config: Config,
+    environment: Environment,
+    directory: RunDirectory,
+    lines: Sequence[str] = (),
+    heading: Sequence[str] = (),
+) -> None:
+    """Write hparams.json, then print the start lines between `heading` and `lines`."""
     if is_first():
         hparams = describe_run(config, environment)
         write_hparams(directory.hparams, hparams)
         if not config.quiet:
-            print(*start_lines(hparams), *lines, sep="\n", flush=True)
+            print(*heading, *start_lines(hparams), *lines, sep="\n", flush=True)
 
 
 def _check_fit(config: Config, environment: Environment) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from qmix_jax.config import Config
 from qmix_jax.errors import ConfigError
-from qmix_jax.presets import PRESETS, preset_config
+from qmix_jax.presets import PRESETS, preset_config, preset_lines, with_preset
 
 
 @pytest.mark.parametrize("num_envs", [64, 512])
@@ -37,3 +37,20 @@ def test_a_budget_replaces_the_presets_budget():
 def test_an_unknown_preset_is_refused():
     with pytest.raises(ConfigError, match=r"^--preset fast: must be one of default, random, throughput, gru, madqn"):
         preset_config("fast")
+
+
+@pytest.mark.parametrize(
+    ("flags", "taken"),
+    [
+        ({}, None),
+        ({"env": Config.env}, None),
+        ({"env": "meeting:Meeting"}, "general"),
+        ({"env": "meeting:Meeting", "preset": "default"}, "default"),
+        ({"env": "jumanji:LevelBasedForaging-v0", "preset": "lbf"}, "lbf"),
+    ],
+)
+def test_other_environments_start_from_the_general_preset(flags, taken):
+    chosen = with_preset(flags)
+    assert chosen.get("preset") == taken
+    assert {name: text for name, text in chosen.items() if name != "preset" or name in flags} == flags
+    assert preset_lines(chosen) == ([] if taken is None else [f"--preset {taken}: {PRESETS[taken].summary}"])
