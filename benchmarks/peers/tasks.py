@@ -60,7 +60,7 @@ _SMAX_PEERS = _recurrent(
 _SMAX_ARGS = {"see_enemy_actions": True, "walls_cause_death": True, "attack_mode": "closest"}
 _MPE_PEERS = _recurrent("ql_rnn_mpe.yaml", "pqn_vdn_rnn_mpe.yaml", {"LOG_AGENTS_SEPARATELY": False}, _NONE)
 
-_SHAPED = {"REW_SHAPING_HORIZON": 1_000_000}  # half of the run, as published
+_SHAPED = {"REW_SHAPING_HORIZON": 500_000}  # half of the run, as published
 
 _OUR_ALGORITHMS = ("qmix", "vdn", "iql", "qplex")
 

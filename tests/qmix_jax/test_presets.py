@@ -35,7 +35,7 @@ def test_a_budget_replaces_the_presets_budget():
 
 
 def test_an_unknown_preset_is_refused():
-    with pytest.raises(ConfigError, match=r"^--preset fast: must be one of default, random, throughput, gru, madqn"):
+    with pytest.raises(ConfigError, match=r"^--preset fast: must be one of default, general, random, throughput, gru"):
         preset_config("fast")
 
 

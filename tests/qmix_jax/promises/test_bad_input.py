@@ -15,6 +15,7 @@ from saved_run import CONFIG, EPISODES, listing, reseal, save_run
 from qmix_jax import train as cli
 from qmix_jax.config import KNOWN_ENVS, Config
 from qmix_jax.errors import ConfigError
+from qmix_jax.presets import PRESETS
 from qmix_jax.storage.checkpoint import checkpoint_name
 from qmix_jax.storage.hparams import FORMAT, read_config
 
@@ -29,8 +30,7 @@ GOLDEN = [  # whole lines; elsewhere the flag and the exit status count
     ),
     (
         "--preset Random",
-        "--preset Random: did you mean random? must be one of default, random, throughput, gru, madqn, mpe_spread, "
-        "lbf, pymarl2, epymarl, jaxmarl",
+        f"--preset Random: did you mean random? must be one of {', '.join(PRESETS)}",
     ),
     (
         "--env GridWorld25",
