@@ -1,6 +1,6 @@
 """Try every registered environment of JaxMARL and Jumanji: `python benchmarks/environments_table.py [NAME ...]`.
 
-Trains each for some hundred steps with `qmix-jax train --env NAME`, and writes `docs/environments.md`: which of them
+Trains each for some hundred steps with `qmix-jax train --env NAME`, and writes `docs/reference/environments.md`: which of them
 train, with their sizes and arguments, and why the others are refused. With names it prints the rows of those and
 writes nothing. Takes about half an hour.
 """
@@ -25,7 +25,7 @@ PAGE = """\
 # Environments of JaxMARL and Jumanji
 
 Every environment that {versions} register, each tried with `qmix-jax train --env NAME` by
-`benchmarks/environments_table.py`, which writes this page. [How to use them](how_to/libraries.md).
+`benchmarks/environments_table.py`, which writes this page. [How to use them](../how_to/libraries.md).
 
 ## Those that train
 
@@ -87,7 +87,7 @@ def main(chosen: list[str]) -> None:
     versions = " and ".join(f"{title} {version(library)}" for library, title in LIBRARIES.items())
     trained, refused = ("\n".join(line for trains, line in found if trains is wanted) for wanted in (True, False))
     page = PAGE.format(versions=versions, trained=trained, refused=refused)
-    (ROOT / "docs" / "environments.md").write_text(page, encoding="utf-8")
+    (ROOT / "docs" / "reference" / "environments.md").write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":
