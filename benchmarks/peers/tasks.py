@@ -65,15 +65,15 @@ _SHAPED = {"REW_SHAPING_HORIZON": 500_000}  # half of the run, as published
 _OUR_ALGORITHMS = ("qmix", "vdn", "iql", "qplex")
 
 
-def _ours(preset: str, general: str = "", algorithms: tuple[str, ...] = _OUR_ALGORITHMS) -> dict[str, tuple[str, ...]]:
-    """Return our flags: the task's preset, and QMIX of the preset `general` with the flags it needs."""
-    own = {name: ("--preset", preset, "--algorithm", name) for name in algorithms}
-    return {**own, "general": ("--preset", "general", *general.split())}
+def _ours(preset: str, *flags: str, algorithms: tuple[str, ...] = _OUR_ALGORITHMS) -> dict[str, tuple[str, ...]]:
+    """Return our flags: the task's preset, and beside it QMIX of the preset `general`."""
+    own = {name: ("--preset", preset, "--algorithm", name, *flags) for name in algorithms}
+    return own if preset == "general" else {**own, "general": ("--preset", "general", *flags)}
 
 
 _OUR_SMAX = _ours("smax")
 _OUR_MPE = _ours("mpe_spread")
-_OUR_OVERCOOKED = _ours("overcooked", "--shaped_reward_steps 1000000", ("qmix", "vdn"))
+_OUR_OVERCOOKED = _ours("general", "--shaped_reward_steps", "1000000", algorithms=("qmix", "vdn"))
 
 
 def _smax(scenario: str, steps: int, core: bool = True) -> Task:
