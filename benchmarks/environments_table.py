@@ -1,8 +1,8 @@
 """Try every registered environment of JaxMARL and Jumanji: `python benchmarks/environments_table.py [NAME ...]`.
 
-Trains each for some hundred steps with `qmix-jax train --env NAME`, and writes `docs/reference/environments.md`: which of them
-train, with their sizes and arguments, and why the others are refused. With names it prints the rows of those and
-writes nothing. Takes about half an hour.
+Trains each for some hundred steps with `qmix-jax train --env NAME`, and writes `docs/reference/environments.md`: which
+of them train, with their sizes and arguments, and why the others are refused. With names it prints the rows of those
+and writes nothing. Takes about half an hour.
 """
 
 import json
