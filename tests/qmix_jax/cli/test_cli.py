@@ -15,7 +15,7 @@ def trained(tmp_path, monkeypatch):
     """The configurations that `main` would have trained."""
     configs = []
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("qmix_jax.reports.training.run", lambda config, stop_signal, directory: configs.append(config))
+    monkeypatch.setattr("qmix_jax.reports.training.run", lambda config, *_, **__: configs.append(config))
     monkeypatch.setattr("qmix_jax.runs.compilation.enable_compilation_cache", lambda: None)
     return configs
 
@@ -77,7 +77,9 @@ def test_the_last_of_two_equal_flags_counts(trained):
 
 def test_where_to_write_is_passed_on(trained, monkeypatch):
     told = []
-    monkeypatch.setattr("qmix_jax.reports.training.run", lambda config, stop_signal, directory: told.append(directory))
+    monkeypatch.setattr(
+        "qmix_jax.reports.training.run", lambda config, stop_signal, directory, **_: told.append(directory)
+    )
     assert cli.main("--run_directory results/sweep_1/seed_3".split()) == 0
     assert cli.main([]) == 0
     assert told == ["results/sweep_1/seed_3", None]
@@ -119,7 +121,7 @@ def test_lists_have_spaces_or_commas(trained, words):
     ],
 )
 def test_what_ends_a_run_early_gets_one_line_and_a_status_of_its_own(trained, capsys, monkeypatch, error, status, line):
-    def fail(config, stop_signal, directory):
+    def fail(config, *_, **__):
         raise error
 
     monkeypatch.setattr("qmix_jax.reports.training.run", fail)

@@ -393,7 +393,7 @@ def scratch(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scratch")
     with pytest.MonkeyPatch.context() as patch, contextlib.chdir(folder):
         for name in ("reports.training.run", "reports.training.resume_run", "train.prepare_libraries"):
-            patch.setattr(f"qmix_jax.{name}", lambda *args: None)
+            patch.setattr(f"qmix_jax.{name}", lambda *_, **__: None)
         patch.setattr("qmix_jax.train._start_jax", lambda config, *args: config)
         yield folder
 

@@ -24,7 +24,7 @@ from types import ModuleType
 from qmix_jax import train as cli
 from qmix_jax.errors import StoppedError
 
-def run(config, stop_signal, directory):
+def run(config, stop_signal, directory, heading):
     print("trains", flush=True)
     while stop_signal() is None:
         time.sleep(0.01)

@@ -89,8 +89,9 @@ def test_both_sides_are_measured_alike(results):
     assert (theirs["env_steps"], theirs["updates"], theirs["settings"]["TOTAL_TIMESTEPS"]) == (1000, 7, 1200)
     # 100 updates, 20 tests of them, each logged until the next.
     assert [(point["env_steps"], point["return"]) for point in theirs["curve"][:2]] == [(50, 5.5), (100, 10.5)]
-    assert len(theirs["curve"]) == len(ours["curve"]) == 20
-    assert ours["env_steps"] == ours["curve"][-1]["env_steps"] == 1200
+    assert len(theirs["curve"]) == 20
+    assert len(ours["curve"]) in (19, 20)  # at ends of chunks; 1216 is a multiple of 64
+    assert ours["env_steps"] == ours["curve"][-1]["env_steps"] == 1216
     assert 0.0 < ours["compile_seconds"] <= ours["start_seconds"] < ours["wall_seconds"]
     for side in (ours, theirs):
         assert side["final"]["episodes"] == 512
@@ -168,7 +169,8 @@ def test_tasks_are_the_same_for_both_sides(name):
     theirs = budget(task)
     for algorithm in task.ours:
         config = make_config(make_parser("train").parse_flags(flags(task, algorithm)))
-        assert (config.algorithm, config.env) == (algorithm, f"jaxmarl:{theirs['ENV_NAME']}")
+        own = "qmix" if algorithm == "general" else algorithm
+        assert (config.algorithm, config.env) == (own, f"jaxmarl:{theirs['ENV_NAME']}")
         assert config.env_steps - task.steps < config.num_envs
         given = {name: str(value).lower() for name, value in theirs["ENV_KWARGS"].items()}
         scenario = {"scenario": theirs["MAP_NAME"]} if "MAP_NAME" in theirs else {}
