@@ -43,6 +43,7 @@ def test_a_part_runs(script, figure, tmp_path):
     assert {"cpu", "cores", "jax", "numpy"} <= figures["machine"].keys()
 
 
+@pytest.mark.slow
 def test_a_short_soak_finds_nothing():
     """Small networks: twelve seconds are thousands of episodes and dozens of checkpoints."""
     small = (
