@@ -44,24 +44,31 @@ _PUBLISHED: Mapping[str, Any] = MappingProxyType(
     }
 )
 
+# What the presets of environments other than the grid have in common, but for the published ones.
+_OTHERS: Mapping[str, Any] = MappingProxyType(
+    {
+        "num_envs": 64,
+        "batch_size": 128,
+        "optimizer_epsilon": 1e-5,
+        "share_parameters": True,
+        "save_interval": 20_000,
+    }
+)
+
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
         "default": Preset("one fixed layout: the defaults of all flags", {}),
         GENERAL: Preset(
             "for environments other than the grid, whose --env takes it without --preset",
             {
+                **_OTHERS,
                 "total_steps": 1_000_000,
-                "num_envs": 64,
-                "batch_size": 128,
                 "train_frequency": 64,
                 "reward_scale": 0.1,
-                "optimizer_epsilon": 1e-5,
                 "explore_repeat": 1,
-                "share_parameters": True,
                 "last_action": True,
                 "eval_interval": 50_000,
                 "eval_episodes": 128,
-                "save_interval": 20_000,
             },
         ),
         "random": Preset(
@@ -148,61 +155,49 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         "mpe_spread": Preset(
             "three particles cover three landmarks (JaxMARL)",
             {
+                **_OTHERS,
                 "env": "jaxmarl:MPE_simple_spread_v3",
                 "max_steps_per_ep": 25,
                 "total_steps": 1_000_000,
-                "num_envs": 64,
-                "batch_size": 128,
                 "train_frequency": 128,
                 "lr": 5e-3,
                 "reward_scale": 0.1,
-                "optimizer_epsilon": 1e-5,
                 "epsilon_decay_steps": 200_000,
                 "explore_repeat": 4,
-                "share_parameters": True,
                 "eval_interval": 50_000,
                 "eval_episodes": 256,
-                "save_interval": 20_000,
             },
         ),
         "smax": Preset(
             "allied units fight units that a heuristic plays (JaxMARL's SMAX); --env_args scenario=2s3z",
             {
+                **_OTHERS,
                 "env": "jaxmarl:HeuristicEnemySMAX",
                 "max_steps_per_ep": 100,
                 "total_steps": 500_000,
-                "num_envs": 64,
-                "batch_size": 128,
                 "train_frequency": 128,
                 "n_step": 5,
                 "lr": 2e-3,
                 "gamma": 0.99,
-                "optimizer_epsilon": 1e-5,
                 "explore_repeat": 1,
-                "share_parameters": True,
                 "last_action": True,
                 "eval_interval": 50_000,
                 "eval_episodes": 128,
-                "save_interval": 20_000,
             },
         ),
         "lbf": Preset(
             "two agents lift two foods that neither can lift alone (Jumanji's level-based foraging)",
             {
+                **_OTHERS,
                 "env": "jumanji:LevelBasedForaging-v0",
                 "max_steps_per_ep": 100,
                 "total_steps": 500_000,
-                "num_envs": 64,
-                "batch_size": 128,
                 "train_frequency": 16,
                 "n_step": 5,
-                "optimizer_epsilon": 1e-5,
                 "epsilon_decay_steps": 200_000,
                 "explore_repeat": 4,
-                "share_parameters": True,
                 "eval_interval": 25_000,
                 "eval_episodes": 256,
-                "save_interval": 20_000,
             },
         ),
         "pymarl2": Preset(

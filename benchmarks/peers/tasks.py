@@ -93,19 +93,24 @@ def _smax(scenario: str, steps: int, core: bool = True) -> Task:
     )
 
 
+def _mpe(title: str, env: str, core: bool = True) -> Task:
+    return Task(
+        title=title,
+        env=env,
+        max_steps=25,
+        steps=1_000_000,
+        tests=20,
+        test_episodes=512,
+        unit="team",
+        jaxmarl=_MPE_PEERS,
+        ours=_OUR_MPE,
+        core=core,
+    )
+
+
 TASKS: Mapping[str, Task] = MappingProxyType(
     {
-        "spread": Task(
-            title="MPE simple_spread",
-            env="MPE_simple_spread_v3",
-            max_steps=25,
-            steps=1_000_000,
-            tests=20,
-            test_episodes=512,
-            unit="team",
-            jaxmarl=_MPE_PEERS,
-            ours=_OUR_MPE,
-        ),
+        "spread": _mpe("MPE simple_spread", "MPE_simple_spread_v3"),
         "smax_3m": _smax("3m", 500_000),
         "smax_2s3z": _smax("2s3z", 500_000),
         "cramped_room": Task(
@@ -124,18 +129,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
             ours=_OUR_OVERCOOKED,
             map_name="cramped_room",
         ),
-        "reference": Task(
-            title="MPE simple_reference",
-            env="MPE_simple_reference_v3",
-            max_steps=25,
-            steps=1_000_000,
-            tests=20,
-            test_episodes=512,
-            unit="team",
-            jaxmarl=_MPE_PEERS,
-            ours=_OUR_MPE,
-            core=False,
-        ),
+        "reference": _mpe("MPE simple_reference", "MPE_simple_reference_v3", core=False),
         "switch_riddle": Task(
             title="Switch riddle",
             env="switch_riddle",
