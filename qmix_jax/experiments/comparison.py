@@ -25,6 +25,7 @@ from qmix_jax.experiments.workers import Job, Outcome, WorkerPool
 from qmix_jax.presets import preset_lines
 from qmix_jax.reports.options import ReportOptions
 from qmix_jax.reports.report import report_findings
+from qmix_jax.runs.messages import folder_line
 from qmix_jax.runs.signals import StopRequest
 from qmix_jax.storage.hparams import read_config
 from qmix_jax.storage.lock import RunLock
@@ -45,9 +46,9 @@ def run_comparison(path: Path, comparison: Comparison) -> None:
         for member in members:
             _check_member(path, member)
         runs = [Run(member.name, member.config, member.directory) for member in members]
-        lines = [*preset_lines(comparison.flags), *notice_lines(runs)]
+        lines = [*preset_lines(comparison.flags), folder_line(path), *notice_lines(runs)]
         write_comparison(path, comparison)
-        if not quiet and lines:
+        if not quiet:
             print(*lines, sep="\n", flush=True)
         failures = _train(path, comparison, members, runs)
         ended = [member for member in members if has_ended(member.directory)]

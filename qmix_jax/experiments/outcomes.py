@@ -22,7 +22,7 @@ DONE, REFUSED, DIVERGED, CANNOT_WRITE = 0, 2, 3, 4  # exit statuses, see `comman
 class Run(NamedTuple):
     """One of several runs."""
 
-    name: str
+    name: str  # as shown to users
     config: Config
     directory: RunDirectory
 
@@ -82,10 +82,10 @@ def read_status(runs: Sequence[Run]) -> GroupStatus:
         for run, done in zip(runs, ended, strict=True)
     ]
     running = sum((run.directory.path / "lock").exists() and not done for run, done in zip(runs, ended, strict=True))
-    rows = {run.name: last_row(run.directory.evaluation_log) for run in runs}
-    scored = {name: row for name, row in rows.items() if "mean_return" in row}
-    best = max(scored, key=lambda name: scored[name]["mean_return"], default=None)
-    described = "" if best is None else f"{best}: {', '.join(evaluation_fields(scored[best]))}"
+    rows = [(run.name, last_row(run.directory.evaluation_log)) for run in runs]
+    scored = [(name, row) for name, row in rows if "mean_return" in row]
+    name, best = max(scored, key=lambda pair: pair[1]["mean_return"], default=("", {}))
+    described = (name, *evaluation_fields(best)) if best else ()
     return GroupStatus(sum(steps), sum(ended), running, described)
 
 

@@ -5,10 +5,12 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from textwrap import shorten
 from typing import NoReturn
 
 import jax
 
+from qmix_jax.analysis.groups import settings_name
 from qmix_jax.analysis.run_record import has_diverged, has_ended
 from qmix_jax.errors import DivergedError, RunError, StoppedError, reporting, warn_on_failure
 from qmix_jax.experiments.capacity import plan_lines, plan_shares
@@ -17,16 +19,19 @@ from qmix_jax.experiments.group import is_finished, train_group
 from qmix_jax.experiments.notices import notice_lines
 from qmix_jax.experiments.outcomes import Run, follow, group_progress
 from qmix_jax.experiments.plan import Group, Member
+from qmix_jax.experiments.points import Point
 from qmix_jax.experiments.sweep_spec import Sweep
 from qmix_jax.experiments.workers import Job, WorkerPool, available_cores, program_environment, program_words
 from qmix_jax.presets import preset_lines
 from qmix_jax.reports.options import ReportOptions
 from qmix_jax.reports.report import report_findings
+from qmix_jax.runs.messages import folder_line
 from qmix_jax.runs.signals import StopRequest, StopSignal
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.lock import InUseError, RunLock
 
 SHARE_MODULE = "qmix_jax.experiments.worker"
+_LONGEST_SETTINGS = 40  # characters in a line of progress
 
 
 def run_sweep(path: Path, sweep: Sweep, env: str | None = None) -> None:
@@ -42,11 +47,12 @@ def run_sweep(path: Path, sweep: Sweep, env: str | None = None) -> None:
         RunError: a file could not be written, or the sweep was stopped.
     """
     shares, quiet = plan_shares(sweep), sweep.config().quiet
-    runs = member_runs(path, sweep.members())
+    runs = member_runs(path, sweep, sweep.members())
     with RunLock(path), reporting(path, "sweep", quiet):
         notices = notice_lines(runs)
         if not quiet:
-            print(*preset_lines(sweep.flags), *plan_lines(shares), *notices, sep="\n", flush=True)
+            heading = [*preset_lines(sweep.flags), folder_line(path)]
+            print(*heading, *plan_lines(shares), *notices, sep="\n", flush=True)
         with group_progress(runs, quiet) as progress:
             stopped_by = _train(path, shares, env)
             progress.refresh()
@@ -73,9 +79,13 @@ def become_share(path: Path, share: int, env: str | None, gpus: str | None) -> N
     os.execve(sys.executable, words, program_environment())
 
 
-def member_runs(path: Path, members: Sequence[Member]) -> list[Run]:
-    """Return members as runs in the sweep's folder."""
-    return [Run(member.folder, member.config, RunDirectory(path / member.folder)) for member in members]
+def member_runs(path: Path, sweep: Sweep, members: Sequence[Member]) -> list[Run]:
+    """Return members as runs in the sweep's folder, named by their settings as its tables are, and by their seeds."""
+    points = sweep.points()
+    return [
+        Run(_shown_name(member, points[member.point]), member.config, RunDirectory(path / member.folder))
+        for member in members
+    ]
 
 
 def train_share(path: Path, groups: list[Group], stop_signal: StopSignal) -> int | None:
@@ -129,6 +139,16 @@ def count_ended(path: Path, sweep: Sweep) -> str:
     """Return how many runs have ended, as text."""
     ended = [has_ended(directory) for directory in _directories(path, sweep)]
     return f"{sum(ended)} of {len(ended)} runs"
+
+
+def _shown_name(member: Member, point: Point) -> str:
+    """Return a run's settings and seed. Settings are cut to fit on a line, and its folder then follows."""
+    settings = settings_name(point)
+    if not point:
+        return member.folder
+    if len(settings) > _LONGEST_SETTINGS:
+        return f"{shorten(settings, _LONGEST_SETTINGS, placeholder=' ...').lstrip()} {member.folder}"
+    return f"{settings} seed_{member.seed}"
 
 
 def _train(path: Path, shares: list[list[Group]], env: str | None) -> int | None:

@@ -43,6 +43,7 @@ def _train(arguments: dict[str, Any]) -> None:
     from qmix_jax.experiments.notices import notice_lines
     from qmix_jax.experiments.outcomes import group_progress
     from qmix_jax.experiments.sweep import conclude, count_ended, member_runs, train_share
+    from qmix_jax.runs.messages import folder_line
     from qmix_jax.runs.user_module import import_repeated
 
     if joined:
@@ -51,9 +52,10 @@ def _train(arguments: dict[str, Any]) -> None:
     shares = plan_shares(sweep)
     quiet = sweep.config().quiet or not joined  # otherwise the process that started this one prints
     with reporting(path, "sweep", quiet), StopRequest(leaves=joined) as stop:
-        runs = member_runs(path, [member for group in shares[share] for member in group.members])
+        runs = member_runs(path, sweep, [member for group in shares[share] for member in group.members])
         if not quiet:
-            print(*preset_lines(sweep.flags), *plan_lines(shares), *notice_lines(runs), sep="\n", flush=True)
+            heading = [*preset_lines(sweep.flags), folder_line(path)]
+            print(*heading, *plan_lines(shares), *notice_lines(runs), sep="\n", flush=True)
         with group_progress(runs, quiet):
             stopped_by = train_share(path, shares[share], lambda: stop.signal_number)
         if stopped_by is not None:

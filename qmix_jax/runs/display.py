@@ -81,13 +81,14 @@ class Display:
         """Show the environment steps made so far, and further fields. Lines are printed only of news."""
         with self._lock:
             now = time.monotonic()
-            if steps != self._steps:
+            has_moved = steps != self._steps
+            if has_moved:
                 self._moved = now
             self._steps, self._fields = steps, fields
-            if self._marks:
+            if self._marks and (has_moved or steps < self._total):  # results that are written do not slow training
                 self._marks.append((now, steps))
-            while len(self._marks) > 2 and self._marks[1][0] < now - _RECENT:
-                self._marks.popleft()
+                while len(self._marks) > 2 and self._marks[1][0] < now - _RECENT:
+                    self._marks.popleft()
             if self._bar is not None:
                 self._bar.n = steps
                 self._bar.refresh()

@@ -1,6 +1,7 @@
 """Messages of a run: title, start, resume, divergence and conclusion."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,11 @@ def run_title(config: Config, spec: EnvSpec) -> str:
     """Return the title of a run's plots."""
     task = task_name(config, spec)
     return f"{config.algorithm.upper()} on {task}, {config.num_envs} environments, seed {config.seed}"
+
+
+def folder_line(path: Path) -> str:
+    """Return the line that names the folder of a run or of several, printed before training starts."""
+    return f"writing to {path}"
 
 
 def start_lines(hparams: dict[str, Any]) -> list[str]:

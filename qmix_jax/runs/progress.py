@@ -68,7 +68,7 @@ class GroupStatus(NamedTuple):
     env_steps: int  # made by all runs together
     ended: int  # runs
     running: int
-    best: str  # the run whose latest evaluation has the highest return, and that evaluation; empty before the first
+    best: tuple[str, ...]  # fields: the run whose latest evaluation has the highest return, and that evaluation
 
 
 class GroupProgress(Display):
@@ -99,8 +99,8 @@ class GroupProgress(Display):
         self._ended = status.ended
 
     def _describe(self, status: GroupStatus) -> list[str]:
-        best = [f"best so far {status.best}"] if status.best else []
-        return [f"{status.ended} of {self._runs} runs ended, {status.running} running", *best]
+        best = [f"best so far {status.best[0]}", *status.best[1:]] if status.best else []
+        return [f"{status.ended} of {self._runs} runs ended", f"{status.running} running", *best]
 
 
 def evaluation_fields(row: Mapping[str, float]) -> list[str]:

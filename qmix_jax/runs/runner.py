@@ -30,6 +30,7 @@ from qmix_jax.runs.loop import Loop
 from qmix_jax.runs.messages import (
     conclusion_lines,
     divergence_line,
+    folder_line,
     resume_lines,
     run_title,
     start_lines,
@@ -250,12 +251,12 @@ def _announce(
     lines: Sequence[str] = (),
     heading: Sequence[str] = (),
 ) -> None:
-    """Write hparams.json, then print the start lines between `heading` and `lines`."""
+    """Write hparams.json, then print the folder and the start lines between `heading` and `lines`."""
     if is_first():
         hparams = describe_run(config, environment)
         write_hparams(directory.hparams, hparams)
         if not config.quiet:
-            print(*heading, *start_lines(hparams), *lines, sep="\n", flush=True)
+            print(*heading, folder_line(directory.path), *start_lines(hparams), *lines, sep="\n", flush=True)
 
 
 def _check_fit(config: Config, environment: Environment) -> None:

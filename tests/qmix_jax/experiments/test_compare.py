@@ -233,6 +233,7 @@ def test_all_runs_end_well(outcome, folder):
     assert (status, err) == (0, "")
     assert trained == [(name, "--algorithm") for name in NAMES]
     lines = [line for line in out.splitlines() if not is_progress(line)]
+    assert lines.pop(0) == "writing to results/compare_1"
     assert lines.pop(0).startswith("notice: --buffer_capacity 100000: rounded down")  # each once, not for every run
     assert lines[0] == "vdn/seed_0: optimality 0.900, return 1.800, success rate 90%, 18 s"
     assert lines[-2].startswith("warning: fewer than 5 seeds: ")
@@ -289,7 +290,7 @@ def test_failed_runs_are_left_out_and_resumed(outcome, folder):
 def test_what_the_first_run_refuses_leaves_nothing(outcome, folder):
     status, out, err, trained = outcome({"vdn/seed_0": 2})
     assert (status, len(trained)) == (2, 1)
-    assert all(is_progress(line) or line.startswith("notice: ") for line in out.splitlines())
+    assert all(is_progress(line) or line.startswith(("writing to ", "notice: ")) for line in out.splitlines())
     assert err.endswith(": error: vdn/seed_0: reason 2\n")
     assert not (folder / "results").exists()
 
@@ -348,12 +349,12 @@ def test_the_last_row_is_read_from_a_file_that_grows(tmp_path):
 
 def test_how_far_runs_are_is_read_from_their_files(tmp_path):
     runs = [Run(name, Config(total_steps=1_000, num_envs=1), RunDirectory(tmp_path / name)) for name in "abcd"]
-    assert read_status(runs) == (0, 0, 0, "")
+    assert read_status(runs) == (0, 0, 0, ())
     save_run(runs[0].directory.path, [0.9, 0.2], "final_model")
     save_run(runs[1].directory.path, [0.1, 0.5], "checkpoint_ep0")
     (runs[1].directory.path / "lock").write_text("")
     steps = int(last_row(runs[1].directory.timing)["env_steps"])
-    assert read_status(runs) == (1_000 + steps, 1, 1, "b: optimality 50%, success rate 50%")
+    assert read_status(runs) == (1_000 + steps, 1, 1, ("b", "optimality 50%", "success rate 50%"))
 
 
 def test_quiet_prints_nothing(outcome):
@@ -365,7 +366,8 @@ def test_a_small_comparison_for_real(folder, monkeypatch, capsys):
     """Two algorithms; then one run is deleted, and only that one is trained again."""
     monkeypatch.setenv("PYTHONWARNINGS", "error")
     assert compare.main(["--algorithms", "vdn", "iql", "--num_seeds", "1", *TINY]) == 0
-    notice, *out = capsys.readouterr().out.splitlines()
+    where, notice, *out = capsys.readouterr().out.splitlines()
+    assert where == "writing to results/compare_1"
     assert notice.startswith("notice: --total_steps 80: too small for these settings")
     assert out[0] == "compiling, 0 of 2 runs ended, 0 running"
     progress = list(filter(is_progress, out))
@@ -386,6 +388,7 @@ def test_a_small_comparison_for_real(folder, monkeypatch, capsys):
     shutil.rmtree(path / "vdn")
     assert compare.main(RESUME) == 0
     out = [line for line in capsys.readouterr().out.splitlines() if not is_progress(line)]
+    assert out.pop(0) == "writing to results/compare_1"
     assert [line.partition(":")[0] for line in out] == ["notice", "vdn/seed_0", "warning", "comparison directory"]
     assert listing(path / "iql") == kept
     assert log.read_bytes() == evaluated

@@ -18,6 +18,7 @@ from resumed import assert_same_run, wait_until
 from qmix_jax import sweep as sweep_program
 from qmix_jax.errors import ConfigError
 from qmix_jax.experiments import capacity, workers
+from qmix_jax.experiments import sweep as sweep_run
 from qmix_jax.experiments import sweep_spec as sweep_settings
 from qmix_jax.experiments.workers import available_cores
 from qmix_jax.storage.checkpoint import checkpoints, load_params
@@ -66,18 +67,38 @@ def test_it_says_what_it_will_do_and_where(whole):
     path, out = whole
     notices = [line for line in out.splitlines() if line.startswith("notice: ")]
     assert len(set(notices)) == len(notices)  # each once, not for every run
-    first, memory, compiling, *progress, warning, best, last = (
+    where, first, memory, compiling, *progress, warning, best, last = (
         line for line in out.splitlines() if line not in notices
     )
+    assert where == "writing to whole/sweep_1"
     assert first.startswith("4 runs, 3840 environment steps together, in ")
     assert memory.startswith("memory: ")
     assert compiling == "compiling, 0 of 4 runs ended, 0 running"
     assert progress[-1].startswith("3,840 of 3,840 steps (100%), ")
-    assert ", 4 of 4 runs ended, 0 running, best so far point_" in progress[-1]
+    assert ", 4 of 4 runs ended, 0 running, best so far lr=0.0" in progress[-1]
     assert warning.startswith("warning: fewer than 5 seeds: ")
     assert best.startswith("best: lr=0.0")
     assert best.endswith(" over 2 seed(s); all in whole/sweep_1/sweep.md")
     assert last == f"sweep directory: whole/{path.name}"
+
+
+@pytest.mark.parametrize(
+    ("grid", "names"),
+    [
+        (None, ["seed_0", "seed_1"]),
+        (["lr=1e-3,5e-4"], [f"lr={lr} seed_{seed}" for lr in ("0.001", "0.0005") for seed in range(2)]),
+        (
+            ["lr=1e-3", "hidden_sizes=64x64", "buffer_capacity=20000", "gamma=0.9,0.95"],
+            [f"lr=0.001 hidden_sizes=64x64 ... point_{point}/seed_{seed}" for point in range(2) for seed in range(2)],
+        ),
+    ],
+)
+def test_progress_names_a_member_by_its_settings(tmp_path, grid, names):
+    """In at most 40 characters; its folder tells what is cut."""
+    given = {"num_seeds": "2"} if grid is None else {"num_seeds": "2", "grid": grid}
+    sweep = sweep_settings.sweep_from_flags(given)
+    runs = sweep_run.member_runs(tmp_path, sweep, sweep.members())
+    assert [run.name for run in runs] == names
 
 
 def test_every_member_is_a_run_by_itself(whole):

@@ -126,7 +126,13 @@ def test_the_speed_is_that_of_the_last_minute(capsys, clock):
         for second in range(0, 200, 10):
             clock[0] = float(second)
             display.update(10 * second if second < 100 else 100 * second, (), is_news=second == 190)
-    assert "19,000 of 100,000 steps (19%), 100 steps/s, ETA 13:30" in capsys.readouterr().out
+        assert "19,000 of 100,000 steps (19%), 100 steps/s, ETA 13:30" in capsys.readouterr().out
+        clock[0] = 200.0
+        display.update(100_000, (), is_news=True)
+        clock[0] = 229.0
+        display.update(100_000, (), is_news=True)  # the results are written meanwhile
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == second
 
 
 def test_a_reader_that_is_gone_does_not_end_a_run(monkeypatch):

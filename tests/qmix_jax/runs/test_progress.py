@@ -85,12 +85,12 @@ def test_quiet_is_silent(lines):
 
 def test_a_group_tells_its_runs_and_the_best_of_them(capsys):
     """It looks by itself: a line whenever a run has ended."""
-    seen = [GroupStatus(0, 0, 0, "")]
+    seen = [GroupStatus(0, 0, 0, ())]
     with GroupProgress(1_000, 4, lambda: seen[-1]) as progress:
         for status in (
-            GroupStatus(0, 0, 2, ""),
-            GroupStatus(300, 0, 2, ""),
-            GroupStatus(500, 1, 2, "vdn/seed_0: optimality 90%"),
+            GroupStatus(0, 0, 2, ()),
+            GroupStatus(300, 0, 2, ()),
+            GroupStatus(500, 1, 2, ("lr=0.001 seed_0", "optimality 90%")),
         ):
             seen.append(status)
             progress.refresh()
@@ -100,11 +100,11 @@ def test_a_group_tells_its_runs_and_the_best_of_them(capsys):
     first, news, said = out.splitlines()
     assert first == "compiling, 0 of 4 runs ended, 0 running"
     assert news.startswith("500 of 1,000 steps (50%), ")
-    assert news.endswith(", 1 of 4 runs ended, 2 running, best so far vdn/seed_0: optimality 90%")
+    assert news.endswith(", 1 of 4 runs ended, 2 running, best so far lr=0.001 seed_0, optimality 90%")
     assert said == "vdn/seed_0: done"
 
 
 def test_a_group_that_is_through_does_not_compile(capsys):
-    with GroupProgress(1_000, 1, lambda: GroupStatus(1_000, 1, 0, "")):
+    with GroupProgress(1_000, 1, lambda: GroupStatus(1_000, 1, 0, ())):
         pass
     assert capsys.readouterr().out == "1,000 of 1,000 steps (100%), 1 of 1 runs ended, 0 running\n"

@@ -84,6 +84,7 @@ def test_it_says_what_trains_and_where_it_went(trained):
         assert outcome.returncode == 0, outcome.stderr
         assert outcome.stderr == ""  # no terminal, no bar
         lines = outcome.stdout.splitlines()
+        assert lines.pop(0) == f"writing to results/run_{number}"
         assert lines[0] == "QMIX on GridWorld25v0: 8 environments x 40 steps = 320 environment steps, 55 updates"
         assert lines[1].startswith("replay: 100000 transitions of ")
         assert lines[2].startswith("device: ")
