@@ -41,6 +41,7 @@ with quiet_import():  # it prints which of its optional environments are missing
 
 _GLOBAL_STATE = "world_state"  # JaxMARL's key of a global state among the agents' observations
 _SHAPED = "shaped_reward"  # and of shaped rewards in `info`
+_ATTACK_MODES = {"closest": "closest", "random": "random"}  # documented; SMAX takes any other text for "closest"
 _OPPONENTS = ("adversary", "leadadversary", "enemy", "eve")  # kinds of agents that play against the others
 
 
@@ -69,7 +70,7 @@ def make(
         environment = jaxmarl.make(name)
         if arguments:
             layouts = overcooked_layouts if type(environment) is Overcooked else overcooked_v2_layouts
-            named = {"scenario": MAP_NAME_TO_SCENARIO, "layout": layouts}
+            named = {"scenario": MAP_NAME_TO_SCENARIO, "layout": layouts, "attack_mode": _ATTACK_MODES}
             environment = jaxmarl.make(name, **read_arguments(arguments, _parameters(name, type(environment)), named))
     return FromJaxMARL(environment, max_steps, f"jaxmarl:{name}", shaped)
 
@@ -128,7 +129,8 @@ class FromJaxMARL(ForeignEnvironment):
         kinds = sorted({str(agent).rpartition("_")[0] for agent in environment.agents})
         opponents = [kind for kind in kinds if kind in _OPPONENTS]
         if opponents and len(kinds) > 1:
-            raise UnfitError(f"its agents play against each other, {' and '.join(kinds)}; must cooperate")
+            instead = ", as in jaxmarl:HeuristicEnemySMAX" if isinstance(environment, SMAX) else ""
+            raise UnfitError(f"its agents play against each other, {' and '.join(kinds)}; must cooperate{instead}")
         for agent in environment.agents:
             if not isinstance(environment.action_space(agent), Discrete):
                 raise UnfitError(

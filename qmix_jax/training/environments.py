@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from importlib import import_module
+from types import ModuleType
 
 from env_jax.arguments import ArgumentError, parameters_of, read_arguments
 from env_jax.checking import check_briefly
@@ -15,6 +16,7 @@ from env_jax.last_action import LastAction
 from env_jax.types import Environment
 from qmix_jax.config import GIVEN, KNOWN_ENVS, Config, names_module, unknown_environment
 from qmix_jax.errors import ConfigError
+from qmix_jax.settings import nearest_name
 
 _SETTINGS = ("env", "env_args", "env_mode", "layout_seed", "max_steps_per_ep")  # that an environment is made of
 _registered: dict[str, Callable[..., Environment]] = {}
@@ -142,6 +144,7 @@ def _from_library(config: Config) -> Environment:
     except ModuleNotFoundError as error:
         raise ConfigError(f"--env {library}:{name[:100]}: needs {error.name}: pip install -e '.[{library}]'") from None
     if name not in adapter.names():
+        _refuse_unfit_nearest(config, adapter, library, name)
         raise unknown_environment(config.env, [*KNOWN_ENVS, *(f"{library}:{other}" for other in adapter.names())])
     try:
         wants_shaped = config.shaped_reward_steps is not None
@@ -153,6 +156,17 @@ def _from_library(config: Config) -> Environment:
         raise ConfigError(f"--env {config.env}: {str(error)[:300]}") from None
     except ContractError as error:
         raise ConfigError(f"--env_args {' '.join(config.env_args or ())}: {str(error)[:300]}") from error.__cause__
+
+
+def _refuse_unfit_nearest(config: Config, adapter: ModuleType, library: str, name: str) -> None:
+    """Refuse an unknown name with the reason why the one it resembles does not train: that is no suggestion."""
+    nearest = nearest_name(name, adapter.names())
+    if nearest is not None:
+        try:
+            adapter.make(nearest, config.max_steps_per_ep)
+        except UnfitError as error:
+            reason = f"the nearest name is {library}:{nearest}, which cannot be trained on: {str(error)[:300]}"
+            raise ConfigError(f"--env {library}:{name[:100]}: {reason}") from None
 
 
 def _with_shaped_rewards(config: Config, environment: Environment) -> Environment:

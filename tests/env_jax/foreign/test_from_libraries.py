@@ -15,6 +15,7 @@ from jaxmarl.environments.mpe.simple_speaker_listener import SimpleSpeakerListen
 from jaxmarl.environments.mpe.simple_spread import SimpleSpreadMPE
 from jaxmarl.environments.overcooked import Overcooked
 from jaxmarl.environments.smax import HeuristicEnemySMAX, map_name_to_scenario
+from jaxmarl.environments.smax.heuristic_enemy import create_heuristic_policy
 from jaxmarl.wrappers.baselines import CTRolloutManager
 from jumanji.environments import LevelBasedForaging
 from jumanji.environments.routing.lbf.generator import RandomGenerator
@@ -408,6 +409,11 @@ def test_shaped_rewards_are_the_librarys():
 def test_arguments_of_jaxmarls_constructors(name, arguments, agents, max_steps):
     spec = from_jaxmarl.make(name, 200, arguments).spec
     assert (spec.num_agents, spec.max_steps) == (agents, max_steps)
+
+
+def test_attack_modes_are_those_that_smax_documents():
+    options = create_heuristic_policy.__doc__.partition("attack_mode (")[2].partition("Options are ")[2].split(". ")[0]
+    assert options == " or ".join(map(repr, from_jaxmarl._ATTACK_MODES))
 
 
 def test_arguments_of_jumanjis_constructors_and_generators():

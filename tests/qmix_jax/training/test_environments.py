@@ -45,6 +45,9 @@ REFUSED = [
     ("my.file.Name", "did you mean my.file:Name? "),
     ("my_file.py", "did you mean my_file:NAME? "),
     ("my_file:", "did you mean my_file:NAME? "),
+    ("jaxmarl:smax", "its agents play against each other, ally and enemy; must cooperate, as in " + SMAX),
+    ("jaxmarl:simple_tag", "its agents play against each other, adversary and agent; must cooperate"),
+    ("jumanji:snake", "it has one action of 4, for a single agent; must"),
     ("jaxmarl:MPE_simple_tag_v3", "its agents play against each other, adversary and agent; must cooperate"),
     ("jumanji:Snake-v1", "it has one action of 4, for a single agent; must"),
 ]
@@ -93,6 +96,7 @@ ARGUMENTS = [
     (SMAX, "scenario=3M", "did you mean 3m? must be one of 3m, "),
     (SMAX, "scenari=3m", "did you mean scenario? the environment's arguments are action_type, "),
     (SMAX, "see_enemy_actions=maybe", "must be true or false"),
+    (SMAX, "attack_mode=foo", "must be one of closest, random"),
     (SMAX, "unit_type_names=a", "the environment's arguments are action_type, attack_mode, "),
     ("jaxmarl:overcooked", "layout=kitchen", "must be one of cramped_room, asymm_advantages, "),
     ("jaxmarl:overcooked_v2", "layout=kitchen", "must be one of cramped_room, asymm_advantages, "),
