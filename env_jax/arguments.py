@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from inspect import Parameter
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 _BOOLS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _READERS: Mapping[type, tuple[Callable[[str], Any], str]] = {
@@ -42,13 +42,14 @@ def read_arguments(texts: Mapping[str, str], parameters: Mapping[str, Parameter]
     Args:
         texts: arguments as text, by name.
         parameters: those of the constructor, see `parameters_of`. Only those whose annotation or default is a bool,
-            int, float or str can be given.
+            int, float, str or `Literal` can be given.
         named: arguments that are given by the name of a value.
 
     Raises:
         ArgumentError: naming the first that is not accepted, and what is.
     """
-    named = {name: values for name, values in (named or {}).items() if name in parameters}
+    literals = {name: _literals(parameter) for name, parameter in parameters.items() if _literals(parameter)}
+    named = literals | {name: values for name, values in (named or {}).items() if name in parameters}
     kinds = {name: kind for name, parameter in parameters.items() if (kind := _kind(parameter)) is not None}
     read: dict[str, Any] = {}
     for name, text in texts.items():
@@ -104,6 +105,12 @@ def _finite(number: float) -> float:
     if not math.isfinite(number):
         raise ValueError
     return number
+
+
+def _literals(parameter: Parameter) -> dict[str, Any]:
+    """Return the values of a `Literal`, by their text; none without that annotation."""
+    declared = parameter.annotation
+    return {str(value): value for value in get_args(declared)} if get_origin(declared) is Literal else {}
 
 
 def _kind(parameter: Parameter) -> type | None:

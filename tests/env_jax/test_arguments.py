@@ -1,6 +1,7 @@
 """Arguments of constructors, read from text."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import pytest
 
@@ -28,7 +29,7 @@ class Declared:
     share: float = 0
 
 
-def function(count: int, unknown: "Missing" = 1):  # noqa: F821
+def function(count: int, unknown: "Missing" = 1, mode: Literal["near", 3] = "near"):  # noqa: F821
     pass
 
 
@@ -39,7 +40,7 @@ def function(count: int, unknown: "Missing" = 1):  # noqa: F821
         (Derived, {"size": "7", "quick": "YES", "name": "b=c", "depth": "1"}, None),
         (Closed, {"speed": "2"}, {"speed": 2.0}),
         (Declared, {"length": "9", "share": "0.5"}, {"length": 9, "share": 0.5}),
-        (function, {"count": "-1", "unknown": "2"}, {"count": -1, "unknown": 2}),
+        (function, {"count": "-1", "unknown": "2", "mode": "3"}, {"count": -1, "unknown": 2, "mode": 3}),
     ],
 )
 def test_arguments_are_typed_by_annotations_and_defaults(constructor, texts, expected):
@@ -60,6 +61,7 @@ def test_arguments_are_typed_by_annotations_and_defaults(constructor, texts, exp
         (Base, {"table": "1"}, "table=1: the environment's arguments are depth, size"),
         (Derived, {"kwargs": "1"}, "the environment's arguments are depth, name, quick, size"),
         (Derived, {"self": "1"}, "self=1: the"),
+        (function, {"mode": "neat"}, "mode=neat: must be one of near, 3"),
         (object, {"size": "1"}, "size=1: the environment's arguments are none"),
     ],
 )
