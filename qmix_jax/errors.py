@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from qmix_jax.output import print_lines
+
 
 class _OneLineError(ValueError):
     """Its message may quote untrusted text: newlines and other unprintable characters become spaces."""
@@ -114,4 +116,4 @@ def reporting(directory: Path, kind: str, quiet: bool = False) -> Iterator[None]
         raise CannotWriteError(f"cannot write {error.filename or directory}: {error.strerror}") from error
     finally:
         if not (refused or quiet):
-            print(f"{kind} directory: {directory}", flush=True)
+            print_lines(f"{kind} directory: {directory}")

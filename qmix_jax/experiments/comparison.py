@@ -22,6 +22,7 @@ from qmix_jax.experiments.findings import write_comparison_findings
 from qmix_jax.experiments.notices import notice_lines
 from qmix_jax.experiments.outcomes import DIVERGED, DONE, Run, follow, group_progress, reason
 from qmix_jax.experiments.workers import Job, Outcome, WorkerPool
+from qmix_jax.output import print_lines
 from qmix_jax.presets import preset_lines
 from qmix_jax.reports.options import ReportOptions
 from qmix_jax.reports.report import report_findings
@@ -49,14 +50,14 @@ def run_comparison(path: Path, comparison: Comparison) -> None:
         lines = [*preset_lines(comparison.flags), folder_line(path), *notice_lines(runs)]
         write_comparison(path, comparison)
         if not quiet:
-            print(*lines, sep="\n", flush=True)
+            print_lines(*lines)
         failures = _train(path, comparison, members, runs)
         ended = [member for member in members if has_ended(member.directory)]
         try:
             if ended:
                 for warning in write_comparison_findings(path, comparison, ended):
                     if not quiet:
-                        print(f"warning: {warning}")
+                        print_lines(f"warning: {warning}")
                 if ended[0].config.report:
                     with warn_on_failure(path / "report.html"):
                         report_findings(path / "comparison.md", ReportOptions())
@@ -65,7 +66,7 @@ def run_comparison(path: Path, comparison: Comparison) -> None:
         except OSError as error:
             raise CannotWriteError(f"cannot write {error.filename or path}: {error.strerror}") from error
         if not quiet:
-            print(f"comparison directory: {path}", flush=True)
+            print_lines(f"comparison directory: {path}")
     diverged = [member.name for member in members if has_diverged(member.directory)]
     if failures:
         reasons = "; ".join(f"{name} {why}" for name, why in failures.items())

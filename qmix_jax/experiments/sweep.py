@@ -22,6 +22,7 @@ from qmix_jax.experiments.plan import Group, Member
 from qmix_jax.experiments.points import Point
 from qmix_jax.experiments.sweep_spec import Sweep
 from qmix_jax.experiments.workers import Job, WorkerPool, available_cores, program_environment, program_words
+from qmix_jax.output import print_lines
 from qmix_jax.presets import preset_lines
 from qmix_jax.reports.options import ReportOptions
 from qmix_jax.reports.report import report_findings
@@ -52,7 +53,7 @@ def run_sweep(path: Path, sweep: Sweep, env: str | None = None) -> None:
         notices = notice_lines(runs)
         if not quiet:
             heading = [*preset_lines(sweep.flags), folder_line(path)]
-            print(*heading, *plan_lines(shares), *notices, sep="\n", flush=True)
+            print_lines(*heading, *plan_lines(shares), *notices)
         with group_progress(runs, quiet) as progress:
             stopped_by = _train(path, shares, env)
             progress.refresh()
@@ -107,7 +108,7 @@ def sum_up(path: Path, sweep: Sweep) -> None:
     members = sweep.members()
     lines = write_sweep_findings(path, sweep, members)
     if not sweep.config().quiet:
-        print(*lines, sep="\n")
+        print_lines(*lines)
     if sweep.config().report:
         with warn_on_failure(path / "report.html"):
             report_findings(path / "sweep.md", ReportOptions())
@@ -125,7 +126,7 @@ def conclude(path: Path, sweep: Sweep) -> None:
     """
     if not all(has_ended(directory) for directory in _directories(path, sweep)):
         if not sweep.config().quiet:
-            print(f"{count_ended(path, sweep)} have ended; the last process writes the findings")
+            print_lines(f"{count_ended(path, sweep)} have ended; the last process writes the findings")
         return
     with ExitStack() as stack:
         try:

@@ -15,6 +15,7 @@ from qmix_jax.cli.command import run_command
 from qmix_jax.cli.parser import FlagParser
 from qmix_jax.errors import StoppedError, reporting
 from qmix_jax.experiments.sweep_spec import read_sweep
+from qmix_jax.output import print_lines
 from qmix_jax.presets import preset_lines
 from qmix_jax.runs.shell import prepare_libraries
 from qmix_jax.runs.signals import StopRequest, exit_with_parent
@@ -55,7 +56,7 @@ def _train(arguments: dict[str, Any]) -> None:
         runs = member_runs(path, sweep, [member for group in shares[share] for member in group.members])
         if not quiet:
             heading = [*preset_lines(sweep.flags), folder_line(path)]
-            print(*heading, *plan_lines(shares), *notice_lines(runs), sep="\n", flush=True)
+            print_lines(*heading, *plan_lines(shares), *notice_lines(runs))
         with group_progress(runs, quiet):
             stopped_by = train_share(path, shares[share], lambda: stop.signal_number)
         if stopped_by is not None:

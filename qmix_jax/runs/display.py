@@ -4,11 +4,12 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from importlib.util import find_spec
 from threading import Event, RLock, Thread
 from types import TracebackType
 from typing import Any, Self
+
+from qmix_jax.output import forgiving, print_lines
 
 if find_spec("ipywidgets"):
     from tqdm.auto import tqdm
@@ -99,10 +100,11 @@ class Display:
         """Print a line on standard output, above the bar."""
         with self._lock:
             if self._bar is not None:
-                self._bar.write(line)
+                with forgiving():
+                    self._bar.write(line)
+                    sys.stdout.flush()
             elif not self._quiet:
-                print(line)
-            sys.stdout.flush()
+                print_lines(line)
 
     def _watch(self) -> None:
         while not self._closed.wait(_TICK):
@@ -116,8 +118,7 @@ class Display:
     def _print(self) -> None:
         if self._bar is None and not self._quiet:
             self._printed = time.monotonic()
-            with suppress(OSError, ValueError):  # its reader has gone, its disk is full: training goes on
-                print(", ".join(self._line_fields()), flush=True)
+            print_lines(", ".join(self._line_fields()))
 
     def _line_fields(self) -> list[str]:
         if self._compiles():

@@ -21,6 +21,7 @@ from qmix_jax.errors import (
     reporting,
     warn_on_failure,
 )
+from qmix_jax.output import print_lines
 from qmix_jax.runs.baselines import play_baselines
 from qmix_jax.runs.collectives import broadcast_from_first, is_first
 from qmix_jax.runs.compilation import compile_programs, device_memory, sharing_devices
@@ -221,7 +222,7 @@ def _train(
                 played = play_baselines(config, environment) if baselines is None else baselines.result()
             recorder.plot(title, float(played.own), baseline_name(environment.spec))
     if is_first() and not config.quiet:
-        print(*conclusion_lines(evaluation, directory, float(played.random), end), sep="\n")
+        print_lines(*conclusion_lines(evaluation, directory, float(played.random), end))
     skipped_too_many = too_many_skipped(end)
     if skipped_too_many is not None:
         raise DivergedError(skipped_too_many, finished=directory.path)
@@ -256,7 +257,7 @@ def _announce(
         hparams = describe_run(config, environment)
         write_hparams(directory.hparams, hparams)
         if not config.quiet:
-            print(*heading, folder_line(directory.path), *start_lines(hparams), *lines, sep="\n", flush=True)
+            print_lines(*heading, folder_line(directory.path), *start_lines(hparams), *lines)
 
 
 def _check_fit(config: Config, environment: Environment) -> None:

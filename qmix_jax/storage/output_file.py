@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from qmix_jax.errors import CannotWriteError, ConfigError
+from qmix_jax.output import print_lines
 
 
 def check_output_file(flag: str, path: str | None) -> None:
@@ -67,4 +68,4 @@ def writing(name: str) -> Iterator[Path]:
         yield Path(name)
     except OSError as error:
         raise CannotWriteError(f"cannot write {name}: {error.strerror}") from error
-    print(f"wrote {name}")
+    print_lines(f"wrote {name}")

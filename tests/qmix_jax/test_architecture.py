@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "qmix_jax"
 # What a module may import of this package: its own floor's and those below. Whatever is named nowhere is on top.
 FLOORS = (
-    {"errors", "settings", "config", "presets", "upgrades", "types", "cli"},
+    {"output", "errors", "settings", "config", "presets", "upgrades", "types", "cli"},
     {"networks"},
     {"learning"},
     {"training"},

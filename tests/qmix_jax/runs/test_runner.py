@@ -318,6 +318,15 @@ def test_an_interrupted_run_leaves_what_there_is(run_idle, tmp_path, capsys):
     assert not (directory / "models" / "final_model").exists()
 
 
+def test_a_reader_that_is_gone_does_not_end_a_run(run_idle, monkeypatch):
+    """As with `| head`: all lines of a run, from the first to the last, and what is flushed at the process's end."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        assert load_params(run_idle([0.1] * 4).directory)["weight"] == 4.0
+
+
 def test_dashboards_get_what_the_logs_get(run_idle):
     directory = run_idle([0.1, 0.5, 0.5, 0.3], tensorboard=True).directory
     reader = EventAccumulator(str(directory / "tensorboard"))
