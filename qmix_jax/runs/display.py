@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
+from shutil import get_terminal_size
 from threading import Event, RLock, Thread
 from types import TracebackType
 from typing import Any, Self
@@ -158,6 +159,10 @@ class _Bar(tqdm):
     def __init__(self, *, fields: Callable[[], list[str]], **options: Any) -> None:
         self._fields = fields
         super().__init__(**options)
+        measure: Any = getattr(self, "dynamic_ncols", None)  # a widget of a notebook has none
+        if measure:
+            self.dynamic_ncols = lambda stream: _size(*measure(stream))
+            self.ncols, self.nrows = self.dynamic_ncols(self.fp)
 
     @property
     def format_dict(self) -> dict[str, Any]:
@@ -167,6 +172,16 @@ class _Bar(tqdm):
         room = width - len("100%  ") - _SHORTEST_BAR if isinstance(width, int) and width else sys.maxsize
         values["prefix"] = fitting(self._fields(), room)
         return values
+
+
+def _size(columns: int | None, rows: int | None) -> tuple[int | None, int | None]:
+    """Return columns and rows, instead of the negative ones by which tqdm shows nothing.
+
+    It measures them where a terminal has no size, such as of `docker exec -t`, `ssh -tt` in CI, and `script`.
+    """
+    if columns is None or rows is None or min(columns, rows) > 0:
+        return columns, rows
+    return get_terminal_size().columns - 1, get_terminal_size().lines - 1
 
 
 def fitting(fields: Sequence[str], room: int) -> str:

@@ -23,9 +23,9 @@ FIELDS = ["return 1.50", "optimality 96%", "success rate 50%", "epsilon 0.50", "
 def terminal(monkeypatch):
     """Show on a terminal of so many columns; returns what it shows, redraw by redraw."""
 
-    def show(columns, act):
+    def show(columns, act, rows=24):
         reading, writing = pty.openpty()
-        fcntl.ioctl(writing, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        fcntl.ioctl(writing, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         with os.fdopen(writing, "w") as stderr:
             monkeypatch.setattr(sys, "stderr", stderr)
             act()
@@ -73,6 +73,21 @@ def test_fields_drop_from_the_right_where_the_line_is_too_narrow(terminal, clock
     assert drawn[-1].startswith(" 40% ")
     assert drawn[-1].rstrip().endswith(f" {shown}".rstrip())
     assert capsys.readouterr().out == ""
+
+
+def test_a_terminal_without_a_size_has_eighty_columns(terminal, monkeypatch):
+    """Such as that of `docker exec -t` or of `script`."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setattr(sys, "__stdout__", StringIO())  # has no size either
+
+    def train():
+        with Display(1_000) as display:
+            display.start()
+            display.update(400, FIELDS, is_news=False)
+
+    drawn = terminal(0, train, rows=0)
+    assert drawn[-1].startswith(" 40% ")
+    assert 60 < len(drawn[-1]) < 80
 
 
 def test_compilation_shows_its_seconds(terminal, monkeypatch):
