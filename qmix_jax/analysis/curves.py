@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator, PercentFormatter
+from matplotlib.ticker import NullLocator, PercentFormatter, ScalarFormatter
 
 from qmix_jax.analysis.run_record import RunRecord
 from qmix_jax.analysis.stats import Band, common_points, estimate, make_band, step_values
@@ -84,6 +84,7 @@ def plot_curves(path: Path, title: str, records: Sequence[RunRecord], score: str
     _plot_bands(left, make_bands(records, score, training_steps))
     for axes in right:
         decorate(axes, "Against wall time", "seconds of training, after the first chunk", "")
+        axes.xaxis.set_major_formatter(ScalarFormatter())  # no 50 m for 0.05 s
         _plot_bands(axes, make_bands(records, score, training_seconds))
     scale_scores(left, score)
     handles, labels = left.get_legend_handles_labels()

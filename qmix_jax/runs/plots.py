@@ -119,7 +119,10 @@ def _plot_success(axes: Axes, evaluations: Mapping[str, np.ndarray]) -> None:
         axes.set_ylim(0.0, 1.05 * axes.get_ylim()[1])
         _add_legend(axes)
         return
-    decorate(axes, "Greedy evaluation: success", "environment steps", "share of best possible, of episodes")
+    wholes = {"optimality": "best possible", "solved": "episodes"}
+    known = [whole for column, whole in wholes.items() if not np.isnan(evaluations[column]).all()]
+    label = f"share of {', of '.join(known or wholes.values())}"
+    decorate(axes, "Greedy evaluation: success", "environment steps", label)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     _plot_column(axes, evaluations, "optimality", "optimality", _BLUE, "{:z.0%}")
     _plot_column(axes, evaluations, "solved", "success rate", _ORANGE, "{:z.0%}", linestyle="--")
@@ -237,6 +240,7 @@ def decorate(axes: Axes, title: str, x_label: str, y_label: str) -> None:
     axes.set_ylabel(y_label)
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
+    axes.yaxis.get_offset_text().set_horizontalalignment("right")  # such as 1e-9, beside the legend
     axes.grid(alpha=0.3, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
 

@@ -23,6 +23,7 @@ from qmix_jax.reports.options import ReportOptions
 from qmix_jax.reports.page import block_html, blocks, html_table, picture
 from qmix_jax.reports.report import report_findings, report_run
 from qmix_jax.storage.directory import RunDirectory
+from qmix_jax.storage.files import read_json
 from qmix_jax.storage.hparams import describe_run, write_hparams
 from qmix_jax.storage.logs import DIAGNOSTIC_COLUMNS
 from qmix_jax.training.environments import make_environment
@@ -54,6 +55,9 @@ def written(tmp_path_factory):
     rows = [",".join(DIAGNOSTIC_COLUMNS), "40,7,1.5,,,2.25,,,,2", "80000,9,0.5,,,,,,,2"]
     (run / "diagnostics_log.csv").write_text("\n".join(rows) + "\n")
     png = draw(run / "training_plots.png")
+    hparams = read_json(run / "configs" / "hparams.json")
+    hparams["derived"]["environment_state"] = {"state.enemy_policy_state.last_attacked_enemy": "int32[3]"}
+    write_hparams(run / "configs" / "hparams.json", hparams)
     with pytest.MonkeyPatch.context() as patch, quick_compilation():
         patch.setattr("qmix_jax.runs.compilation.enable_compilation_cache", lambda: None)
         assert report.main([str(run), "--episodes", "3"]) == 0

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from qmix_jax.runs import plots
 from qmix_jax.runs.plots import moving_average, plot_diagnostics, plot_training
@@ -49,6 +50,20 @@ def test_a_readable_picture_of_anything(tmp_path, recorded, evaluated, best, bas
     path = tmp_path / "plots.png"
     plot_training(path, "title", recorded, evaluated, best, baseline)
     assert_readable(path, least_height=1000)
+
+
+@pytest.mark.parametrize(
+    ("optimality", "solved", "label"),
+    [
+        (0.5, 1.0, "share of best possible, of episodes"),
+        (NAN, 1.0, "share of episodes"),
+        (0.5, NAN, "share of best possible"),
+    ],
+)
+def test_success_is_a_share_of_what_is_known(optimality, solved, label):
+    axes = Figure().subplots()
+    plots._plot_success(axes, evaluations(2, optimality, solved))
+    assert axes.get_ylabel() == label
 
 
 def test_a_legend_has_no_negative_zero(tmp_path, monkeypatch):
