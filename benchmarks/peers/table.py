@@ -180,7 +180,7 @@ def write(folder: Path, clock: str) -> str:
         groups = read_groups(folder, name)
         if groups:
             runs += [run for group in groups.values() for run in group]
-            kind = "" if task.core else " (indicative, one seed)"
+            kind = "" if task.core else " (indicative)"
             sections.append(
                 f"## {task.title}{kind}\n\nReturn: undiscounted, {_UNITS[task.unit]}.\n\n"
                 f"{table(groups, clock)}\n\n![{task.title}]({name}.png)\n"

@@ -18,6 +18,7 @@ class Peer(NamedTuple):
     script: str
     settings: str  # YAML file in config/alg
     overrides: Mapping[str, Any] = _NONE  # beside the budget, the environment and the tests
+    takes_hours: bool = False  # on one core: only trained if named by --algorithms
 
 
 class Task(NamedTuple):
@@ -118,7 +119,7 @@ def _foraging(size: int, agents: int, foods: int, cooperative: bool) -> Task:
         tests=20,
         test_episodes=128,
         unit="team",
-        ours=_ours("lbf"),
+        ours=_ours("lbf", algorithms=("qmix", "vdn", "iql")),
         env_args={
             "grid_size": size,
             "fov": size,
@@ -146,8 +147,13 @@ TASKS: Mapping[str, Task] = MappingProxyType(
             episodes=64,
             unit="agent",
             jaxmarl={
-                "vdn": Peer("vdn_cnn_overcooked.py", "ql_cnn_overcooked.yaml", _SHAPED),
-                "pqn_vdn": Peer("pqn_vdn_cnn_overcooked.py", "pqn_vdn_cnn_overcooked.yaml", {**_SHAPED, **_NARROW}),
+                "vdn": Peer("vdn_cnn_overcooked.py", "ql_cnn_overcooked.yaml", _SHAPED, takes_hours=True),
+                "pqn_vdn": Peer(
+                    "pqn_vdn_cnn_overcooked.py",
+                    "pqn_vdn_cnn_overcooked.yaml",
+                    {**_SHAPED, **_NARROW},
+                    takes_hours=True,
+                ),
             },
             ours=_OUR_OVERCOOKED,
             map_name="cramped_room",
@@ -176,7 +182,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
             tests=20,
             test_episodes=32,
             unit="team",
-            ours=_ours("general"),
+            ours=_ours("general", algorithms=("qmix", "vdn", "iql")),
             env_args={
                 "column_height": 8,
                 "shelf_rows": 1,
