@@ -134,7 +134,7 @@ def plot(path: Path, task: Task, groups: Mapping[tuple[str, str], Group], clock:
         axes.spines[["top", "right"]].set_visible(False)
     axes = figure.axes[0]
     axes.set_ylabel("win rate" if won else f"undiscounted return, {_UNITS[task.unit]}")
-    axes.legend(frameon=False)
+    figure.legend(*axes.get_legend_handles_labels(), frameon=False, loc="outside right upper")
     save_figure(path, figure)
 
 
