@@ -7,6 +7,7 @@ file exists is not repeated, so that the command continues where it was stopped;
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -78,7 +79,7 @@ def train(run: Run, arguments: argparse.Namespace) -> int:
         "JAX_PLATFORMS": "cpu",
         "TRAINED_COMMIT": arguments.commit if run.side == "jaxmarl" else commit(ROOT),
     }
-    # In a session of its own, a run is not reached by Ctrl-C, but ended by `subprocess.run`, without a traceback.
+    # In a session of its own, a run is not reached by Ctrl-C; `subprocess.run` ends it, without a traceback.
     return subprocess.run(command, env=environ, stdout=subprocess.DEVNULL, start_new_session=True).returncode
 
 
@@ -128,6 +129,7 @@ def commit(checkout: Path) -> str:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the run under way must not go on alone
     try:
         sys.exit(main())
     except KeyboardInterrupt:
