@@ -18,7 +18,7 @@ def task_environment(task: Task) -> Environment:
     """Return the task's environment as our library's adapter makes it."""
     arguments = {**task.env_args, **({task.map_argument: task.map_name} if task.map_name else {})}
     words = tuple(f"{name}={str(value).lower()}" for name, value in arguments.items()) or None
-    return make_environment(Config(env=f"jaxmarl:{task.env}", env_args=words, max_steps_per_ep=task.max_steps))
+    return make_environment(Config(env=task.env, env_args=words, max_steps_per_ep=task.max_steps))
 
 
 def in_unit(task: Task, environment: Environment, team_return: float) -> float:

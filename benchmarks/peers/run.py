@@ -1,11 +1,13 @@
 """Train JaxMARL's own scripts and ours in turn: `python benchmarks/peers/run.py --jaxmarl CHECKOUT`.
 
 Each run is a process of its own, pinned to one core, and leaves one JSON file in the folder of `--out`. A run whose
-file exists is not repeated, so that the command continues where it was stopped. Then `table.py` prints the table.
+file exists is not repeated, so that the command continues where it was stopped; only the run under way is lost. Then
+`table.py` prints the table.
 """
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -46,8 +48,14 @@ def chosen_runs(arguments: argparse.Namespace) -> Iterator[Run]:
                 continue
             for algorithm in arguments.algorithms or algorithms(name, seed):
                 for side in arguments.sides:
-                    if algorithm in getattr(task, side):
-                        yield Run(name, algorithm, side, seed)
+                    run = Run(name, algorithm, side, seed)
+                    if algorithm in getattr(task, side) and (arguments.algorithms or not takes_hours(run)):
+                        yield run
+
+
+def takes_hours(run: Run) -> bool:
+    """Return whether a run is left out unless `--algorithms` names its algorithm."""
+    return run.side == "jaxmarl" and TASKS[run.task].jaxmarl[run.algorithm].takes_hours
 
 
 def algorithms(name: str, seed: int) -> tuple[str, ...]:
@@ -71,7 +79,8 @@ def train(run: Run, arguments: argparse.Namespace) -> int:
         "JAX_PLATFORMS": "cpu",
         "TRAINED_COMMIT": arguments.commit if run.side == "jaxmarl" else commit(ROOT),
     }
-    return subprocess.run(command, env=environ, stdout=subprocess.DEVNULL).returncode
+    # In a session of its own, a run is not reached by Ctrl-C; `subprocess.run` ends it, without a traceback.
+    return subprocess.run(command, env=environ, stdout=subprocess.DEVNULL, start_new_session=True).returncode
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -120,4 +129,8 @@ def commit(checkout: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the run under way must not go on alone
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("\nstopped; the same command continues with the run that was under way")

@@ -134,7 +134,7 @@ def plot(path: Path, task: Task, groups: Mapping[tuple[str, str], Group], clock:
         axes.spines[["top", "right"]].set_visible(False)
     axes = figure.axes[0]
     axes.set_ylabel("win rate" if won else f"undiscounted return, {_UNITS[task.unit]}")
-    axes.legend(frameon=False)
+    figure.legend(*axes.get_legend_handles_labels(), frameon=False, loc="outside right upper")
     save_figure(path, figure)
 
 
@@ -180,7 +180,7 @@ def write(folder: Path, clock: str) -> str:
         groups = read_groups(folder, name)
         if groups:
             runs += [run for group in groups.values() for run in group]
-            kind = "" if task.core else " (indicative, one seed)"
+            kind = "" if task.core else " (indicative)"
             sections.append(
                 f"## {task.title}{kind}\n\nReturn: undiscounted, {_UNITS[task.unit]}.\n\n"
                 f"{table(groups, clock)}\n\n![{task.title}]({name}.png)\n"

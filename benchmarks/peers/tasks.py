@@ -18,20 +18,21 @@ class Peer(NamedTuple):
     script: str
     settings: str  # YAML file in config/alg
     overrides: Mapping[str, Any] = _NONE  # beside the budget, the environment and the tests
+    takes_hours: bool = False  # on one core: only trained if named by --algorithms
 
 
 class Task(NamedTuple):
     """A row of the table: what is trained on, for how long and how."""
 
     title: str
-    env: str  # JaxMARL's name
+    env: str  # LIBRARY:NAME
     max_steps: int  # of an episode
     steps: int  # environment steps of training
     tests: int  # greedy evaluations during training
     test_episodes: int  # of each
     unit: str  # of the return: team, the sum over agents, or agent, which is what JaxMARL's wrappers log
-    jaxmarl: Mapping[str, Peer]  # by algorithm
     ours: Mapping[str, tuple[str, ...]]  # flags by algorithm
+    jaxmarl: Mapping[str, Peer] = _NONE  # by algorithm; none for environments of other libraries
     env_args: Mapping[str, Any] = _NONE
     map_name: str | None = None  # a scenario of SMAX or a layout of Overcooked
     episodes: int = 512  # of the final evaluation
@@ -40,7 +41,7 @@ class Task(NamedTuple):
     @property
     def map_argument(self) -> str:
         """Name of the constructor's argument that `map_name` is given by."""
-        return "layout" if self.env == "overcooked" else "scenario"
+        return "layout" if self.env == "jaxmarl:overcooked" else "scenario"
 
 
 _RNN = {"qmix": "qmix_rnn.py", "vdn": "vdn_rnn.py", "iql": "iql_rnn.py"}
@@ -79,7 +80,7 @@ _OUR_OVERCOOKED = _ours("general", "--shaped_reward_steps", "1000000", algorithm
 def _smax(scenario: str, steps: int, core: bool = True) -> Task:
     return Task(
         title=f"SMAX {scenario}",
-        env="HeuristicEnemySMAX",
+        env="jaxmarl:HeuristicEnemySMAX",
         max_steps=100,
         steps=steps,
         tests=20,
@@ -108,14 +109,37 @@ def _mpe(title: str, env: str, core: bool = True) -> Task:
     )
 
 
+def _foraging(size: int, agents: int, foods: int, cooperative: bool) -> Task:
+    """Return level-based foraging with the arguments of Mava's scenarios: all is visible, agents have level 1 or 2."""
+    return Task(
+        title=f"LBF {size}x{size}, {agents} agents, {foods} foods" + (", cooperative" if cooperative else ""),
+        env="jumanji:LevelBasedForaging-v0",
+        max_steps=100,
+        steps=500_000,
+        tests=20,
+        test_episodes=128,
+        unit="team",
+        ours=_ours("lbf", algorithms=("qmix", "vdn", "iql")),
+        env_args={
+            "grid_size": size,
+            "fov": size,
+            "num_agents": agents,
+            "num_food": foods,
+            "max_agent_level": 2,
+            "force_coop": cooperative,
+        },
+        core=False,
+    )
+
+
 TASKS: Mapping[str, Task] = MappingProxyType(
     {
-        "spread": _mpe("MPE simple_spread", "MPE_simple_spread_v3"),
+        "spread": _mpe("MPE simple_spread", "jaxmarl:MPE_simple_spread_v3"),
         "smax_3m": _smax("3m", 500_000),
         "smax_2s3z": _smax("2s3z", 500_000),
         "cramped_room": Task(
             title="Overcooked cramped_room",
-            env="overcooked",
+            env="jaxmarl:overcooked",
             max_steps=400,
             steps=1_000_000,
             tests=10,
@@ -123,16 +147,21 @@ TASKS: Mapping[str, Task] = MappingProxyType(
             episodes=64,
             unit="agent",
             jaxmarl={
-                "vdn": Peer("vdn_cnn_overcooked.py", "ql_cnn_overcooked.yaml", _SHAPED),
-                "pqn_vdn": Peer("pqn_vdn_cnn_overcooked.py", "pqn_vdn_cnn_overcooked.yaml", {**_SHAPED, **_NARROW}),
+                "vdn": Peer("vdn_cnn_overcooked.py", "ql_cnn_overcooked.yaml", _SHAPED, takes_hours=True),
+                "pqn_vdn": Peer(
+                    "pqn_vdn_cnn_overcooked.py",
+                    "pqn_vdn_cnn_overcooked.yaml",
+                    {**_SHAPED, **_NARROW},
+                    takes_hours=True,
+                ),
             },
             ours=_OUR_OVERCOOKED,
             map_name="cramped_room",
         ),
-        "reference": _mpe("MPE simple_reference", "MPE_simple_reference_v3", core=False),
+        "reference": _mpe("MPE simple_reference", "jaxmarl:MPE_simple_reference_v3", core=False),
         "switch_riddle": Task(
             title="Switch riddle",
-            env="switch_riddle",
+            env="jaxmarl:switch_riddle",
             max_steps=6,
             steps=200_000,
             tests=20,
@@ -143,6 +172,28 @@ TASKS: Mapping[str, Task] = MappingProxyType(
             core=False,
         ),
         "smax_3s5z": _smax("3s5z", 500_000, core=False),
+        "lbf_8x8": _foraging(8, 2, 2, cooperative=True),
+        "lbf_10x10": _foraging(10, 3, 3, cooperative=False),
+        "rware_tiny": Task(
+            title="RobotWarehouse tiny, 4 agents",
+            env="jumanji:RobotWarehouse-v0",
+            max_steps=500,
+            steps=1_000_000,
+            tests=20,
+            test_episodes=32,
+            unit="team",
+            ours=_ours("general", algorithms=("qmix", "vdn", "iql")),
+            env_args={
+                "column_height": 8,
+                "shelf_rows": 1,
+                "shelf_columns": 3,
+                "num_agents": 4,
+                "sensor_range": 1,
+                "request_queue_size": 4,
+            },
+            episodes=128,
+            core=False,
+        ),
     }
 )
 
@@ -156,7 +207,7 @@ def budget(task: Task) -> dict[str, Any]:
     if task.map_name is not None and task.map_argument == "layout":
         arguments["layout"] = task.map_name
     return {
-        "ENV_NAME": task.env,
+        "ENV_NAME": task.env.removeprefix("jaxmarl:"),
         "ENV_KWARGS": arguments,
         **({"MAP_NAME": task.map_name} if task.map_argument == "scenario" and task.map_name else {}),
         "TOTAL_TIMESTEPS": task.steps,
@@ -171,7 +222,7 @@ def flags(task: Task, algorithm: str) -> list[str]:
     words = [f"{name}={str(value).lower()}" for name, value in arguments.items()]
     return [
         *task.ours[algorithm],
-        *("--env", f"jaxmarl:{task.env}"),
+        *("--env", task.env),
         *(["--env_args", *words] if words else []),
         *("--max_steps_per_ep", str(task.max_steps), "--total_steps", str(task.steps)),
         *("--eval_interval", str(task.steps // task.tests), "--eval_episodes", str(task.test_episodes)),

@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import jax
 import numpy as np
 import pytest
 from peers import jaxmarl_policy, measure, table
+from peers import run as run_peers
 from peers.tasks import TASKS, budget, flags
 
 from env_jax.types import TimeStep
@@ -99,6 +102,40 @@ def test_both_sides_are_measured_alike(results):
         assert side["final"]["win_rate"] is None
 
 
+def test_runs_of_hours_are_left_out_unless_named():
+    def theirs(*words):
+        arguments = run_peers.make_parser().parse_args(["--sides", "jaxmarl", "--seeds", "0", *words])
+        return {(each.task, each.algorithm) for each in run_peers.chosen_runs(arguments)}
+
+    assert ("cramped_room", "vdn") not in theirs()
+    assert {task for task, _ in theirs()} == {name for name, task in TASKS.items() if task.jaxmarl} - {"cramped_room"}
+    assert theirs("--tasks", "cramped_room", "--algorithms", "vdn") == {("cramped_room", "vdn")}
+
+
+def children(pid):
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def command_line(pid):
+    """Return a process's command line, empty if it has ended."""
+    path = Path(f"/proc/{pid}/cmdline")
+    return path.read_text() if path.exists() else ""
+
+
+def test_stopping_loses_only_the_run_under_way(tmp_path):
+    """Ctrl-C ends the run and the command with one line; no part of a file is left."""
+    command = [sys.executable, "benchmarks/peers/run.py", "--quick", "--sides", "ours", "--out", str(tmp_path / "out")]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while not (training := [pid for pid in children(process.pid) if "peers.train_ours" in command_line(pid)]):
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.communicate(timeout=30)[1].strip().startswith("stopped; the same command continues")
+    assert process.returncode == 1
+    while command_line(training[0]):  # killed, but perhaps not yet gone
+        time.sleep(0.05)
+    assert not list(tmp_path.rglob("*"))
+
+
 def test_a_finished_run_is_not_repeated(results):
     done = run("--sides", "ours", "--out", str(results / "out"))
     assert (done.returncode, done.stdout) == (0, "")
@@ -106,7 +143,7 @@ def test_a_finished_run_is_not_repeated(results):
 
 def test_table_and_plot(results):
     text = table.write(results / "out", "seconds")
-    assert "## Switch riddle (indicative, one seed)" in text
+    assert "## Switch riddle (indicative)" in text
     assert [line.split(" | ")[:3] for line in text.splitlines() if "vdn | 1" in line] == [
         ["| qmix_jax", "vdn", "1"],
         ["| JaxMARL", "vdn", "1"],
@@ -170,7 +207,8 @@ def test_tasks_are_the_same_for_both_sides(name):
     for algorithm in task.ours:
         config = make_config(make_parser("train").parse_flags(flags(task, algorithm)))
         own = "qmix" if algorithm == "general" else algorithm
-        assert (config.algorithm, config.env) == (own, f"jaxmarl:{theirs['ENV_NAME']}")
+        assert (config.algorithm, config.env) == (own, task.env)
+        assert task.env.endswith(theirs["ENV_NAME"])
         assert config.env_steps - task.steps < config.num_envs
         given = {name: str(value).lower() for name, value in theirs["ENV_KWARGS"].items()}
         scenario = {"scenario": theirs["MAP_NAME"]} if "MAP_NAME" in theirs else {}
