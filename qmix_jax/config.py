@@ -179,7 +179,8 @@ class Config:
     )
     standardise_rewards: bool = setting(
         False,
-        "standardise the rewards in targets by their running mean and standard deviation (q_bound is then not valid)",
+        "standardise the rewards in targets by their running mean and standard deviation (q_bound is then not valid, "
+        "and --reward_scale changes next to nothing)",
     )
     central_value: bool = setting(
         False, "also train a value network on all observations, without affecting the agents (log column central_loss)"
