@@ -182,6 +182,11 @@ class Config:
         "standardise the rewards in targets by their running mean and standard deviation (q_bound is then not valid, "
         "and --reward_scale changes next to nothing)",
     )
+    centre_rewards: bool = setting(
+        True,
+        "--standardise_rewards: false divides by the running root mean square and subtracts nothing, so that longer "
+        "episodes are worth neither more nor less, and a cost per step remains one",
+    )
     central_value: bool = setting(
         False, "also train a value network on all observations, without affecting the agents (log column central_loss)"
     )

@@ -65,6 +65,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
                 "total_steps": 1_000_000,
                 "train_frequency": 64,
                 "standardise_rewards": True,  # environments' rewards differ in size by orders of magnitude
+                "centre_rewards": False,
                 "explore_repeat": 1,
                 "last_action": True,
                 "eval_interval": 50_000,
