@@ -184,8 +184,8 @@ class Config:
     )
     centre_rewards: bool = setting(
         True,
-        "--standardise_rewards: false divides by the running root mean square and subtracts nothing, so that longer "
-        "episodes are worth neither more nor less, and a cost per step remains one",
+        "--standardise_rewards: subtract the mean; false: only divide, by the running root mean square, which leaves "
+        "the best policy as it is",
     )
     central_value: bool = setting(
         False, "also train a value network on all observations, without affecting the agents (log column central_loss)"
