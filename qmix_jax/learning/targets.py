@@ -29,12 +29,13 @@ def n_step_return(r_t: Array, done_t: Array, gamma: float, cut_t: Array | None =
     chex.assert_rank([r_t, done_t], 1)
     chex.assert_type([r_t, done_t], [jnp.float32, jnp.bool_])
     chex.assert_equal_shape([r_t, done_t])
-    discount_after = jnp.cumprod(gamma * (1.0 - done_t.astype(jnp.float32)))
-    discount_before = jnp.concatenate([jnp.ones(1), discount_after[:-1]])
-    discount = discount_after[-1]
-    if cut_t is not None:
-        discount = discount + jnp.sum(jnp.where(cut_t, gamma * discount_before, 0.0))  # only the first end contributes
-    return jnp.sum(discount_before * r_t), discount
+    result, at_cut, discount = jnp.zeros(()), jnp.zeros(()), jnp.ones(())
+    for step in range(r_t.shape[0]):  # a few products, which XLA fuses; a cumulative product is a kernel of its own
+        result = result + discount * r_t[step]
+        if cut_t is not None:  # only the first end contributes
+            at_cut = at_cut + jnp.where(cut_t[step], gamma * discount, 0.0)
+        discount = discount * gamma * (1.0 - done_t[step].astype(jnp.float32))
+    return result, discount + at_cut
 
 
 def n_step_targets(r_t: Array, done_t: Array, v_t: Array, n: int, gamma: float, cut_t: Array | None = None) -> Array:

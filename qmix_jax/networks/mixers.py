@@ -11,7 +11,7 @@ import chex
 import jax.numpy as jnp
 from flax import linen as nn
 
-from qmix_jax.networks.layers import Start, joint_layers, output_layer, plain_layers
+from qmix_jax.networks.layers import Start, output_layer, plain_layers, relu_layer
 from qmix_jax.types import Array, Params
 
 
@@ -133,24 +133,19 @@ class QMixer(nn.Module):
     @nn.compact
     def hypernetworks(self, states: Array, num_agents: int) -> "MixingWeights":
         """Map states float32[R, G] to the weights that mix the values of N agents."""
-        deep, size_1 = self.hypernet_layers > 1, num_agents * self.mixing_size
-        first = {
-            "bias_1": (self.mixing_size, False),
-            "value_hidden": (self.value_size or self.hypernet_size, True),
-            **({f"{name}_hidden": (self.hypernet_size, True) for name in ("weights_1", "weights_2")} if deep else {}),
-            **({} if deep else {"weights_1": (size_1, False), "weights_2": (self.mixing_size, False)}),
-        }
-        outputs = joint_layers(states, first, self.start)
 
         def weights(size: int, name: str) -> Array:
-            output = output_layer(outputs[f"{name}_hidden"], size, self.start, name) if deep else outputs[name]
-            return jnp.abs(output)
+            inputs = states
+            if self.hypernet_layers > 1:
+                inputs = relu_layer(states, self.hypernet_size, self.start, f"{name}_hidden")
+            return jnp.abs(output_layer(inputs, size, self.start, name))
 
+        hidden = relu_layer(states, self.value_size or self.hypernet_size, self.start, "value_hidden")
         return MixingWeights(
-            weights_1=weights(size_1, "weights_1").reshape(-1, num_agents, self.mixing_size),
-            bias_1=outputs["bias_1"],
+            weights_1=weights(num_agents * self.mixing_size, "weights_1").reshape(-1, num_agents, self.mixing_size),
+            bias_1=output_layer(states, self.mixing_size, self.start, "bias_1"),
             weights_2=weights(self.mixing_size, "weights_2"),
-            value=output_layer(outputs["value_hidden"], 1, self.start, "value")[:, 0],
+            value=output_layer(hidden, 1, self.start, "value")[:, 0],
         )
 
 

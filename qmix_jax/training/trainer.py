@@ -28,8 +28,7 @@ from qmix_jax.training.rollout import advance_episodes, empty_log, init_episodes
 from qmix_jax.training.sharding import evaluated_by_devices, over_devices, split_state
 from qmix_jax.types import Array, EpisodeLog, Evaluation, LearnerState, Params, TrainState, UpdateMetrics
 
-MAX_BLOCK = 8  # updates whose batches are held at once
-_Updating = tuple[LearnerState, Any, UpdateMetrics]  # packed learner, replay, sums of metrics
+_Updating = tuple[LearnerState, Any, Array]  # packed learner, replay, sums of metrics
 
 
 class Trainer(NamedTuple):
@@ -164,7 +163,10 @@ def make_updates(
     instead of many small ones.
     """
     batch_size, ahead = config.batch_size // config.num_devices, config.replay == "uniform"
+    most_due = -(-config.num_envs // config.train_frequency)
     size = block_size(config)
+    # One call for all blocks; the last one may reach beyond what is due.
+    numbers = jax.random.bits(key, (most_due + size, 2, batch_size))
 
     def read(learner_state: LearnerState, replay_state: Any, numbers: Array) -> tuple[Batch, TargetValues]:
         batch = learner.prepare(replay.sample(replay_state, numbers))
@@ -172,7 +174,7 @@ def make_updates(
 
     def make_block(carry: tuple[Array, _Updating]) -> tuple[Array, _Updating]:
         done, updating = carry
-        drawn: Any = jax.random.bits(jax.random.fold_in(key, done), (size, 2, batch_size))
+        drawn: Any = jax.lax.dynamic_slice_in_dim(numbers, done, size)
         if ahead:
             drawn = jax.vmap(partial(read, *updating[:2]))(drawn)
 
@@ -182,7 +184,7 @@ def make_updates(
             batch, targets = row if ahead else read(learner_state, replay_state, row)
             learner_state, metrics, priorities = learner.update(learner_state, batch, targets)
             replay_state = replay.reprioritise(replay_state, batch, priorities)
-            return learner_state, replay_state, jax.tree.map(jnp.add, sums, metrics)
+            return learner_state, replay_state, sums + jnp.stack(metrics)
 
         to_copy = config.target_update_interval - updating[0].updates % config.target_update_interval
         turns = jnp.minimum(jnp.minimum(size, due - done), to_copy)
@@ -190,16 +192,19 @@ def make_updates(
         return done + turns, (learner.copy_targets(learner_state), replay_state, sums)
 
     # Loops that may have no iteration, not a `cond`: a branch that passes the buffer through copies it.
-    zeros = UpdateMetrics(*(jnp.zeros(()) for _ in UpdateMetrics._fields))
-    start = jnp.int32(0), (learner.pack(learner_state), replay_state, zeros)
+    start = jnp.int32(0), (learner.pack(learner_state), replay_state, jnp.zeros(len(UpdateMetrics._fields)))
     _, (packed, replay_state, sums) = jax.lax.while_loop(lambda carry: carry[0] < due, make_block, start)
-    return learner.unpack(packed), replay_state, sums
+    return learner.unpack(packed), replay_state, UpdateMetrics(*sums)
 
 
 def block_size(config: Config) -> int:
-    """Return the largest number of updates in a block: equal shares of a vector step's, at most `MAX_BLOCK`."""
+    """Return the largest number of updates in a block: equal shares of a vector step's updates.
+
+    On an accelerator, the fewer kernels the better; a CPU's cache holds no more than a few batches.
+    """
+    most = 4 if jax.default_backend() == "cpu" else 32
     most_due = -(-config.num_envs // config.train_frequency)
-    shares = -(-most_due // MAX_BLOCK)
+    shares = -(-most_due // most)
     return min(-(-most_due // shares), config.target_update_interval)
 
 
