@@ -6,6 +6,7 @@ import os
 import platform
 import resource
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -114,6 +115,15 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         **packages,
     }
+
+
+def commit() -> str:
+    """Return the commit that is measured, with `-dirty` if files differ from it; "unknown" outside a checkout."""
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude", "*"]
+    try:
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
 
 
 def _cpu_model() -> str:
