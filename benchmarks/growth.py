@@ -1,8 +1,9 @@
 """Measure how speed, memory and compilation grow with a run's sizes: `python benchmarks/growth.py [SIZE ...]`.
 
 One size at a time differs from `BASE`. Every point is its own process on all cores: it compiles the trainer without a
-cache, trains until updates begin, and then times chunks of about 2,048 environment steps and 512 updates. For one core,
-start it there (`taskset -c 0 python benchmarks/growth.py num_envs batch train_frequency`).
+cache, trains until updates begin, and then times chunks of about 2,048 environment steps and 512 updates. The tables of
+docs/speed.md, on one core: `taskset -c 0 python benchmarks/growth.py num_envs batch train_frequency --page
+docs/speed.md`.
 """
 
 import time
@@ -24,6 +25,7 @@ from measuring import (
     number,
     peak_memory,
     pin,
+    replace_section,
     spread,
     table,
 )
@@ -137,7 +139,8 @@ def describe(figures: dict[str, Any]) -> str:
     """Format the figures as Markdown."""
     parts = [
         f"## Growth\n\nDefault flags but for `--num_envs {BASE.num_envs}` and one size at a time, on "
-        f"{figures['cores']} core(s), at commit {figures['commit']}. Steps and updates are summed over seeds."
+        f"{figures['cores']} core(s) of {machine()['cpu']}, at commit {figures['commit']}"
+        f"{', in CPU time' if figures['cpu_time'] else ''}. Steps and updates are summed over seeds."
     ]
     for name, rows in figures["sweeps"].items():
         body = [
@@ -175,16 +178,20 @@ def plot(path: Path, figures: dict[str, Any]) -> None:
 def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--plot", type=Path, metavar="PATH", help="draw the curves as a PNG")
+    parser.add_argument("--page", type=Path, metavar="PATH", help="replace the tables on this Markdown page")
     parser.add_argument("sizes", nargs="*", metavar="SIZE", help=f"only these of {', '.join(SWEEPS)}")
     arguments = parser.parse_args()
     for name in arguments.sizes:
         if name not in SWEEPS:
             parser.error(f"{name}: must be one of {', '.join(SWEEPS)}")
     options = make_options(arguments, rounds=3, seconds=1.0)
-    figures = {"cores": pin(None), "commit": commit(), **measure(options, arguments.sizes)}
+    about = {"cores": pin(None), "commit": commit(), "cpu_time": arguments.cpu_time}
+    figures = {**about, **measure(options, arguments.sizes)}
     finish(arguments, figures, describe(figures))
     if arguments.plot:
         plot(arguments.plot, figures)
+    if arguments.page:
+        replace_section(arguments.page, "growth", describe(figures))
 
 
 if __name__ == "__main__":

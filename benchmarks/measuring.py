@@ -144,6 +144,14 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
+def replace_section(page: Path, name: str, text: str) -> None:
+    """Replace what stands between `<!-- name -->` and `<!-- end of name -->` in a Markdown page."""
+    start, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    before, rest = page.read_text(encoding="utf-8").split(start)
+    _, after = rest.split(end)
+    page.write_text(f"{before}{start}\n\n{text}\n\n{end}{after}", encoding="utf-8")
+
+
 def make_parser(doc: str | None) -> argparse.ArgumentParser:
     """Return the command-line parser that all parts share."""
     parser = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
