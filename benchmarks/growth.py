@@ -6,6 +6,7 @@ docs/speed.md, on one core: `taskset -c 0 python benchmarks/growth.py num_envs b
 docs/speed.md`.
 """
 
+import textwrap
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -137,11 +138,12 @@ def measure(options: Options, names: list[str]) -> dict[str, Any]:
 
 def describe(figures: dict[str, Any]) -> str:
     """Format the figures as Markdown."""
-    parts = [
-        f"## Growth\n\nDefault flags but for `--num_envs {BASE.num_envs}` and one size at a time, on "
-        f"{figures['cores']} core(s) of {machine()['cpu']}, at commit {figures['commit']}"
-        f"{', in CPU time' if figures['cpu_time'] else ''}. Steps and updates are summed over seeds."
-    ]
+    about = (
+        f"Default flags but for `--num_envs {BASE.num_envs}` and one size at a time, on {figures['cores']} core(s) of "
+        f"{machine()['cpu']}, at commit {figures['commit']}{', in CPU time' if figures['cpu_time'] else ''}. Steps and "
+        "updates are summed over seeds."
+    )
+    parts = ["## Growth", textwrap.fill(about, 120)]
     for name, rows in figures["sweeps"].items():
         body = [
             [
