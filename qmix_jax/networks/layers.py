@@ -1,10 +1,12 @@
 """Layers shared by all networks and how they are initialised: linear, LayerNorm with ReLU, dueling heads, plain MLP."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from flax.linen.initializers import Initializer
 
@@ -79,6 +81,24 @@ def relu_layer(inputs: Array, size: int, start: Start, name: str | None = None, 
     kernel, bias = start.hidden(inputs.shape[-1])
     outputs = nn.Dense(size, kernel_init=kernel, bias_init=bias, name=name)(inputs)
     return LayerNorm()(outputs) if layer_norm else nn.relu(outputs)
+
+
+def joint_layers(inputs: Array, layers: Mapping[str, tuple[int, bool]], start: Start) -> dict[str, Array]:
+    """Apply several layers to the same inputs in one product, in a module: float32[R, F] -> float32[R, size] each.
+
+    `layers` gives the size of each layer by name, and whether a ReLU follows.
+    """
+    parts = []
+    for name, (size, is_hidden) in layers.items():
+        inits = (start.hidden if is_hidden else start.output)(inputs.shape[-1])
+        parts.append(LinearWeights(size, *inits, name=name)(inputs.shape[-1]))
+    kernels, biases = zip(*parts, strict=True)
+    outputs = inputs @ jnp.concatenate(kernels, axis=1) + jnp.concatenate(biases)[None]
+    ends = np.cumsum([size for size, _ in layers.values()])
+    return {
+        name: nn.relu(output) if layers[name][1] else output
+        for name, output in zip(layers, jnp.split(outputs, ends[:-1], axis=1), strict=True)
+    }
 
 
 def plain_layers(inputs: Array, sizes: tuple[int, ...]) -> Array:
