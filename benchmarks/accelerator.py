@@ -47,7 +47,7 @@ from qmix_jax.training.pinning import pinned, seed_key
 from qmix_jax.training.population import make_population
 from qmix_jax.training.replay import make_replay
 from qmix_jax.training.trainer import make_trainer
-from qmix_jax.types import Array, LearnerState, TrainState
+from qmix_jax.types import Array, LearnerState, TrainState, UpdateMetrics
 
 _MINUTES = 8.0
 _ENVIRONMENTS = (64, 512, 4_096, 16_384, 65_536)
@@ -160,12 +160,19 @@ def product_rate(largest: int, precision: str, options: Options) -> dict[str, An
 
 def copy_rate(largest: int, options: Options) -> dict[str, Any]:
     """Measure the bytes/s that are read and written together, of the largest array that does not take long."""
+    add_one = jax.jit(lambda x: x + 1.0, donate_argnums=0)  # in place: a CPU would also have to find new memory
     size = min(2**22, largest)
     while True:
-        work = call_work(jax.jit(lambda x: x + 1.0), (jnp.zeros(size),), 2 * 4 * size)
+        array = jnp.zeros(size)
+
+        def work() -> float:
+            nonlocal array
+            array = jax.block_until_ready(add_one(array))
+            return 2 * array.nbytes
+
         rate = spread(options.interleave({"": work})[""])
-        if 2 * size > largest or 8 * size / rate.median > _LONG_ENOUGH:
-            return {"mib": 4 * size / 2**20, "per_second": rate}
+        if 2 * size > largest or 2 * array.nbytes / rate.median > _LONG_ENOUGH:
+            return {"mib": array.nbytes / 2**20, "per_second": rate}
         size *= 2
 
 
@@ -271,8 +278,8 @@ def measure_update(config: Config) -> dict[str, Any]:
     """Count what one update computes and moves, from a program of its own that is compiled but not run.
 
     XLA counts the body of a loop once, however often it runs, so it cannot count a chunk; the update has one loop, the
-    target copy, which is counted as if every update made it (and on a CPU five rounds of the random numbers as one).
-    `product_operations` are counted from the shapes of the networks, see `counting.py`.
+    target copy, which is counted as if every update made it. `product_operations` are counted from the shapes of the
+    networks, see `counting.py`.
     """
     lowered = lower_update(config)
     compiled = lowered.compile(repeated_options())
@@ -285,7 +292,7 @@ def measure_update(config: Config) -> dict[str, Any]:
 
 
 def lower_update(config: Config) -> Any:
-    """Lower one update and the sampling of its batch.
+    """Lower one update with all that it needs: sampling, preparation, target values, the target copy.
 
     XLA counts a gather as reading the whole array, so that replay has its smallest capacity here.
     """
@@ -295,11 +302,14 @@ def lower_update(config: Config) -> Any:
     learner, replay = make_learner(config, spec), make_replay(config, spec)
 
     @pinned()
-    def update(state: LearnerState, replay_state: Any, key: Array) -> Any:
-        return learner.update(state, replay.sample(replay_state, key))[:2]
+    def update(state: LearnerState, replay_state: Any, numbers: Array) -> tuple[LearnerState, UpdateMetrics]:
+        batch = learner.prepare(replay.sample(replay_state, numbers))
+        state, metrics, _ = learner.update(state, batch, learner.read_targets(state, batch))
+        return learner.copy_targets(state), metrics
 
-    shapes = (jax.eval_shape(learner.init, seed_key(0)), jax.eval_shape(replay.init), seed_key(0))
-    return jax.jit(update, donate_argnums=0).lower(*shapes)
+    packed = jax.eval_shape(lambda key: learner.pack(learner.init(key)), seed_key(0))
+    numbers = jax.ShapeDtypeStruct((2, config.batch_size), jnp.uint32)
+    return jax.jit(update, donate_argnums=0).lower(packed, jax.eval_shape(replay.init), numbers)
 
 
 def rows(sizes: Sizes, options: Options) -> dict[str, tuple[Any, ...]]:
@@ -393,7 +403,7 @@ def describe(figures: dict[str, Any]) -> str:
         ),
         "One update, counted from a program of its own, and its shares of the rates above, by the time of an update in "
         "training. Operations are XLA's count before optimisation, of which the products are counted from the shapes; "
-        "bytes are what the compiled kernels read and write.",
+        "bytes are what the compiled kernels read and write; more than the bandwidth means that they stay in a cache.",
         _table(
             figures["update"],
             {

@@ -25,7 +25,7 @@ SETTINGS = {
 # Loops whose number of iterations is known only on the device: the host of a GPU waits for the answer before each one.
 UNKNOWN_LOOPS = {
     "init": 0,
-    "train_chunk": 3,  # the last chunk's length; the updates that are due; in each, whether targets are copied
+    "train_chunk": 3,  # the last chunk's length; the blocks of updates that are due; the updates of a block
     "evaluate": 1,  # until every episode has ended
 }
 # Host calls, branches that the host must choose, sorts, and sums whose order differs between runs on a GPU.
