@@ -1,10 +1,14 @@
-"""Measure how speed, memory and compilation grow with a run's sizes: `python benchmarks/growth.py`.
+"""Measure how speed, memory and compilation grow with a run's sizes: `python benchmarks/growth.py [SIZE ...]`.
 
 One size at a time differs from `BASE`. Every point is its own process on all cores: it compiles the trainer without a
-cache, trains until updates begin, and then times chunks of about 2,048 environment steps and 512 updates.
+cache, trains until updates begin, and then times chunks of about 2,048 environment steps and 512 updates. The tables of
+docs/speed.md, on one core: `taskset -c 0 python benchmarks/growth.py num_envs batch train_frequency --page
+docs/speed.md`.
 """
 
+import textwrap
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +16,20 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from curves import Panel, draw
-from measuring import Options, finish, machine, make_options, make_parser, number, peak_memory, pin, spread, table
+from measuring import (
+    Options,
+    commit,
+    finish,
+    machine,
+    make_options,
+    make_parser,
+    number,
+    peak_memory,
+    pin,
+    replace_section,
+    spread,
+    table,
+)
 from processes import run_alone
 
 from qmix_jax.config import Config
@@ -25,6 +42,7 @@ BASE = Config(num_envs=512, total_steps=2**30, min_buffer_size=0, eval_interval=
 SWEEPS: dict[str, tuple[int, ...]] = {
     "num_envs": (64, 256, 512, 1024, 2048, 4096),
     "batch": (32, 64, 128, 256, 512),
+    "train_frequency": (1, 4, 16, 64, 256, 1024),
     "width": (32, 64, 128, 256),
     "seeds": (1, 2, 4, 8),
 }
@@ -32,6 +50,7 @@ _QUICK_SWEEPS: dict[str, tuple[int, ...]] = {"seeds": (2,)}
 _LABELS = {
     "num_envs": "environments",
     "batch": "batch size",
+    "train_frequency": "environment steps per update",
     "width": "width of the agents' hidden layers",
     "seeds": "seeds, vmapped",
 }
@@ -54,11 +73,18 @@ def make_point(name: str, size: int) -> Point:
     """Return `BASE` with one size changed."""
     if name == "seeds":
         return Point(BASE, size)
-    changes = {"num_envs": {"num_envs": size}, "batch": {"batch_size": size}, "width": {"hidden_sizes": (size, size)}}
+    changes = {
+        "num_envs": {"num_envs": size},
+        "batch": {"batch_size": size},
+        "train_frequency": {"train_frequency": size},
+        "width": {"hidden_sizes": (size, size)},
+    }
     return Point(replace(BASE, **changes[name]), 1)
 
 
-def measure_point(point: Point, rounds: int, seconds: float) -> dict[str, Any]:
+def measure_point(
+    point: Point, rounds: int, seconds: float, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, Any]:
     """Measure rates summed over seeds, peak memory of the process, and compilation of the training chunk."""
     config, seeds = point
     trainer = make_trainer(config, make_environment(config))
@@ -69,21 +95,21 @@ def measure_point(point: Point, rounds: int, seconds: float) -> dict[str, Any]:
         init, train_chunk = jax.vmap(init), jax.vmap(train_chunk)
         keys = jax.random.split(keys, seeds)
     state = jax.jit(init)(keys)
-    started = time.perf_counter()
+    started = clock()
     lowered = jax.jit(train_chunk, donate_argnums=0).lower(state)
     compiled = lowered.compile(repeated_options(config.num_devices))
-    compile_time = time.perf_counter() - started
+    compile_time = clock() - started
     while not np.all(state.learner.updates > 0):
         state, _ = compiled(state)
 
     updates, steps = [], []
     for _ in range(rounds):
-        done, started = int(np.sum(state.learner.updates)), time.perf_counter()
+        done, started = int(np.sum(state.learner.updates)), clock()
         chunks = 0
-        while chunks == 0 or time.perf_counter() - started < seconds:
+        while chunks == 0 or clock() - started < seconds:
             state, _ = jax.block_until_ready(compiled(state))
             chunks += 1
-        elapsed = time.perf_counter() - started
+        elapsed = clock() - started
         updates.append((int(np.sum(state.learner.updates)) - done) / elapsed)
         steps.append(chunks * config.chunk_length * config.num_envs * seeds / elapsed)
     return {
@@ -94,26 +120,30 @@ def measure_point(point: Point, rounds: int, seconds: float) -> dict[str, Any]:
     }
 
 
-def measure(options: Options) -> dict[str, Any]:
-    """Measure every sweep; a point that several share is measured once."""
+def measure(options: Options, names: list[str]) -> dict[str, Any]:
+    """Measure the named sweeps, or all of them; a point that several share is measured once."""
     measured: dict[Point, dict[str, Any]] = {}
     sweeps: dict[str, Any] = {}
     for name, sizes in (_QUICK_SWEEPS if options.quick else SWEEPS).items():
+        if names and name not in names:
+            continue
         sweeps[name] = []
         for size in sizes:
             point = make_point(name, size)
             if point not in measured:
-                measured[point] = run_alone(measure_point, point, options.rounds, options.seconds)
+                measured[point] = run_alone(measure_point, point, options.rounds, options.seconds, options.clock)
             sweeps[name].append({"size": size, **measured[point]})
     return {"sweeps": sweeps}
 
 
 def describe(figures: dict[str, Any]) -> str:
     """Format the figures as Markdown."""
-    parts = [
-        f"## Growth\n\nDefault flags but for `--num_envs {BASE.num_envs}` and one size at a time, on "
-        f"{figures['cores']} core(s). Steps and updates are summed over seeds."
-    ]
+    about = (
+        f"Default flags but for `--num_envs {BASE.num_envs}` and one size at a time, on {figures['cores']} core(s) of "
+        f"{machine()['cpu']}, at commit {figures['commit']}{', in CPU time' if figures['cpu_time'] else ''}. Steps and "
+        "updates are summed over seeds."
+    )
+    parts = ["## Growth", textwrap.fill(about, 120)]
     for name, rows in figures["sweeps"].items():
         body = [
             [
@@ -150,11 +180,20 @@ def plot(path: Path, figures: dict[str, Any]) -> None:
 def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--plot", type=Path, metavar="PATH", help="draw the curves as a PNG")
+    parser.add_argument("--page", type=Path, metavar="PATH", help="replace the tables on this Markdown page")
+    parser.add_argument("sizes", nargs="*", metavar="SIZE", help=f"only these of {', '.join(SWEEPS)}")
     arguments = parser.parse_args()
-    figures = {"cores": pin(None), **measure(make_options(arguments, rounds=3, seconds=1.0))}
+    for name in arguments.sizes:
+        if name not in SWEEPS:
+            parser.error(f"{name}: must be one of {', '.join(SWEEPS)}")
+    options = make_options(arguments, rounds=3, seconds=1.0)
+    about = {"cores": pin(None), "commit": commit(), "cpu_time": arguments.cpu_time}
+    figures = {**about, **measure(options, arguments.sizes)}
     finish(arguments, figures, describe(figures))
     if arguments.plot:
         plot(arguments.plot, figures)
+    if arguments.page:
+        replace_section(arguments.page, "growth", describe(figures))
 
 
 if __name__ == "__main__":

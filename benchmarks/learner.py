@@ -17,14 +17,15 @@ from counting import Layer, count_elementwise, count_layers
 from measuring import Options, Work, finish, make_options, make_parser, number, pin, ratio, spread, table
 
 from qmix_jax.config import Config
+from qmix_jax.learning.batch import Batch
 from qmix_jax.learning.learner import make_learner
-from qmix_jax.learning.loss import make_loss
+from qmix_jax.learning.loss import make_loss, make_target_values
 from qmix_jax.learning.model import make_networks
 from qmix_jax.runs.compilation import enable_compilation_cache
 from qmix_jax.training.environments import make_environment
 from qmix_jax.training.replay import make_replay
-from qmix_jax.training.trainer import make_trainer
-from qmix_jax.types import Array, Sample, TrainState
+from qmix_jax.training.trainer import make_trainer, make_updates
+from qmix_jax.types import Array, TrainState, UpdateMetrics
 
 CONFIG = Config(
     num_envs=512,
@@ -132,48 +133,51 @@ def training_work(state: TrainState, train_chunk: Callable[[TrainState], TrainSt
 
 
 def part_works(config: Config, state: TrainState, turns: int) -> dict[str, Work]:
-    """The loop of sampling and updating as the trainer runs it, and its parts, each in a loop of its own."""
+    """The loop of updates as the trainer runs it, and its parts, each of one batch at a time in a loop of its own."""
     spec = make_environment(config).spec
-    learner = make_learner(config, spec)
-    replay = make_replay(config, spec)
-    loss = make_loss(config, make_networks(config, spec))
+    learner, replay, networks = make_learner(config, spec), make_replay(config, spec), make_networks(config, spec)
+    loss, target_values = make_loss(config, networks), make_target_values(config, networks)
     gradient = jax.grad(loss, has_aux=True)
 
-    key = jax.random.key(0)
-    batches = jax.jit(jax.vmap(replay.sample, in_axes=(None, 0)))(state.replay, jax.random.split(key, _BATCHES))
+    key, at_once = jax.random.key(0), config.num_envs // config.train_frequency
+    numbers = jax.random.bits(key, (_BATCHES, 2, config.batch_size))
 
-    def sample(replay_state: Any, turn: Array) -> Sample:
-        return replay.sample(replay_state, jax.random.fold_in(key, turn))
+    def sample(data: Any, turn: Array, _: Any) -> Batch:
+        replay_state, numbers = data
+        return learner.prepare(replay.sample(replay_state, numbers[turn % _BATCHES]))
 
-    def stored(batches: Sample, turn: Array) -> Sample:
+    def stored(batches: Batch, turn: Array) -> Batch:
         return jax.tree.map(lambda leaves: leaves[turn % _BATCHES], batches)
 
-    def update(draw: Callable[[Any, Array], Sample], data: Any, turn: Array, carry: Any) -> Any:
-        learner_state, sums = carry
-        learner_state, metrics, _ = learner.update(learner_state, draw(data, turn))
-        return learner_state, jax.tree.map(jnp.add, sums, metrics)
+    def loop(_: Any, turn: Array, carry: Any) -> Any:
+        return make_updates(config, learner, replay, jax.random.fold_in(key, turn), jnp.int32(at_once), *carry[:2])
+
+    def update(batches: Batch, turn: Array, carry: Any) -> Any:
+        batch = stored(batches, turn)
+        learner_state, metrics, _ = learner.update(carry[0], batch, learner.read_targets(carry[0], batch))
+        return learner.copy_targets(learner_state), jax.tree.map(jnp.add, carry[1], metrics)
 
     def forward(data: Any, turn: Array, _: Any) -> Any:
         params, target_params, batches = data
-        return loss(params, target_params, stored(batches, turn).sequences, None)
+        batch = stored(batches, turn)
+        return loss(params, target_params, batch, target_values(target_params, batch))
 
     def forward_and_backward(data: Any, turn: Array, _: Any) -> Any:
         params, target_params, batches = data
-        return gradient(params, target_params, stored(batches, turn).sequences, None)
+        batch = stored(batches, turn)
+        return gradient(params, target_params, batch, target_values(target_params, batch))
 
-    first, turn = state.learner, jnp.int32(0)
-    networks = first.params, first.target_params, batches
-    begin = first, _zeros(lambda: learner.update(first, stored(batches, turn))[1])
+    samples, turn = (state.replay, numbers), jnp.int32(0)
+    batches = jax.jit(jax.vmap(sample, (None, 0, None)))(samples, jnp.arange(_BATCHES), None)
+    data = state.learner.params, state.learner.target_params, batches
+    metrics = UpdateMetrics(*(jnp.zeros(()) for _ in UpdateMetrics._fields))
+    whole = repeat(loop, None, (state.learner, state.replay, metrics), max(1, turns // at_once))
     return {
-        _LOOP: repeat(partial(update, sample), state.replay, begin, turns),
-        _UPDATE: repeat(partial(update, stored), batches, begin, turns),
-        _SAMPLING: repeat(
-            lambda data, turn, _: sample(data, turn), state.replay, _zeros(lambda: stored(batches, turn)), turns
-        ),
-        _FORWARD_PASS: repeat(forward, networks, _zeros(lambda: forward(networks, turn, None)), turns),
-        _GRADIENT: repeat(
-            forward_and_backward, networks, _zeros(lambda: forward_and_backward(networks, turn, None)), turns
-        ),
+        _LOOP: lambda: at_once * whole(),
+        _UPDATE: repeat(update, batches, (learner.pack(state.learner), metrics), turns),
+        _SAMPLING: repeat(sample, samples, _zeros(lambda: sample(samples, turn, None)), turns),
+        _FORWARD_PASS: repeat(forward, data, _zeros(lambda: forward(data, turn, None)), turns),
+        _GRADIENT: repeat(forward_and_backward, data, _zeros(lambda: forward_and_backward(data, turn, None)), turns),
     }
 
 
@@ -278,12 +282,12 @@ def describe(figures: dict[str, Any]) -> str:
     time = figures["microseconds"]
     whole = time[_LOOP].median
     measured = {
-        "sampling": time[_SAMPLING].median,
+        "sampling and preparation": time[_SAMPLING].median,
         "forward pass": time[_FORWARD_PASS].median,
         "backward pass": time[_GRADIENT].median - time[_FORWARD_PASS].median,
         "optimiser, metrics, target copy": time[_UPDATE].median - time[_GRADIENT].median,
     }
-    measured["the loop of both (negative: what it saves)"] = whole - sum(measured.values())
+    measured["blocks of updates (negative: what they save)"] = whole - sum(measured.values())
     measured["whole"] = whole
     measured["for comparison: the products alone"] = 1e6 / figures["updates_per_second_of_the_products"].median
     products = [

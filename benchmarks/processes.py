@@ -49,3 +49,42 @@ def _compilation_cache(folder: str | None) -> Iterator[None]:
         os.environ.pop(name, None)
         if before is not None:
             os.environ[name] = before
+
+
+def run_within(seconds: float, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Run `function(*arguments)` in its own process, which is ended after `seconds`.
+
+    Raises:
+        TimeoutError: it took longer.
+        RuntimeError: it raised, whose type and first line are the message, or its process ended.
+    """
+    receiver, sender = _SPAWN.Pipe(duplex=False)
+    process = _SPAWN.Process(target=_send_result, args=(sender, function, arguments))
+    with _compilation_cache(None):
+        process.start()
+    sender.close()  # only the child's end is left: if it closes, the child has ended
+    try:
+        if not receiver.poll(max(0.0, seconds)):
+            raise TimeoutError(f"not finished after {seconds:.0f} s")
+        result, error = receiver.recv()
+    except EOFError:
+        process.join()
+        raise RuntimeError(f"its process ended with exit status {process.exitcode}") from None
+    finally:
+        process.kill()
+        process.join()
+    if error is not None:
+        raise RuntimeError(error)
+    return result
+
+
+def _send_result(sender: Any, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    try:
+        sender.send((function(*arguments), None))
+    except Exception as error:  # as text: not every exception can be sent
+        sender.send((None, describe_error(error)))
+
+
+def describe_error(error: Exception) -> str:
+    """Return an exception's type and the first line of its message."""
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"[:200]

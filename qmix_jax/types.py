@@ -104,8 +104,8 @@ class RewardStatistics:
 class CentralValue:
     """The central value network. Only its own update reads it."""
 
-    params: Params
-    target_params: Params
+    params: Any  # Params, or float32[P] where packed
+    target_params: Any
     optimizer_state: Any
 
 
@@ -113,8 +113,8 @@ class CentralValue:
 class LearnerState:
     """State that gradient updates change. `params` is {'agents': ..., 'mixer': ...}."""
 
-    params: Params
-    target_params: Params
+    params: Any  # Params, or float32[P] where packed for updates
+    target_params: Any
     optimizer_state: Any
     updates: Array  # int32[], gradient updates including skipped ones; drives schedules, shared by vmapped seeds
     schedule: Schedule

@@ -11,19 +11,17 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jax.flatten_util import ravel_pytree
 
 from qmix_jax.config import Config
 from qmix_jax.learning.algorithms import team_reward
+from qmix_jax.learning.batch import Batch, Steps
 from qmix_jax.learning.devices import mean_over_devices
-from qmix_jax.learning.model import flat, learned_step_weights, take_steps
 from qmix_jax.learning.optimizer import copy_targets, make_optimizer, step_parameters
+from qmix_jax.learning.packing import Packing, make_packing
 from qmix_jax.learning.rewards import scaled_rewards
 from qmix_jax.learning.targets import batch_targets
-from qmix_jax.learning.time_limit import bootstrap_from_cuts
 from qmix_jax.networks.layers import plain_layers
-from qmix_jax.networks.views import Views
-from qmix_jax.types import Array, CentralValue, Cuts, Params, Schedule, Transition
+from qmix_jax.types import Array, CentralValue, Params, Schedule
 
 
 class ValueNetwork(nn.Module):
@@ -40,24 +38,28 @@ class ValueNetwork(nn.Module):
 class CentralLearner(NamedTuple):
     """The value network's learner as pure functions."""
 
+    packing: Packing  # of its parameters
     init: Callable[[Array], CentralValue]  # key -> state
-    # (state, schedule, updates before this one int32[], whether the agents' update is applied bool[], sequences,
-    # weights float32[B] or None, cuts or None) -> state, mean squared TD error float32[], NaN if it was not finite
-    update: Callable[
-        [CentralValue, Schedule, Array, Array, Transition, Array | None, Cuts | None], tuple[CentralValue, Array]
-    ]
+    # (packed state, schedule, updates before this one int32[], whether the agents' update is applied bool[], batch,
+    # weights float32[B] or None) -> packed state, mean squared TD error float32[], NaN if it was not finite
+    update: Callable[[CentralValue, Schedule, Array, Array, Batch, Array | None], tuple[CentralValue, Array]]
 
 
-def make_central_learner(config: Config, views: Views, num_agents: int) -> CentralLearner:
-    """Build the learner of `config`'s value network over the agents' `views`."""
+def make_central_learner(config: Config, num_features: int) -> CentralLearner:
+    """Build the learner of `config`'s value network over all agents' features, `num_features` in total."""
     network = ValueNetwork(config.central_sizes)
 
+    def init_params(key: Array) -> Params:
+        return dict(network.init(key, jnp.zeros((1, num_features))))
+
+    packing = make_packing(init_params)
+
     def init(key: Array) -> CentralValue:
-        params = dict(network.init(key, jnp.zeros((1, num_agents * views.num_features))))
+        params = init_params(key)
         return CentralValue(
             params=params,
             target_params=jax.tree.map(jnp.copy, params),  # a buffer cannot be donated twice
-            optimizer_state=make_optimizer(config).init(ravel_pytree(params)[0]),
+            optimizer_state=make_optimizer(config).init(packing.pack(params)),
         )
 
     def update(
@@ -65,15 +67,14 @@ def make_central_learner(config: Config, views: Views, num_agents: int) -> Centr
         schedule: Schedule,
         updates: Array,
         usable: Array,
-        batch: Transition,
+        batch: Batch,
         weights: Array | None,
-        cuts: Cuts | None,
     ) -> tuple[CentralValue, Array]:
         def loss(params: Params) -> tuple[Array, Array]:
-            return central_loss(config, network, views, params, state.target_params, batch, weights, cuts)
+            return central_loss(config, network, params, packing.unpack(state.target_params), batch, weights)
 
-        gradient, squared_error = jax.grad(loss, has_aux=True)(state.params)
-        vector = jnp.append(ravel_pytree(gradient)[0], squared_error)
+        gradient, squared_error = jax.grad(loss, has_aux=True)(packing.unpack(state.params))
+        vector = jnp.append(packing.pack(gradient), squared_error)
         vector = mean_over_devices(vector, config.num_devices)
         gradient, squared_error = vector[:-1], vector[-1]
         finite = jnp.isfinite(squared_error) & jnp.isfinite(jnp.linalg.norm(gradient))
@@ -84,18 +85,16 @@ def make_central_learner(config: Config, views: Views, num_agents: int) -> Centr
         target_params = copy_targets(config, updates + 1, usable, params, state.target_params)
         return CentralValue(params, target_params, optimizer_state), jnp.where(finite, squared_error, jnp.nan)
 
-    return CentralLearner(init, update)
+    return CentralLearner(packing, init, update)
 
 
 def central_loss(
     config: Config,
     network: ValueNetwork,
-    views: Views,
     params: Params,
     target_params: Params,
-    batch: Transition,
+    batch: Batch,
     weights: Array | None = None,
-    cuts: Cuts | None = None,
 ) -> tuple[Array, Array]:
     """Return the mean squared TD error of V(observations) on the team reward, weighted by sequence and unweighted.
 
@@ -106,30 +105,24 @@ def central_loss(
     Args:
         config: selects the target.
         network: V.
-        views: the agents' inputs.
         params: parameters of V.
         target_params: parameters of V'.
-        batch: sequences [B, T, ...].
+        batch: what was sampled.
         weights: float32[B], importance weights of prioritised replay, or None.
-        cuts: truncations that targets bootstrap from, or None.
 
     Returns:
         float32[], float32[].
     """
 
-    def values(params: Params, observations: Array) -> Array:
-        features = jnp.swapaxes(views.agents(flat(observations)), 0, 1)
-        rows, length = observations.shape[:2]
-        value: Any = network.apply(params, features.reshape(rows * length, -1))
-        return value.reshape(rows, length, 1)
+    def values(params: Params, steps: Steps) -> Array:
+        value: Any = network.apply(params, jnp.swapaxes(steps.features, 0, 1).reshape(steps.states.shape[0], -1))
+        return value.reshape(*steps.actions.shape[:2], 1)
 
-    later = bootstrap_from_cuts(take_steps(batch, config.bootstrap_steps), cuts)
-    rewards = scaled_rewards(config, batch, team_reward)
-    target = batch_targets(config, rewards, batch, values(target_params, later.observations))
-    errors = values(params, batch.observations[:, config.learned_steps]) - jax.lax.stop_gradient(target)
+    rewards = scaled_rewards(config, batch.rewards, team_reward)
+    target = batch_targets(config, rewards, batch, values(target_params, batch.later))
+    errors = values(params, batch.first) - jax.lax.stop_gradient(target)
     squares = jnp.square(errors)
-    step_weights = learned_step_weights(config, batch, cuts)
-    if step_weights is not None:
-        squares = step_weights * jnp.where(step_weights > 0.0, squares, 0.0)
+    if batch.step_weights is not None:
+        squares = batch.step_weights * jnp.where(batch.step_weights > 0.0, squares, 0.0)
     weighted = squares if weights is None else weights[:, None, None] * squares
     return jnp.mean(weighted), jnp.mean(squares)

@@ -1,6 +1,6 @@
 """The networks of a run and their values over a batch of sequences."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -8,12 +8,12 @@ import jax.numpy as jnp
 from env_jax.types import EnvSpec
 from qmix_jax.config import Config
 from qmix_jax.learning.algorithms import ALGORITHMS, make_central_mixer
-from qmix_jax.learning.devices import mean_over_devices
+from qmix_jax.learning.batch import Batch, Steps, flat
 from qmix_jax.learning.time_limit import bootstraps_at_limit, mixer_sees_clock
 from qmix_jax.networks.agents import Agents, make_agents
 from qmix_jax.networks.mixers import Mixer, allowed_values, value_actions
 from qmix_jax.networks.views import Views, make_views
-from qmix_jax.types import Array, Cuts, Params, Transition
+from qmix_jax.types import Array, Params
 
 
 class Networks(NamedTuple):
@@ -53,64 +53,49 @@ def central_networks(networks: Networks) -> Networks | None:
     return networks._replace(mixer=networks.central_mixer, central_mixer=None)
 
 
-def sequence_values(networks: Networks, params: Params, batch: Transition, steps: slice) -> Array:
-    """Unroll the agents and return their values at `steps` of all sequences. float32[N, B * K, A]."""
-    values, _ = unroll_sequences(networks, params, batch, steps)
+def learned_values(config: Config, networks: Networks, params: Params, batch: Batch) -> Array:
+    """Return the agents' values at the learned steps. float32[N, B * K, A]."""
+    if not networks.agents.memory_size:
+        return step_values(networks, params, batch.first)
+    values, _ = unroll_sequences(networks, params, batch, config.learned_steps)
     return values.reshape(values.shape[0], -1, values.shape[-1])
 
 
-def unroll_sequences(networks: Networks, params: Params, batch: Transition, steps: slice) -> tuple[Array, Array]:
+@jax.named_scope("agents")
+def unroll_sequences(networks: Networks, params: Params, batch: Batch, steps: slice) -> tuple[Array, Array]:
     """Unroll the agents; return their values at `steps` of all sequences, float32[N, B, K, A], and hidden states."""
-    views, agents = networks.views, networks.agents
-    start = 0 if agents.memory_size else steps.start
-    observations, done = batch.observations[:, start : steps.stop], batch.done[:, start : steps.stop]
-    features = views.agents(flat(observations))
-    features = features.reshape(-1, *done.shape, views.num_features)
+    start = 0 if networks.agents.memory_size else steps.start
+    features, done = batch.features[:, :, start : steps.stop], batch.done[:, start : steps.stop]
     begins = jnp.concatenate([jnp.zeros_like(done[:, :1]), done[:, :-1]], axis=1)
-    return agents.unroll(params["agents"], features, begins, steps.start - start)
+    return networks.agents.unroll(params["agents"], features, begins, steps.start - start)
 
 
-def mix_steps(networks: Networks, params: Params, q_values: Array, steps: Transition, actions: Array) -> Array:
-    """Mix the agents' values float32[N, B * K, A] of actions int[B, K, N] at `steps`. float32[B, K, V]."""
-    num_sequences, length, _ = actions.shape
-    rows: Transition = jax.tree.map(flat, steps)
-    values = value_actions(q_values, flat(actions).T, rows.action_mask)
-    states = networks.views.mixer(rows.observations, rows.state, rows.elapsed)
-    return networks.mixer.apply(params["mixer"], values, states).reshape(num_sequences, length, -1)
+@jax.named_scope("agents")
+def step_values(networks: Networks, params: Params, steps: Steps) -> Array:
+    """Return the values of agents without memory at `steps`. float32[N, B * K, A]."""
+    values, _ = networks.agents.step(params["agents"], steps.features, jnp.zeros(0))
+    return values
 
 
-def greedy_actions(q_values: Array, steps: Transition) -> Array:
-    """Return the agents' greedy allowed actions at `steps`, from values float32[N, B * K, A]. int[B, K, N]."""
-    action_mask = None if steps.action_mask is None else flat(steps.action_mask)
-    actions = jnp.argmax(allowed_values(q_values, action_mask), axis=-1)
-    return actions.T.reshape(steps.actions.shape).astype(steps.actions.dtype)
+@jax.named_scope("mixer")
+def mix_steps(networks: Networks, params: Params, q_values: Array, steps: Steps, actions: Array, reading: Any) -> Array:
+    """Mix the agents' values float32[N, B * K, A] of actions int[B, K, N] at `steps`. float32[B, K, V].
 
-
-def take_steps(batch: Transition, steps: slice) -> Transition:
-    """Slice the time axis of all sequences: [B, T, ...] -> [B, K, ...]."""
-    return jax.tree.map(lambda x: x[:, steps], batch)
-
-
-def flat(x: Array) -> Array:
-    """Merge the sequence and time axes: [B, K, ...] -> [B * K, ...]."""
-    return x.reshape(-1, *x.shape[2:])
-
-
-def learned_step_weights(config: Config, batch: Transition, cuts: Cuts | None) -> Array | None:
-    """Weights that restrict means over all learned steps to those trained on, float32[B, K, 1]; None: all are.
-
-    Excluded are steps whose final step is no longer stored, and in sequences that begin with an episode
-    (`--sequence_start episode`) the steps after its end. The others weigh alike and have mean 1 over all devices'
-    batches.
+    `reading` is what the mixer reads of the states there, see `read_states`.
     """
-    included = None if cuts is None else cuts.known
-    if config.sequence_start == "episode":
-        done = batch.done[:, config.learned_steps]
-        ended = jnp.cumsum(done, axis=1) - done.astype(jnp.int32) > 0
-        # Before a whole episode is stored, replay gives sequences that do not begin with one.
-        within = ~ended & (batch.elapsed[:, :1] == 0)
-        included = within if included is None else included & within
-    if included is None:
-        return None
-    flags = included.astype(jnp.float32)[..., None]
-    return flags / jnp.maximum(mean_over_devices(jnp.mean(flags), config.num_devices), 1e-6)
+    num_sequences, length, _ = actions.shape
+    values = value_actions(q_values, flat(actions).T, steps.action_mask)
+    return networks.mixer.mix(params["mixer"], values, reading).reshape(num_sequences, length, -1)
+
+
+@jax.named_scope("mixer")
+def read_states(networks: Networks, params: Params, steps: Steps) -> Any:
+    """Return what the mixer reads of the states at `steps`."""
+    return networks.mixer.read(params["mixer"], steps.states)
+
+
+@jax.named_scope("agents")
+def greedy_actions(q_values: Array, steps: Steps) -> Array:
+    """Return the agents' greedy allowed actions at `steps`, from values float32[N, B * K, A]. int[B, K, N]."""
+    actions = jnp.argmax(allowed_values(q_values, steps.action_mask), axis=-1)
+    return actions.T.reshape(steps.actions.shape).astype(steps.actions.dtype)

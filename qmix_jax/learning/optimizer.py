@@ -7,11 +7,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jax.flatten_util import ravel_pytree
 
 from qmix_jax.config import Config
 from qmix_jax.learning.selection import select
-from qmix_jax.types import Array, Params, Schedule
+from qmix_jax.types import Array, Schedule
 
 # Learning rate above its final value, from the remaining fraction of the decay.
 _SHAPES: Mapping[str, Callable[[Array], Array]] = MappingProxyType(
@@ -69,39 +68,34 @@ def make_optimizer(config: Config) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), *steps)
 
 
+@jax.named_scope("optimizer")
 def step_parameters(
-    config: Config, schedule: Schedule, updates: Array, usable: Array, gradient: Array, state: Any, params: Params
-) -> tuple[Params, Any]:
-    """Take one optimiser step along a flat gradient; return parameters and state, unchanged if not usable.
+    config: Config, schedule: Schedule, updates: Array, usable: Array, gradient: Array, state: Any, params: Array
+) -> tuple[Array, Any]:
+    """Take one optimiser step along a gradient; return parameters and state, unchanged if not usable.
 
     Args:
         config: selects the optimiser and learning rate.
         schedule: progress of the learning rate decay.
         updates: int32[], updates before this one.
         usable: bool[], whether to apply the step.
-        gradient: float32[P], in the order of `ravel_pytree`.
+        gradient: float32[P].
         state: optimiser state for float32[P].
-        params: P numbers in total.
+        params: float32[P].
     """
-    flat, unravel = ravel_pytree(params)
     with jax.numpy_dtype_promotion("standard"):  # optax raises floats to its int32 step count
-        direction, new_state = make_optimizer(config).update(gradient, state, flat)
-    stepped = flat - learning_rate(config, schedule, updates) * direction
-    # The flat vector is read and written anyway, so selecting is free.
-    flat, state = select(usable, (stepped, new_state), (flat, state))
-    return unravel(flat), state
+        direction, new_state = make_optimizer(config).update(gradient, state, params)
+    stepped = params - learning_rate(config, schedule, updates) * direction
+    return select(usable, (stepped, new_state), (params, state))
 
 
-def copy_targets(config: Config, updates: Array, usable: Array, params: Params, target_params: Params) -> Params:
-    """Update the target parameters after int32[] `updates`: a hard or soft copy every interval."""
-    # A loop of zero or one iterations: a select would read and write all parameters in every update.
-    copies = (updates % config.target_update_interval == 0).astype(jnp.int32)
-    return jax.lax.fori_loop(
-        0, copies, lambda _, old: select(usable, _move_towards(params, old, config.target_tau), old), target_params
-    )
+def copy_targets(config: Config, updates: Array, usable: Array, params: Array, target_params: Array) -> Array:
+    """Update the target parameters float32[P] after int32[] `updates`: a hard or soft copy every interval."""
+    due = usable & (updates % config.target_update_interval == 0)
+    return select(due, _move_towards(params, target_params, config.target_tau), target_params)
 
 
-def _move_towards(params: Params, target_params: Params, tau: float | Array) -> Params:
+def _move_towards(params: Array, target_params: Array, tau: float | Array) -> Array:
     """Move the target parameters towards `params` by the fraction `tau`; 1 is a copy."""
     if isinstance(tau, float) and tau == 1.0:
         return params

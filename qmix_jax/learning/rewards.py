@@ -5,17 +5,14 @@ import jax.numpy as jnp
 from qmix_jax.config import Config
 from qmix_jax.learning.algorithms import RewardView
 from qmix_jax.learning.devices import mean_over_devices
-from qmix_jax.types import Array, RewardStatistics, Transition
+from qmix_jax.types import Array, RewardStatistics
 
 STANDARD_OFFSET = 1e-4  # added to the standard deviation: constant rewards become 0 instead of 0 / 0
 
 
-def scaled_rewards(config: Config, batch: Transition, view: RewardView) -> Array:
-    """Return the scaled reward of each mixed value at the steps that targets read.
-
-    Sequences [B, T, ...] -> float32[B, S, V].
-    """
-    return config.reward_scale * view(batch.rewards[:, config.learned_steps.start : -1])
+def scaled_rewards(config: Config, rewards: Array, view: RewardView) -> Array:
+    """Return the scaled reward of each mixed value, from the agents' own: float32[B, S, N] -> float32[B, S, V]."""
+    return config.reward_scale * view(rewards)
 
 
 def init_statistics(num_values: int) -> RewardStatistics:

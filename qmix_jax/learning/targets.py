@@ -5,7 +5,8 @@ import jax
 import jax.numpy as jnp
 
 from qmix_jax.config import Config
-from qmix_jax.types import Array, Transition
+from qmix_jax.learning.batch import Batch
+from qmix_jax.types import Array
 
 
 def n_step_return(r_t: Array, done_t: Array, gamma: float, cut_t: Array | None = None) -> tuple[Array, Array]:
@@ -28,12 +29,13 @@ def n_step_return(r_t: Array, done_t: Array, gamma: float, cut_t: Array | None =
     chex.assert_rank([r_t, done_t], 1)
     chex.assert_type([r_t, done_t], [jnp.float32, jnp.bool_])
     chex.assert_equal_shape([r_t, done_t])
-    discount_after = jnp.cumprod(gamma * (1.0 - done_t.astype(jnp.float32)))
-    discount_before = jnp.concatenate([jnp.ones(1), discount_after[:-1]])
-    discount = discount_after[-1]
-    if cut_t is not None:
-        discount = discount + jnp.sum(jnp.where(cut_t, gamma * discount_before, 0.0))  # only the first end contributes
-    return jnp.sum(discount_before * r_t), discount
+    result, at_cut, discount = jnp.zeros(()), jnp.zeros(()), jnp.ones(())
+    for step in range(r_t.shape[0]):  # a few products, which XLA fuses; a cumulative product is a kernel of its own
+        result = result + discount * r_t[step]
+        if cut_t is not None:  # only the first end contributes
+            at_cut = at_cut + jnp.where(cut_t[step], gamma * discount, 0.0)
+        discount = discount * gamma * (1.0 - done_t[step].astype(jnp.float32))
+    return result, discount + at_cut
 
 
 def n_step_targets(r_t: Array, done_t: Array, v_t: Array, n: int, gamma: float, cut_t: Array | None = None) -> Array:
@@ -96,18 +98,17 @@ def lambda_returns(
     return targets
 
 
-def batch_targets(config: Config, rewards: Array, batch: Transition, bootstrap_values: Array) -> Array:
+@jax.named_scope("targets")
+def batch_targets(config: Config, rewards: Array, batch: Batch, bootstrap_values: Array) -> Array:
     """Return the targets float32[B, K, V] of a batch's learned steps.
 
     Args:
         config: selects the target.
         rewards: float32[B, S, V], at the steps that targets read.
-        batch: sequences [B, T, ...].
+        batch: what was sampled.
         bootstrap_values: float32[B, K, V], at the final step if a truncation cut the window.
     """
-    steps = slice(config.learned_steps.start, -1)
-    done = batch.done[:, steps]
-    cuts = None if batch.final_step is None else batch.final_step[:, steps] >= 0
+    done = batch.done[:, config.learned_steps.start : -1]
     if config.target == "n_step":
 
         def target(r_t: Array, done_t: Array, v_t: Array, cut_t: Array | None) -> Array:
@@ -119,4 +120,4 @@ def batch_targets(config: Config, rewards: Array, batch: Transition, bootstrap_v
             return lambda_returns(r_t, done_t, v_t, config.gamma, config.td_lambda, cut_t)
 
     over_values = jax.vmap(target, in_axes=(1, None, 1, None), out_axes=1)
-    return jax.vmap(over_values)(rewards, done, bootstrap_values, cuts)
+    return jax.vmap(over_values)(rewards, done, bootstrap_values, batch.cut)

@@ -24,13 +24,22 @@ class ActionValues(NamedTuple):
 
 
 class Mixer(NamedTuple):
-    """A mixer as two pure functions."""
+    """A mixer as pure functions, in two steps: targets read their states once for many updates."""
 
     init: Callable[[Array], Params]  # key -> params
-    # (params, joint actions, states float32[R, G]) -> float32[R, V]
-    apply: Callable[[Params, ActionValues, Array], Array]
-    # (params, states float32[R, G]) -> float32[R], V(s), for mixers that add a state value
-    state_value: Callable[[Params, Array], Array] | None = None
+    read: Callable[[Params, Array], Any]  # (params, states float32[R, G]) -> what mixing takes from the states
+    # (params, joint actions, what `read` returned) -> float32[R, V]
+    mix: Callable[[Params, ActionValues, Any], Array]
+    # what `read` returned -> float32[R], V(s), for mixers that add a state value
+    state_value: Callable[[Any], Array] | None = None
+
+    def apply(self, params: Params, values: ActionValues, states: Array) -> Array:
+        """Mix joint actions by states float32[R, G] in one step. float32[R, V]."""
+        return self.mix(params, values, self.read(params, states))
+
+
+def _states(params: Params, states: Array) -> Array:
+    return states
 
 
 def mix_values(module: nn.Module, num_agents: int, state_size: int) -> Mixer:
@@ -39,11 +48,11 @@ def mix_values(module: nn.Module, num_agents: int, state_size: int) -> Mixer:
     def init(key: Array) -> Params:
         return dict(module.init(key, jnp.zeros((1, num_agents)), jnp.zeros((1, state_size))))
 
-    def apply(params: Params, values: ActionValues, states: Array) -> Array:
+    def mix(params: Params, values: ActionValues, states: Array) -> Array:
         q_tot: Any = module.apply(params, values.chosen, states)
         return q_tot[:, None]
 
-    return Mixer(init, apply)
+    return Mixer(init, _states, mix)
 
 
 def mix_advantages(module: nn.Module, num_agents: int, state_size: int) -> Mixer:
@@ -53,23 +62,23 @@ def mix_advantages(module: nn.Module, num_agents: int, state_size: int) -> Mixer
         empty = ActionValues(jnp.zeros((num_agents, 1), jnp.int8), *(jnp.zeros((1, num_agents)) for _ in range(2)))
         return dict(module.init(key, empty, jnp.zeros((1, state_size))))
 
-    def apply(params: Params, values: ActionValues, states: Array) -> Array:
+    def mix(params: Params, values: ActionValues, states: Array) -> Array:
         q_tot: Any = module.apply(params, values, states)
         return q_tot[:, None]
 
-    return Mixer(init, apply)
+    return Mixer(init, _states, mix)
 
 
 def vdn_mixer() -> Mixer:
     """Return VDN's mixer (Sunehag et al. 2018, eq. 3): q_tot is the sum of the agents' values."""
     return Mixer(
-        init=lambda key: {}, apply=lambda params, values, states: jnp.sum(values.chosen, axis=1, keepdims=True)
+        init=lambda key: {}, read=_states, mix=lambda params, values, _: jnp.sum(values.chosen, axis=1, keepdims=True)
     )
 
 
 def independent_mixer() -> Mixer:
     """Return the mixer of independent Q-learning (Tan 1993): each agent's own value, V = N."""
-    return Mixer(init=lambda key: {}, apply=lambda params, values, states: values.chosen)
+    return Mixer(init=lambda key: {}, read=_states, mix=lambda params, values, _: values.chosen)
 
 
 def value_actions(q_values: Array, actions: Array, action_mask: Array | None) -> ActionValues:
@@ -116,11 +125,14 @@ class QMixer(nn.Module):
     hypernet_layers: int = 2  # of the networks that give weights
     value_size: int | None = None  # hidden width of V(s), None for `hypernet_size`
 
-    @nn.compact
     def __call__(self, agent_qs: Array, states: Array) -> Array:
-        """Mix chosen values float32[R, N] and states float32[R, G] into q_tot float32[R]."""
+        """Mix chosen values float32[R, N] by states float32[R, G] into q_tot float32[R]."""
         chex.assert_rank([agent_qs, states], 2)
-        rows, num_agents = agent_qs.shape
+        return monotonic_mix(agent_qs, self.hypernetworks(states, agent_qs.shape[1]))
+
+    @nn.compact
+    def hypernetworks(self, states: Array, num_agents: int) -> "MixingWeights":
+        """Map states float32[R, G] to the weights that mix the values of N agents."""
 
         def weights(size: int, name: str) -> Array:
             inputs = states
@@ -128,31 +140,42 @@ class QMixer(nn.Module):
                 inputs = relu_layer(states, self.hypernet_size, self.start, f"{name}_hidden")
             return jnp.abs(output_layer(inputs, size, self.start, name))
 
-        weights_1 = weights(num_agents * self.mixing_size, "weights_1")
-        weights_2 = weights(self.mixing_size, "weights_2")
-        bias_1 = output_layer(states, self.mixing_size, self.start, "bias_1")
         hidden = relu_layer(states, self.value_size or self.hypernet_size, self.start, "value_hidden")
-        value = output_layer(hidden, 1, self.start, "value")
+        return MixingWeights(
+            weights_1=weights(num_agents * self.mixing_size, "weights_1").reshape(-1, num_agents, self.mixing_size),
+            bias_1=output_layer(states, self.mixing_size, self.start, "bias_1"),
+            weights_2=weights(self.mixing_size, "weights_2"),
+            value=output_layer(hidden, 1, self.start, "value")[:, 0],
+        )
 
-        weights_1 = weights_1.reshape(rows, num_agents, self.mixing_size)
-        hidden = nn.elu(jnp.einsum("bn,bnm->bm", agent_qs, weights_1) + bias_1)
-        return jnp.sum(hidden * weights_2, axis=-1) + value[:, 0]
+
+class MixingWeights(NamedTuple):
+    """What QMIX's hypernetworks make of R states, for M mixing units."""
+
+    weights_1: Array  # float32[R, N, M], not negative
+    bias_1: Array  # float32[R, M]
+    weights_2: Array  # float32[R, M], not negative
+    value: Array  # float32[R], V(s)
+
+
+def monotonic_mix(agent_qs: Array, weights: MixingWeights) -> Array:
+    """Mix chosen values float32[R, N] into q_tot float32[R]."""
+    hidden = nn.elu(jnp.einsum("bn,bnm->bm", agent_qs, weights.weights_1) + weights.bias_1)
+    return jnp.sum(hidden * weights.weights_2, axis=-1) + weights.value
 
 
 def qmix_mixer(module: QMixer, num_agents: int, state_size: int) -> Mixer:
     """Return QMIX's mixer, with `state_value` for V(s), the term independent of the agents' values."""
 
-    def state_value(params: Params, states: Array) -> Array:
-        _, outputs = module.apply(
-            params,
-            jnp.zeros((states.shape[0], num_agents)),
-            states,
-            capture_intermediates=lambda layer, _: layer.name == "value",
-        )
-        value: Any = outputs["intermediates"]["value"]["__call__"][0]
-        return value[:, 0]
+    def read(params: Params, states: Array) -> MixingWeights:
+        weights: Any = module.apply(params, states, num_agents, method="hypernetworks")
+        return weights
 
-    return mix_values(module, num_agents, state_size)._replace(state_value=state_value)
+    def mix(params: Params, values: ActionValues, weights: MixingWeights) -> Array:
+        return monotonic_mix(values.chosen, weights)[:, None]
+
+    init = mix_values(module, num_agents, state_size).init
+    return Mixer(init, read, mix, state_value=lambda weights: weights.value)
 
 
 class CentralMixer(nn.Module):

@@ -51,7 +51,7 @@ def inspect(config: Config, spec: EnvSpec, params: Params, time_steps: TimeStep,
         if mixed.shape[1] > 1:  # independent agents
             return memory, Activations(q_values, None, None, None)
         state_value = networks.mixer.state_value
-        value = None if state_value is None else state_value(params["mixer"], states)
+        value = None if state_value is None else state_value(networks.mixer.read(params["mixer"], states))
         return memory, Activations(q_values, mixed[:, 0], weights, value)
 
     length, num_episodes, num_agents = actions.shape

@@ -13,9 +13,11 @@ import flashbax
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flashbax.buffers import sum_tree
 
 from env_jax.types import EnvSpec, TimeStep
 from qmix_jax.config import Config
+from qmix_jax.learning.batch import Batch
 from qmix_jax.learning.time_limit import add_final_steps, bootstraps_at_limit, empty_final_steps, find_cuts
 from qmix_jax.settings import ConfigError
 from qmix_jax.types import Array, CutReplay, Sample, Transition
@@ -27,8 +29,8 @@ class Replay(NamedTuple):
     init: Callable[[], Any]  # () -> empty buffer state
     # (buffer state, one vector step's transitions, the time steps after them; both batched over E) -> buffer state
     add: Callable[[Any, Transition, TimeStep], Any]
-    sample: Callable[[Any, Array], Sample]  # (buffer state, key) -> B sequences
-    reprioritise: Callable[[Any, Sample, Array], Any]  # (buffer state, sample, priorities float32[B]) -> buffer state
+    sample: Callable[[Any, Array], Sample]  # (buffer state, random numbers uint32[2, B]) -> B sequences
+    reprioritise: Callable[[Any, Batch, Array], Any]  # (buffer state, batch, priorities float32[B]) -> buffer state
 
 
 def make_replay(config: Config, spec: EnvSpec, num_devices: int = 1) -> Replay:
@@ -61,24 +63,25 @@ def make_replay(config: Config, spec: EnvSpec, num_devices: int = 1) -> Replay:
                 state = buffer.set_priorities(state, indices, priorities)
             return state
 
-    def sample(state: Any, key: Array) -> Sample:
+    def sample(state: Any, numbers: Array) -> Sample:
         if config.sequence_start == "episode":
-            sequences = sample_episodes(state, key, sizes["sample_batch_size"], config.sample_length)
+            sequences = sample_episodes(state, numbers[0], config.sample_length)
             return Sample(sequences, indices=None, probabilities=None)
-        with _flashbax_style():
-            drawn = buffer.sample(state, key)
         if config.replay == "uniform":
-            return Sample(drawn.experience, indices=None, probabilities=None)
-        return Sample(drawn.experience, drawn.indices, drawn.probabilities)
+            return Sample(sample_sequences(state, numbers, config.sample_length), indices=None, probabilities=None)
+        indices, probabilities = sample_by_priority(state.sum_tree_state, numbers[0])
+        num_rows = state.experience.elapsed.shape[1]
+        sequences = read_sequences(state, indices // num_rows, indices % num_rows, config.sample_length)
+        return Sample(sequences, indices, probabilities)
 
-    def reprioritise(state: Any, sample: Sample, priorities: Array) -> Any:
+    def reprioritise(state: Any, batch: Batch, priorities: Array) -> Any:
         if config.replay == "uniform":
             return state
-        assert sample.probabilities is not None
+        assert batch.probabilities is not None
         # Empty slots keep priority 0: with exponent 0, 0 ** 0 would be 1.
-        priorities = jnp.where(sample.probabilities > 0.0, priorities**config.priority_exponent, 0.0)
+        priorities = jnp.where(batch.probabilities > 0.0, priorities**config.priority_exponent, 0.0)
         with _flashbax_style():
-            return buffer.set_priorities(state, sample.indices, priorities)
+            return buffer.set_priorities(state, batch.indices, priorities)
 
     if not bootstraps_at_limit(config, spec):
         return Replay(lambda: buffer.init(empty_transition(spec)), add, sample, reprioritise)
@@ -90,21 +93,35 @@ def make_replay(config: Config, spec: EnvSpec, num_devices: int = 1) -> Replay:
         final_steps, numbers = add_final_steps(config, state.final_steps, stepped)
         return CutReplay(add(state.buffer, replace(transition, final_step=numbers), stepped), final_steps)
 
-    def sample_cut(state: CutReplay, key: Array) -> Sample:
-        drawn = sample(state.buffer, key)
+    def sample_cut(state: CutReplay, numbers: Array) -> Sample:
+        drawn = sample(state.buffer, numbers)
         return drawn._replace(cuts=find_cuts(config, state.final_steps, drawn.sequences))
 
-    def reprioritise_cut(state: CutReplay, sample: Sample, priorities: Array) -> CutReplay:
-        return state._replace(buffer=reprioritise(state.buffer, sample, priorities))
+    def reprioritise_cut(state: CutReplay, batch: Batch, priorities: Array) -> CutReplay:
+        return state._replace(buffer=reprioritise(state.buffer, batch, priorities))
 
     return Replay(init_cut, add_cut, sample_cut, reprioritise_cut)
 
 
-def sample_episodes(state: Any, key: Array, batch_size: int, length: int) -> Transition:
-    """Sample sequences from the first steps of episodes, [B, T, ...], uniformly over all whose T steps are stored.
+def sample_sequences(state: Any, numbers: Array, length: int) -> Transition:
+    """Sample sequences of T stored steps uniformly, from random numbers uint32[2, B]. [B, T, ...]
 
-    An episode shorter than T is followed by the next one's steps. Where no sequence qualifies, `elapsed` is 1 at the
-    first step.
+    The remainders of 32-bit numbers are uniform up to one part in 2^32 over the number of choices. Unlike
+    flashbax's own sampling, this leaves it to the caller to draw the numbers of many updates at once.
+    """
+    num_envs, num_rows = state.experience.elapsed.shape
+    stored = jnp.where(state.is_full, num_rows, state.current_index)
+    oldest = jnp.where(state.is_full, state.current_index, 0)
+    environments, ages = numbers % jnp.stack([jnp.uint32(num_envs), (stored - length + 1).astype(jnp.uint32)])[:, None]
+    starts = (oldest + ages.astype(jnp.int32)) % num_rows
+    return read_sequences(state, environments.astype(jnp.int32), starts, length)
+
+
+def sample_episodes(state: Any, numbers: Array, length: int) -> Transition:
+    """Sample sequences from the first steps of episodes, uniformly over all whose T steps are stored. [B, T, ...]
+
+    `numbers` are random, uint32[B]. An episode shorter than T is followed by the next one's steps. Where no sequence
+    qualifies, `elapsed` is 1 at the first step.
     """
     elapsed = state.experience.elapsed
     num_rows = elapsed.shape[1]
@@ -114,12 +131,28 @@ def sample_episodes(state: Any, key: Array, batch_size: int, length: int) -> Tra
     starts = (elapsed == 0) & (age + length <= stored)[None]
     count = jnp.cumsum(starts.reshape(-1), dtype=jnp.int32)
     found = count[-1] > 0
-    ranks = jax.random.randint(key, (batch_size,), 0, jnp.maximum(count[-1], 1))
+    ranks = (numbers % jnp.maximum(count[-1], 1).astype(jnp.uint32)).astype(jnp.int32)
     index = jnp.minimum(jnp.searchsorted(count, ranks, side="right"), count.size - 1)
-    environments, times = index // num_rows, index % num_rows
-    times = (times[:, None] + jnp.arange(length)[None]) % num_rows
-    sequences = jax.tree.map(lambda x: x[environments[:, None], times], state.experience)
+    sequences = read_sequences(state, index // num_rows, index % num_rows, length)
     return replace(sequences, elapsed=jnp.where(found, sequences.elapsed, jnp.uint16(1)))
+
+
+def sample_by_priority(tree: Any, numbers: Array) -> tuple[Array, Array]:
+    """Draw indices int32[B] with their probabilities float32[B], one from each of B equal shares of the sum of
+    priorities (Schaul et al. 2016, appendix B.2.1), from random numbers uint32[B].
+    """
+    batch_size = numbers.shape[0]
+    within = (numbers >> 8).astype(jnp.float32) * 2.0**-24  # all bits that a float32 below 1 holds
+    points = (jnp.arange(batch_size, dtype=jnp.float32) + within) / batch_size
+    with _flashbax_style():
+        indices = jax.vmap(sum_tree.sample, in_axes=(None, None, 0))(tree, None, points)
+        return indices, sum_tree.get_probability(tree, indices)
+
+
+def read_sequences(state: Any, environments: Array, starts: Array, length: int) -> Transition:
+    """Read the sequences of T steps that begin at rows int32[B] of environments int32[B]. [B, T, ...]"""
+    rows = (starts[:, None] + jnp.arange(length)[None]) % state.experience.elapsed.shape[1]
+    return jax.tree.map(lambda x: x[environments[:, None], rows], state.experience)
 
 
 def _newest_priorities(state: Any, sample_length: int) -> tuple[Array, Array]:

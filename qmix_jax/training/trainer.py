@@ -5,6 +5,7 @@ Read `vector_step` first: it is the algorithm.
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -12,8 +13,10 @@ import jax.numpy as jnp
 
 from env_jax.types import Environment, EnvSpec
 from qmix_jax.config import Config
+from qmix_jax.learning.batch import Batch
 from qmix_jax.learning.devices import own_key
 from qmix_jax.learning.learner import Learner, make_learner
+from qmix_jax.learning.loss import TargetValues
 from qmix_jax.learning.selection import select
 from qmix_jax.learning.time_limit import bootstraps_at_limit
 from qmix_jax.training.environments import conforming
@@ -24,6 +27,8 @@ from qmix_jax.training.replay import Replay, make_replay, make_transition
 from qmix_jax.training.rollout import advance_episodes, empty_log, init_episodes, step_environments
 from qmix_jax.training.sharding import evaluated_by_devices, over_devices, split_state
 from qmix_jax.types import Array, EpisodeLog, Evaluation, LearnerState, Params, TrainState, UpdateMetrics
+
+_Updating = tuple[LearnerState, Any, Array]  # packed learner, replay, sums of metrics
 
 
 class Trainer(NamedTuple):
@@ -116,17 +121,9 @@ def vector_step(
     replay_state = replay.add(state.replay, transition, stepped)
 
     due = updates_due(config, state.vector_step, state.replay_start)
-
-    def update(i: Array, carry: tuple[LearnerState, Any, UpdateMetrics]) -> tuple[LearnerState, Any, UpdateMetrics]:
-        learner_state, replay_state, sums = carry
-        sample = replay.sample(replay_state, jax.random.fold_in(update_key, i))
-        learner_state, metrics, priorities = learner.update(learner_state, sample)
-        replay_state = replay.reprioritise(replay_state, sample, priorities)
-        return learner_state, replay_state, jax.tree.map(jnp.add, sums, metrics)
-
-    # A loop of `due` iterations, not a `cond` on "can sample": a branch that passes the buffer through copies it.
-    zeros = UpdateMetrics(*(jnp.zeros(()) for _ in UpdateMetrics._fields))
-    learner_state, replay_state, update_sums = jax.lax.fori_loop(0, due, update, (state.learner, replay_state, zeros))
+    learner_state, replay_state, update_sums = make_updates(
+        config, learner, replay, update_key, due, state.learner, replay_state
+    )
     made = due - (learner_state.faults.skipped - state.learner.faults.skipped)
 
     finished = stepped.terminated | stepped.truncated
@@ -148,6 +145,70 @@ def vector_step(
         episodes=episodes,
     )
     return state, log
+
+
+def make_updates(
+    config: Config,
+    learner: Learner,
+    replay: Replay,
+    key: Array,
+    due: Array,
+    learner_state: LearnerState,
+    replay_state: Any,
+) -> tuple[LearnerState, Any, UpdateMetrics]:
+    """Make int32[] `due` gradient updates; return the learner, the replay and the sums of the updates' metrics.
+
+    They are made in blocks, which end where the target network is copied. With uniform replay, nothing in a block's
+    batches and target values depends on its updates, so they are computed for all at once, by a few large kernels
+    instead of many small ones.
+    """
+    batch_size, ahead = config.batch_size // config.num_devices, config.replay == "uniform"
+    most_due = -(-config.num_envs // config.train_frequency)
+    size = block_size(config)
+    # One call for all blocks; the last one may reach beyond what is due.
+    numbers = jax.random.bits(key, (most_due + size, 2, batch_size))
+
+    def read(learner_state: LearnerState, replay_state: Any, numbers: Array) -> tuple[Batch, TargetValues]:
+        batch = learner.prepare(replay.sample(replay_state, numbers))
+        return batch, learner.read_targets(learner_state, batch)
+
+    def make_block(carry: tuple[Array, _Updating]) -> tuple[Array, _Updating]:
+        done, updating = carry
+        drawn: Any = jax.lax.dynamic_slice_in_dim(numbers, done, size)
+        if ahead:
+            drawn = jax.vmap(partial(read, *updating[:2]))(drawn)
+
+        def update(i: Array, updating: _Updating) -> _Updating:
+            learner_state, replay_state, sums = updating
+            with jax.named_scope("batch"):
+                row = jax.tree.map(lambda x: x[i], drawn)
+            batch, targets = row if ahead else read(learner_state, replay_state, row)
+            learner_state, metrics, priorities = learner.update(learner_state, batch, targets)
+            replay_state = replay.reprioritise(replay_state, batch, priorities)
+            return learner_state, replay_state, sums + jnp.stack(metrics)
+
+        to_copy = config.target_update_interval - updating[0].updates % config.target_update_interval
+        turns = jnp.minimum(jnp.minimum(size, due - done), to_copy)
+        with jax.named_scope("updates"):
+            learner_state, replay_state, sums = jax.lax.fori_loop(0, turns, update, updating)
+        return done + turns, (learner.copy_targets(learner_state), replay_state, sums)
+
+    # Loops that may have no iteration, not a `cond`: a branch that passes the buffer through copies it.
+    start = jnp.int32(0), (learner.pack(learner_state), replay_state, jnp.zeros(len(UpdateMetrics._fields)))
+    with jax.named_scope("blocks"):
+        _, (packed, replay_state, sums) = jax.lax.while_loop(lambda carry: carry[0] < due, make_block, start)
+    return learner.unpack(packed), replay_state, UpdateMetrics(*sums)
+
+
+def block_size(config: Config) -> int:
+    """Return the largest number of updates in a block: equal shares of a vector step's updates.
+
+    On an accelerator, the fewer kernels the better; a CPU's cache holds no more than a few batches.
+    """
+    most = 4 if jax.default_backend() == "cpu" else 32
+    most_due = -(-config.num_envs // config.train_frequency)
+    shares = -(-most_due // most)
+    return min(-(-most_due // shares), config.target_update_interval)
 
 
 def exploration_rates(config: Config, num_agents: int, step: Array) -> Array:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from counting import count_layers
-from measuring import Options, Spread, number, ratio, spread, table
+from measuring import Options, Spread, number, ratio, replace_section, spread, table
 from numpy_environment import NumpyGridWorld
 from soak import Sample, judge_samples
 
@@ -127,6 +127,14 @@ def test_figures():
     assert ratio([4.0, 9.0], [2.0, 3.0]) == Spread(2.5, 2.0, 3.0)
     assert str(Spread(1234.5, 0.1234, 12.0)) == f"{number(1234.5)} (0.123..12)"
     assert table(["a"], [[1]]) == "| a |\n| --- |\n| 1 |"
+
+
+def test_tables_of_a_page_are_replaced(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- sizes -->\nold\n<!-- end of sizes -->\nafter\n")
+    for _ in range(2):
+        replace_section(page, "sizes", "new")
+        assert page.read_text() == "before\n<!-- sizes -->\n\nnew\n\n<!-- end of sizes -->\nafter\n"
 
 
 @pytest.mark.slow  # PyTorch is a large download, so only `make test-slow` installs it

@@ -11,7 +11,9 @@ import numpy as np
 
 from env_jax.types import EnvSpec
 from qmix_jax.config import Config
+from qmix_jax.learning.batch import prepare
 from qmix_jax.learning.learner import Learner, make_learner
+from qmix_jax.learning.loss import make_loss, make_target_values
 from qmix_jax.learning.model import make_networks
 from qmix_jax.networks.mixers import value_actions
 from qmix_jax.training.replay import Replay
@@ -132,18 +134,46 @@ def uniform(sequences):
     return Sample(sequences, indices=None, probabilities=None)
 
 
+def make_single_update(learner):
+    """Return one update by itself, as a function of a learner's state and a sample."""
+
+    def update(state, sample):
+        packed, batch = learner.pack(state), learner.prepare(sample)
+        packed, metrics, priorities = learner.update(packed, batch, learner.read_targets(packed, batch))
+        return learner.unpack(learner.copy_targets(packed)), metrics, priorities
+
+    return update
+
+
+def make_plain_loss(config, spec=SPEC):
+    """Return the loss as a function of parameters, target parameters, sequences, and optionally the rest."""
+    networks = make_networks(config, spec)
+    loss, target_values = make_loss(config, networks), make_target_values(config, networks)
+
+    def plain_loss(params, target_params, sequences, weights=None, statistics=None, cuts=None):
+        batch = prepare(config, networks.views, Sample(sequences, indices=None, probabilities=None, cuts=cuts))
+        return loss(params, target_params, batch, target_values(target_params, batch), weights, statistics)
+
+    return plain_loss
+
+
 def make_stubs(init, update, sample, num_envs):
     """Return a learner whose two agents value three actions alike, and a replay that keeps nothing."""
     learner = Learner(
         init,
         init_memory=lambda count: jnp.zeros((count, 2, 0)),
         q_values=lambda params, seen, memory: (jnp.zeros((2, num_envs, 3)), memory),
-        update=update,
+        pack=lambda state: state,
+        prepare=lambda sample: sample,
+        read_targets=lambda state, batch: (),
+        update=lambda state, batch, targets: update(state, batch),
+        copy_targets=lambda state: state,
+        unpack=lambda state: state,
     )
     replay = Replay(
         init=lambda: (),
         add=lambda state, transition, stepped: state,
-        sample=lambda state, key: sample(key),
+        sample=lambda state, numbers: sample(numbers),
         reprioritise=lambda state, sample, priorities: state,
     )
     return learner, replay

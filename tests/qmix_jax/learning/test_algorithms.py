@@ -4,12 +4,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import SPEC, numpy_central, numpy_q_tot, numpy_q_values, quick_jit, random_batch, randomize, small_config
+from helpers import (
+    SPEC,
+    make_plain_loss,
+    numpy_central,
+    numpy_q_tot,
+    numpy_q_values,
+    quick_jit,
+    random_batch,
+    randomize,
+    small_config,
+)
 
 from qmix_jax.learning.algorithms import central_weights, optimistic_weights
 from qmix_jax.learning.learner import make_learner
-from qmix_jax.learning.loss import make_loss
-from qmix_jax.learning.model import make_networks
 
 GAMMA, ALPHA, ROWS = 0.9, 0.3, 24
 
@@ -67,5 +75,5 @@ def test_the_loss_is_the_slow_one(algorithm, double_q):
         losses.append(weights[-1] * (q_tot - target) ** 2 + (q_star - target) ** 2)
 
     assert 0 < np.mean(np.array(weights) == 1) < 1
-    loss, _ = quick_jit(make_loss(config, make_networks(config, SPEC)))(params, target_params, batch)
+    loss, _ = quick_jit(make_plain_loss(config))(params, target_params, batch)
     assert loss == pytest.approx(np.mean(losses), rel=1e-4)

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import SPEC, numpy_central, quick_jit, random_batch, randomize, small_config
+from helpers import SPEC, make_single_update, numpy_central, quick_jit, random_batch, randomize, small_config, uniform
 
+from qmix_jax.learning.batch import prepare
 from qmix_jax.learning.central_value import ValueNetwork, central_loss
 from qmix_jax.learning.learner import make_learner
 from qmix_jax.networks.views import make_views
@@ -36,7 +37,7 @@ def updates():
     histories = []
     for central_value in (False, True):
         learner = make_learner(_config(n_step=1, algorithm="madqn", central_value=central_value), SPEC)
-        update = jax.jit(learner.update)
+        update = jax.jit(make_single_update(learner))
         history = [(quick_jit(learner.init)(jax.random.key(0)), None, None)]
         for seed in range(4):
             history.append(update(history[-1][0], _sample(seed)))
@@ -111,8 +112,10 @@ def test_the_loss_is_the_slow_one(settings):
                 discount *= config.gamma * (not batch.done[row, step])
             errors[row, t] = value(params, row, t) - target - discount * value(target_params, row, t + config.n_step)
 
+    prepared = prepare(config, views, uniform(batch))
+
     def loss(params, target_params):
-        return central_loss(config, network, views, params, target_params, batch, jnp.asarray(weights, jnp.float32))
+        return central_loss(config, network, params, target_params, prepared, jnp.asarray(weights, jnp.float32))
 
     weighted, plain = quick_jit(loss)(params, target_params)
     assert weighted == pytest.approx((weights[:, None] * errors**2).mean(), rel=1e-4)

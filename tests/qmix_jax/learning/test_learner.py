@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from helpers import (
     SPEC,
+    make_plain_loss,
+    make_single_update,
     numpy_q_tot,
     numpy_q_values,
     numpy_qplex,
@@ -20,8 +22,6 @@ from helpers import (
 )
 
 from qmix_jax.learning.learner import batch_moments, make_learner
-from qmix_jax.learning.loss import make_loss
-from qmix_jax.learning.model import make_networks
 from qmix_jax.learning.optimizer import initial_schedule, learning_rate, make_optimizer
 from qmix_jax.learning.time_limit import find_cuts
 from qmix_jax.networks.mixers import select_actions
@@ -36,7 +36,7 @@ def _config(**settings):
 
 
 def _loss(config, spec=SPEC):
-    return make_loss(config, make_networks(config, spec))
+    return make_plain_loss(config, spec)
 
 
 def _two_parameters(config):
@@ -329,7 +329,7 @@ def _update(config, params, target_params, batch, **traced):
     """Metrics of one update; one program serves all values of settings `traced`."""
 
     def update(state, sample, traced):
-        return make_learner(config.traced(traced), SPEC).update(state, sample)[1]
+        return make_single_update(make_learner(config.traced(traced), SPEC))(state, sample)[1]
 
     shapes = jax.eval_shape(make_learner(config, SPEC).init, jax.random.key(0))
     state = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
@@ -492,7 +492,7 @@ def test_targets_are_copied_at_every_interval_and_not_between():
     learner = make_learner(config, SPEC)
     state = quick_jit(learner.init)(jax.random.key(0))
     jax.tree.map(np.testing.assert_array_equal, state.params, state.target_params)
-    update = quick_jit(learner.update)
+    update = quick_jit(make_single_update(learner))
     for count in range(1, 8):
         batch = _batch(3, seed=count)
         previous, (state, *_) = state, update(state, uniform(batch))
@@ -506,7 +506,7 @@ def test_soft_copies_move_the_target_a_share_of_the_way():
     config = _config(target_update_interval=2, target_tau=0.25, lr=1e-2, num_envs=1, min_buffer_size=8)
     learner = make_learner(config, SPEC)
     state = quick_jit(learner.init)(jax.random.key(0))
-    update = quick_jit(learner.update)
+    update = quick_jit(make_single_update(learner))
     for count in range(1, 5):
         previous, (state, *_) = state, update(state, uniform(_batch(3, seed=count)))
         share = 0.25 if count % 2 == 0 else 0.0

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import SPEC, quick_jit, random_batch, randomize, small_config, uniform
+from helpers import SPEC, make_single_update, quick_jit, random_batch, randomize, small_config, uniform
 
 from qmix_jax.learning.learner import make_learner
 from qmix_jax.storage.arrays import named_arrays
@@ -103,7 +103,7 @@ def test_updates_are_those_of_the_published_formulas(name):
     state = jax.eval_shape(learner.init, jax.random.key(0))
     state = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), state)
     state = state.replace(params=params, target_params=params)
-    update, losses = quick_jit(learner.update), []
+    update, losses = quick_jit(make_single_update(learner)), []
     for batch in batches:
         state, metrics, _ = update(state, uniform(batch))
         losses.append(float(metrics.loss))

@@ -4,12 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import SPEC, quick_jit, random_batch, randomize, small_config, uniform
+from helpers import SPEC, make_plain_loss, make_single_update, quick_jit, random_batch, randomize, small_config, uniform
 
 from qmix_jax.learning.devices import AXIS
 from qmix_jax.learning.learner import make_learner
-from qmix_jax.learning.loss import make_loss
-from qmix_jax.learning.model import make_networks
 from qmix_jax.learning.rewards import STANDARD_OFFSET, add_batch, init_statistics, standardise
 
 BATCHES = np.random.default_rng(0).normal([100.0, -2.0], [3.0, 0.1], (5, 6, 4, 2)).astype(np.float32)  # [k, B, S, V]
@@ -68,8 +66,8 @@ def test_vmapped_seeds_have_statistics_of_their_own():
 def test_the_loss_is_that_of_rewards_standardised_by_all_drawn_so_far(settings):
     """With NumPy's statistics; the loss itself has its own test. A batch that cannot be trained on is not counted."""
     config = small_config(encoding="raw", hidden_sizes=(4,), standardise_rewards=True, **settings)
-    learner, plain = make_learner(config, SPEC), quick_jit(make_loss(config, make_networks(config, SPEC)))
-    update, shapes = quick_jit(learner.update), jax.eval_shape(learner.init, jax.random.key(0))
+    learner, plain = make_learner(config, SPEC), quick_jit(make_plain_loss(config))
+    update, shapes = quick_jit(make_single_update(learner)), jax.eval_shape(learner.init, jax.random.key(0))
     state = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
     state = state.replace(params=randomize(state.params, 1), target_params=randomize(state.params, 2))
     seen = []

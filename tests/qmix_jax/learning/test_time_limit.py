@@ -121,7 +121,7 @@ def test_replay_gives_back_what_truncated_episodes_ended_with(kind, limit):
         elapsed = np.where(done, 0, elapsed + 1)
     found = set()
     for draw in range(4):
-        drawn = sample(state, jax.random.key(draw))
+        drawn = sample(state, jax.random.bits(jax.random.key(draw), (2, config.batch_size)))
         cuts = jax.tree.map(lambda x: np.asarray(x)[:, 0], drawn.cuts)
         done, rows = np.asarray(drawn.sequences.done), np.asarray(drawn.sequences.state)[:, :, 0].astype(int)
         for row in range(len(done)):

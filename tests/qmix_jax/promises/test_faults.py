@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import SPEC, make_stubs, quick_jit, random_batch, randomize, small_config, uniform
+from helpers import SPEC, make_single_update, make_stubs, quick_jit, random_batch, randomize, small_config, uniform
 from jax.sharding import Mesh, PartitionSpec
 from probes import ConstantReward, Corridor
 
@@ -32,7 +32,7 @@ from qmix_jax.types import Faults, UpdateMetrics
 UNCHECKED = partial(runner.run, check=False)  # else rewards that are not finite are refused
 TINY = {"hidden_sizes": (4,), "mixing_size": 2, "hypernet_size": 2, "n_step": 1}
 BATCH = 4
-BROKEN = 100  # in a batch's first `elapsed`: its loss is finite, its gradient is not
+BROKEN = 100  # in a batch's first action: its loss is finite, its gradient is not
 
 
 def numbers(tree):
@@ -70,7 +70,7 @@ def make_breakable_learner(**settings):
 
         def breakable(params, target_params, batch, *others):
             value, values = loss(params, target_params, batch, *others)
-            return break_gradient(value, batch.elapsed[0, 0] == BROKEN), values
+            return break_gradient(value, batch.first.actions[0, 0, 0] == BROKEN), values
 
         return breakable
 
@@ -82,7 +82,7 @@ def make_breakable_learner(**settings):
 def make_update(**settings):
     """Return its update as a function of the state and uniformly drawn sequences, without the new priorities."""
     learner = make_breakable_learner(**settings)
-    return lambda state, batch: learner.update(state, uniform(batch))[:2]
+    return lambda state, batch: make_single_update(learner)(state, uniform(batch))[:2]
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ POISONS = {
     "a NaN observation in the bootstrap": (poisoned("observations", (2, 1, 0, 1), jnp.nan), LOSS),
     "a NaN state": (poisoned("state", (3, 0, 0), jnp.nan), LOSS),
     "a gradient whose norm overflows": (poisoned("rewards", (slice(None), 0), 4.5e18), GRADIENT),
-    "a NaN gradient": (poisoned("elapsed", (0, 0), BROKEN), GRADIENT),
+    "a NaN gradient": (poisoned("actions", (0, 0, 0), BROKEN), GRADIENT),
 }
 
 
@@ -230,7 +230,7 @@ def test_means_count_only_updates_that_were_made():
         faults = state.faults.replace(skipped=state.faults.skipped + skip.astype(jnp.int32))
         return state.replace(updates=state.updates + 1, faults=faults), metrics, jnp.ones(8)
 
-    learner, replay = make_stubs(init, update, lambda key: key, envs)
+    learner, replay = make_stubs(init, update, lambda numbers: numbers, envs)
 
     def run(key):
         return jax.lax.scan(lambda s, _: vector_step(config, env, learner, replay, s), init(key), length=steps)

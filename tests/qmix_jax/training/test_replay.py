@@ -44,6 +44,11 @@ def _number(envs, times):
     return 100 * times + envs
 
 
+def _numbers(seed, batch=BATCH):
+    """Random numbers for one batch, as the trainer draws them."""
+    return jax.random.bits(jax.random.key(seed), (2, batch))
+
+
 def _transition(number):
     """Return a transition whose every field tells its number; leading axes as in `number`."""
     number = np.asarray(number)
@@ -70,7 +75,7 @@ def test_sequences_are_consecutive_steps_of_one_environment(kind, rows, length):
         state = add(state, _transition(_number(np.arange(ENVS), now)), None)
         if now + 1 < length:
             continue
-        batch = sample(state, jax.random.key(now)).sequences
+        batch = sample(state, _numbers(now)).sequences
         number = np.asarray(batch.elapsed, np.int32)
         envs, times = number % 100, number // 100
         assert (envs == envs[:, :1]).all()
@@ -88,7 +93,7 @@ def test_every_start_is_as_likely_at_first(kind):
     add = jax.jit(replay.add)
     for now in range(11):
         state = add(state, _transition(_number(np.arange(ENVS), now)), None)
-    drawn = jax.jit(replay.sample)(state, jax.random.key(0))
+    drawn = jax.jit(replay.sample)(state, _numbers(0, 6000))
     _, counts = np.unique(drawn.sequences.elapsed[:, 0], return_counts=True)
     assert len(counts) == ENVS * (8 - 3 + 1)
     assert chisquare(counts).pvalue > 1e-3
@@ -117,7 +122,7 @@ def test_sequences_of_whole_episodes_begin_at_every_stored_one_alike(rows):
         state = add(state, transition, None)
         if now + 1 < length or now % 5:
             continue
-        batch = sample(state, jax.random.key(now)).sequences
+        batch = sample(state, _numbers(now, 3000)).sequences
         number = np.round(np.asarray(batch.observations)[:, :, 0, 0]).astype(int)
         times, found = number // 100, number % 100
         assert (found == found[:, :1]).all()
@@ -137,7 +142,7 @@ def test_without_a_whole_episode_no_sequence_begins_one():
     for now in range(6):
         transition = _transition(_number(np.arange(ENVS), now)).replace(elapsed=jnp.full(ENVS, 7 + now, jnp.uint16))
         state = quick_jit(replay.add)(state, transition, None)
-    assert (np.asarray(quick_jit(replay.sample)(state, jax.random.key(0)).sequences.elapsed[:, 0]) > 0).all()
+    assert (np.asarray(quick_jit(replay.sample)(state, _numbers(0)).sequences.elapsed[:, 0]) > 0).all()
 
 
 def test_a_replay_without_room_for_an_episode_and_a_sequence_is_refused():
@@ -153,11 +158,11 @@ def test_sequences_are_drawn_by_the_power_of_their_priority_and_weights_undo_it(
     for now in range(8):
         state = add(state, _transition(_number(np.arange(ENVS), now)), None)
     sample, reprioritise = jax.jit(replay.sample), jax.jit(replay.reprioritise)
-    first = sample(state, jax.random.key(0))
+    first = sample(state, _numbers(0, 20000))
     numbers = np.asarray(first.sequences.elapsed[:, 0], np.int32)
     np.testing.assert_allclose(first.probabilities, 1 / 18, rtol=1e-5)  # 3 environments, 6 starts each
     state = reprioritise(state, first, 1.0 + jnp.asarray(numbers, jnp.float32))
-    again = sample(state, jax.random.key(1))
+    again = sample(state, _numbers(1, 20000))
     numbers = np.asarray(again.sequences.elapsed[:, 0], np.int32)
     starts, counts = np.unique(numbers, return_counts=True)
     chances = (1.0 + starts) ** 0.5 / ((1.0 + starts) ** 0.5).sum()
@@ -192,10 +197,10 @@ def test_new_steps_have_the_largest_priority(largest):
     add = jax.jit(replay.add)
     for now in range(4):
         state = add(state, _transition(_number(np.arange(ENVS), now)), None)
-    drawn = replay.sample(state, jax.random.key(0))
+    drawn = replay.sample(state, _numbers(0, 100))
     state = replay.reprioritise(state, drawn, jnp.full(100, largest).at[0].set(0.5))
     state = add(state, _transition(_number(np.arange(ENVS), 4)), None)
-    drawn = replay.sample(state, jax.random.key(1))
+    drawn = replay.sample(state, _numbers(1, 100))
     newest = np.asarray(drawn.sequences.elapsed[:, 0], np.int32) // 100 == 2
     assert newest.any()
     np.testing.assert_allclose(drawn.probabilities[newest], np.max(drawn.probabilities), rtol=1e-5)
@@ -218,7 +223,7 @@ def test_of_an_update_that_was_skipped_only_the_sequences_at_fault_are_put_off(b
 
 def test_stored_types_are_those_promised():
     replay = _replay(4, 2)
-    stored = jax.eval_shape(replay.sample, jax.eval_shape(replay.init), jax.random.key(0)).sequences
+    stored = jax.eval_shape(replay.sample, jax.eval_shape(replay.init), _numbers(0)).sequences
     promised = jax.eval_shape(lambda: empty_transition(SPEC))
     for leaf, single in zip(jax.tree.leaves(stored), jax.tree.leaves(promised), strict=True):
         assert (leaf.dtype, leaf.shape) == (single.dtype, (BATCH, 2, *single.shape))
