@@ -1,7 +1,8 @@
 """Count the kernels of a compiled program by reading its HLO text, as `jax.stages.Compiled.as_text` returns it."""
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 # Instructions that name or rearrange what exists, and the second halves of asynchronous pairs.
@@ -16,6 +17,9 @@ class Instruction(NamedTuple):
     line: str  # as printed
 
 
+_Computations = Mapping[str, list[Instruction]]
+
+
 def count_kernels(text: str) -> int:
     """Count the kernels of one call of a program.
 
@@ -26,7 +30,16 @@ def count_kernels(text: str) -> int:
     computations = read_computations(text)
     entry = re.search(r"^ENTRY %?([\w.\-]+)", text, re.MULTILINE)
     assert entry, "no entry computation"
-    return _count(computations, entry[1])
+    return _count(computations, entry[1], lambda _: "").total()
+
+
+def count_loop(text: str, scope: str, label: Callable[[str], str]) -> Counter[str]:
+    """Count the kernels of one iteration of the loop in the named scope, by `label` of the operations' names."""
+    computations = read_computations(text)
+    instructions = [one for body in computations.values() for one in body]
+    loops = [one for one in instructions if one.opcode == "while" and _op_name(one).endswith(f"/{scope}/while")]
+    assert len(loops) == 1, f"{len(loops)} loops in {scope}"
+    return _count(computations, _called(loops[0], "body"), label)
 
 
 def count_unknown_loops(text: str) -> int:
@@ -58,26 +71,37 @@ def _opcode(line: str) -> str:
     raise ValueError(f"no instruction: {line}")
 
 
-def _count(computations: Mapping[str, list[Instruction]], name: str) -> int:
-    return sum(_kernels(computations, one) for one in computations[name])
+def _op_name(one: Instruction) -> str:
+    found = re.search(r'op_name="([^"]*)"', one.line)
+    return found[1] if found else ""
 
 
-def _kernels(computations: Mapping[str, list[Instruction]], one: Instruction) -> int:
+def _count(computations: _Computations, name: str, label: Callable[[str], str]) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for one in computations[name]:
+        total += _kernels(computations, one, label)
+    return total
+
+
+def _kernels(computations: _Computations, one: Instruction, label: Callable[[str], str]) -> Counter[str]:
+    def count(name: str) -> Counter[str]:
+        return _count(computations, name, label)
+
     if one.opcode in _FREE:
-        return 0
+        return Counter()
     if one.opcode == "call":
-        return _count(computations, _called(one, "to_apply"))
+        return count(_called(one, "to_apply"))
     if one.opcode == "while":
         known = _TRIP_COUNT.search(one.line)
-        turns = int(known[1]) if known else 1
-        return turns * sum(_count(computations, _called(one, part)) for part in ("condition", "body"))
+        turn = count(_called(one, "condition")) + count(_called(one, "body"))
+        return Counter({part: kernels * (int(known[1]) if known else 1) for part, kernels in turn.items()})
     if one.opcode == "conditional":
         branches = re.search(r"branch_computations=\{([^}]*)\}", one.line)
         names = (
             branches[1] if branches else ", ".join(_called(one, f"{side}_computation") for side in ("true", "false"))
         )
-        return max(_count(computations, name.strip().lstrip("%")) for name in names.split(","))
-    return 1
+        return max((count(name.strip().lstrip("%")) for name in names.split(",")), key=Counter.total)
+    return Counter({label(_op_name(one)): 1})
 
 
 def _called(one: Instruction, attribute: str) -> str:

@@ -23,6 +23,11 @@ class DamagedError(_OneLineError):
     """Saved data is not what was written; the message is one line."""
 
 
+def missing(module: str | None, extra: str) -> str:
+    """Say that a module is missing, and how to install the extra that has it, from a checkout or a wheel."""
+    return f"needs {module}: install the extra '{extra}', in a checkout with pip install -e '.[{extra}]'"
+
+
 class RunError(Exception):
     """A run that had to end. Its saved files are intact, and the message is one line."""
 

@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def make_parser(prog: str) -> FlagParser:
     """Declare the flags."""
     description = "Write a trained model to a file that programs without JAX can read."
-    note = "The formats safetensors and onnx need the extra 'export': pip install -e '.[export]'."
+    note = "The formats safetensors and onnx need the extra 'export', in a checkout: pip install -e '.[export]'."
     parser = FlagParser(prog, description, [note], subject=("run", "results/run_<i>"))
     parser.add_settings(ExportOptions)
     return parser

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from qmix_jax.errors import ConfigError
+from qmix_jax.errors import ConfigError, missing
 from qmix_jax.interchange.options import ExportOptions
 from qmix_jax.runs.policy import TrainedPolicy, load_chosen, model_name
 from qmix_jax.storage.arrays import named_arrays
@@ -29,7 +29,7 @@ def export_run(run: RunDirectory, options: ExportOptions) -> None:
     try:
         content = _CONTENTS[options.format](policy)
     except ModuleNotFoundError as error:
-        raise ConfigError(f"--format {options.format}: needs {error.name}: pip install -e '.[export]'") from None
+        raise ConfigError(f"--format {options.format}: {missing(error.name, 'export')}") from None
     with writing(name) as path:
         if isinstance(content, bytes):
             path.write_bytes(content)

@@ -13,7 +13,7 @@ import numpy as np
 
 from env_jax.types import Environment, EnvSpec
 from qmix_jax.config import Config
-from qmix_jax.errors import ConfigError
+from qmix_jax.errors import ConfigError, missing
 from qmix_jax.learning.learner import make_learner
 from qmix_jax.runs.policy import TrainedPolicy
 from qmix_jax.training.environments import make_environment
@@ -50,7 +50,7 @@ def _read(path: str) -> dict[str, np.ndarray]:
     try:
         import torch
     except ModuleNotFoundError:
-        raise ConfigError("needs torch: pip install -e '.[torch]'") from None
+        raise ConfigError(missing("torch", "torch")) from None
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of many kinds, as the file may hold anything

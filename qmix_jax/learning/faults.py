@@ -1,5 +1,6 @@
 """Skipping of non-finite updates: a loss or gradient that is not finite never reaches the parameters."""
 
+import jax
 import jax.numpy as jnp
 
 from qmix_jax.types import Array, Faults
@@ -18,6 +19,7 @@ def skips_too_many(skipped: int, updates: int) -> bool:
     return skipped > MOST_SKIPPED * updates
 
 
+@jax.named_scope("metrics")
 def judge_update(
     faults: Faults, update: Array, loss: Array, grad_norm: Array, max_bad_updates: int
 ) -> tuple[Array, Faults]:

@@ -158,6 +158,7 @@ class BatchMoments(NamedTuple):
     target_lag: Array  # float32[]
 
 
+@jax.named_scope("metrics")
 def batch_moments(values: BatchValues) -> BatchMoments:
     """Return means over the learned steps of one batch, or of one device's share of it."""
 
@@ -177,6 +178,7 @@ def average_over_devices(gradient: Array, moments: BatchMoments, num_devices: in
     return whole[:size], BatchMoments(*whole[size:])
 
 
+@jax.named_scope("metrics")
 def update_metrics(moments: BatchMoments, gradient: Array, max_grad_norm: float) -> UpdateMetrics:
     """Compute an update's metrics from the batch moments and the flat gradient before clipping."""
     grad_norm = jnp.linalg.norm(gradient)  # clipping computes it too; XLA merges the two

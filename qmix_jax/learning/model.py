@@ -61,6 +61,7 @@ def learned_values(config: Config, networks: Networks, params: Params, batch: Ba
     return values.reshape(values.shape[0], -1, values.shape[-1])
 
 
+@jax.named_scope("agents")
 def unroll_sequences(networks: Networks, params: Params, batch: Batch, steps: slice) -> tuple[Array, Array]:
     """Unroll the agents; return their values at `steps` of all sequences, float32[N, B, K, A], and hidden states."""
     start = 0 if networks.agents.memory_size else steps.start
@@ -69,12 +70,14 @@ def unroll_sequences(networks: Networks, params: Params, batch: Batch, steps: sl
     return networks.agents.unroll(params["agents"], features, begins, steps.start - start)
 
 
+@jax.named_scope("agents")
 def step_values(networks: Networks, params: Params, steps: Steps) -> Array:
     """Return the values of agents without memory at `steps`. float32[N, B * K, A]."""
     values, _ = networks.agents.step(params["agents"], steps.features, jnp.zeros(0))
     return values
 
 
+@jax.named_scope("mixer")
 def mix_steps(networks: Networks, params: Params, q_values: Array, steps: Steps, actions: Array, reading: Any) -> Array:
     """Mix the agents' values float32[N, B * K, A] of actions int[B, K, N] at `steps`. float32[B, K, V].
 
@@ -85,11 +88,13 @@ def mix_steps(networks: Networks, params: Params, q_values: Array, steps: Steps,
     return networks.mixer.mix(params["mixer"], values, reading).reshape(num_sequences, length, -1)
 
 
+@jax.named_scope("mixer")
 def read_states(networks: Networks, params: Params, steps: Steps) -> Any:
     """Return what the mixer reads of the states at `steps`."""
     return networks.mixer.read(params["mixer"], steps.states)
 
 
+@jax.named_scope("agents")
 def greedy_actions(q_values: Array, steps: Steps) -> Array:
     """Return the agents' greedy allowed actions at `steps`, from values float32[N, B * K, A]. int[B, K, N]."""
     actions = jnp.argmax(allowed_values(q_values, steps.action_mask), axis=-1)

@@ -68,6 +68,7 @@ def make_optimizer(config: Config) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), *steps)
 
 
+@jax.named_scope("optimizer")
 def step_parameters(
     config: Config, schedule: Schedule, updates: Array, usable: Array, gradient: Array, state: Any, params: Array
 ) -> tuple[Array, Any]:

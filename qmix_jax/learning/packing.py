@@ -25,10 +25,12 @@ def make_packing(init: Callable[[Array], Params]) -> Packing:
     leaves, structure = jax.tree.flatten(jax.eval_shape(init, jax.random.key(0)))
     ends = np.cumsum([leaf.size for leaf in leaves])
 
+    @jax.named_scope("parameters")
     def pack(params: Params) -> Array:
         parts = [leaf.reshape(-1) for leaf in jax.tree.leaves(params)]
         return jnp.concatenate(parts) if parts else jnp.zeros(0)
 
+    @jax.named_scope("parameters")
     def unpack(vector: Array) -> Params:
         parts = jnp.split(vector, ends[:-1])
         return jax.tree.unflatten(structure, [x.reshape(y.shape) for x, y in zip(parts, leaves, strict=True)])

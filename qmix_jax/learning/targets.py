@@ -98,6 +98,7 @@ def lambda_returns(
     return targets
 
 
+@jax.named_scope("targets")
 def batch_targets(config: Config, rewards: Array, batch: Batch, bootstrap_values: Array) -> Array:
     """Return the targets float32[B, K, V] of a batch's learned steps.
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from qmix_jax.config import Config
-from qmix_jax.errors import ConfigError, DamagedError, RunError, warn_on_failure
+from qmix_jax.errors import ConfigError, DamagedError, RunError, missing, warn_on_failure
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.files import replacing
 from qmix_jax.storage.logs import EpisodeRows
@@ -39,7 +39,7 @@ def check_dashboards(config: Config) -> None:
     """
     for name in EXTRAS:
         if getattr(config, name) and find_spec(name) is None:
-            raise ConfigError(f"--{name} true: needs {name}: pip install -e '.[{name}]'")
+            raise ConfigError(f"--{name} true: {missing(name, name)}")
 
 
 class Dashboards:

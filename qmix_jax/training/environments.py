@@ -15,7 +15,7 @@ from env_jax.gridworld import GridWorld25
 from env_jax.last_action import LastAction
 from env_jax.types import Environment
 from qmix_jax.config import GIVEN, KNOWN_ENVS, Config, names_module, unknown_environment
-from qmix_jax.errors import ConfigError
+from qmix_jax.errors import ConfigError, missing
 from qmix_jax.settings import nearest_name
 
 _SETTINGS = ("env", "env_args", "env_mode", "layout_seed", "max_steps_per_ep")  # that an environment is made of
@@ -142,7 +142,7 @@ def _from_library(config: Config) -> Environment:
     try:
         adapter = import_module(f"env_jax.foreign.{library}")  # takes seconds: only on demand
     except ModuleNotFoundError as error:
-        raise ConfigError(f"--env {library}:{name[:100]}: needs {error.name}: pip install -e '.[{library}]'") from None
+        raise ConfigError(f"--env {library}:{name[:100]}: {missing(error.name, library)}") from None
     if name not in adapter.names():
         _refuse_unfit_nearest(config, adapter, library, name)
         raise unknown_environment(config.env, [*KNOWN_ENVS, *(f"{library}:{other}" for other in adapter.names())])

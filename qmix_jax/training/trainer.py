@@ -180,7 +180,8 @@ def make_updates(
 
         def update(i: Array, updating: _Updating) -> _Updating:
             learner_state, replay_state, sums = updating
-            row = jax.tree.map(lambda x: x[i], drawn)
+            with jax.named_scope("batch"):
+                row = jax.tree.map(lambda x: x[i], drawn)
             batch, targets = row if ahead else read(learner_state, replay_state, row)
             learner_state, metrics, priorities = learner.update(learner_state, batch, targets)
             replay_state = replay.reprioritise(replay_state, batch, priorities)
@@ -188,12 +189,14 @@ def make_updates(
 
         to_copy = config.target_update_interval - updating[0].updates % config.target_update_interval
         turns = jnp.minimum(jnp.minimum(size, due - done), to_copy)
-        learner_state, replay_state, sums = jax.lax.fori_loop(0, turns, update, updating)
+        with jax.named_scope("updates"):
+            learner_state, replay_state, sums = jax.lax.fori_loop(0, turns, update, updating)
         return done + turns, (learner.copy_targets(learner_state), replay_state, sums)
 
     # Loops that may have no iteration, not a `cond`: a branch that passes the buffer through copies it.
     start = jnp.int32(0), (learner.pack(learner_state), replay_state, jnp.zeros(len(UpdateMetrics._fields)))
-    _, (packed, replay_state, sums) = jax.lax.while_loop(lambda carry: carry[0] < due, make_block, start)
+    with jax.named_scope("blocks"):
+        _, (packed, replay_state, sums) = jax.lax.while_loop(lambda carry: carry[0] < due, make_block, start)
     return learner.unpack(packed), replay_state, UpdateMetrics(*sums)
 
 

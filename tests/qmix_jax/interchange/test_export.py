@@ -211,7 +211,10 @@ def test_a_missing_library_names_its_extra(saved_model, capsys, monkeypatch):
     monkeypatch.delitem(sys.modules, "qmix_jax.interchange.onnx_policy")
     monkeypatch.delitem(sys.modules, "qmix_jax.interchange.onnx_graph")
     assert export.main([str(run), "--format", "onnx"]) == 2
-    assert "--format onnx: needs onnx: pip install -e '.[export]'" in capsys.readouterr().err
+    assert (
+        "--format onnx: needs onnx: install the extra 'export', in a checkout with pip install -e '.[export]'"
+        in capsys.readouterr().err
+    )
 
 
 def test_foreign_feature_maps_are_refused():

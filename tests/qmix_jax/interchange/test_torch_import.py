@@ -106,7 +106,9 @@ def test_bad_input_is_one_line(flags, message, capsys):
 
 def test_without_torch_its_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(ConfigError, match=r"needs torch: pip install -e '\.\[torch\]'"):
+    with pytest.raises(
+        ConfigError, match=r"needs torch: install the extra 'torch', in a checkout with pip install -e '\.\[torch\]'"
+    ):
         import_policy(__file__)
 
 

@@ -150,7 +150,10 @@ def test_wandb_keeps_its_run_when_it_is_resumed(directory, offline):
 def test_a_missing_package_is_refused_before_anything_is_written(name, monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setattr("qmix_jax.runs.compilation.enable_compilation_cache", lambda: None)
-    with pytest.raises(ConfigError, match=rf"--{name} true: needs {name}: pip install -e '\.\[{name}\]'"):
+    with pytest.raises(
+        ConfigError,
+        match=rf"--{name} true: needs {name}: install the extra '{name}', in a checkout",
+    ):
         check_dashboards(replace(CONFIG, **{name: True}))
     assert cli.main([f"--{name}", "--results_dir", str(tmp_path / "results")]) == 2
     assert capsys.readouterr().err.count("\n") == 1

@@ -88,7 +88,8 @@ def test_a_library_that_is_not_installed(capsys, tmp_path, monkeypatch, library)
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, library, None)
     message = refusal(capsys, tmp_path, "--env", f"{library}:any")
-    assert message == f"--env {library}:any: needs {library}: pip install -e '.[{library}]'\n"
+    needs = f"needs {library}: install the extra '{library}', in a checkout with pip install -e '.[{library}]'"
+    assert message == f"--env {library}:any: {needs}\n"
 
 
 ARGUMENTS = [
