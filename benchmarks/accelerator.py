@@ -22,7 +22,8 @@ from counting import count_layers
 from curves import Panel, draw
 from environment import jax_steps
 from growth import BASE
-from hlo import count_kernels, count_unknown_loops
+from hlo import count_unknown_loops
+from kernels import count_update
 from measuring import (
     ROOT,
     Options,
@@ -214,7 +215,7 @@ def measure_training(config: Config, seeds: int, options: Options) -> dict[str, 
         program is run with updates put off, and an update takes what they add; compilation and memory.
     """
     compiled, settings, state, compile_seconds = compile_training(config, seeds)
-    analysis, train_chunk = compiled.memory_analysis(), partial(compiled, *settings)
+    analysis, text, train_chunk = compiled.memory_analysis(), compiled.as_text(), partial(compiled, *settings)
     while not np.all(state.learner.updates > 0):
         state, _ = train_chunk(state)
     trained, acted = [], []
@@ -234,11 +235,20 @@ def measure_training(config: Config, seeds: int, options: Options) -> dict[str, 
         "update_seconds": spread((ran.seconds - ran.chunks * acting) / max(ran.updates, 1) for ran in trained),
         "acting_seconds": spread(seconds / config.chunk_length for seconds in acted),
         "compile_seconds": compile_seconds,
-        "unknown_loops": count_unknown_loops(compiled.as_text()),
+        **count_chunk(text, config),
+        "unknown_loops": count_unknown_loops(text),
         "state_mib": analysis.alias_size_in_bytes / 2**20,
         "temporaries_mib": analysis.temp_size_in_bytes / 2**20,
         "peak_memory_mib": peak_device_memory(),
     }
+
+
+def count_chunk(text: str, config: Config) -> dict[str, float]:
+    """Return the kernels of an update; nothing where this device's compiler has taken the loops apart."""
+    try:
+        return {"kernels": sum(count_update(text, config).values())}
+    except AssertionError:
+        return {}
 
 
 def compile_training(config: Config, seeds: int) -> tuple[Any, tuple[Any, ...], TrainState, float]:
@@ -284,7 +294,6 @@ def measure_update(config: Config) -> dict[str, Any]:
     lowered = lower_update(config)
     compiled = lowered.compile(repeated_options())
     return {
-        "kernels": count_kernels(compiled.as_text()),
         "operations": lowered.cost_analysis()["flops"],
         "product_operations": sum(layer.total for layer in count_layers(config, make_environment(config).spec)),
         "bytes": compiled.cost_analysis()["bytes accessed"],
@@ -364,13 +373,12 @@ def measure(sizes: Sizes, options: Options, minutes: float) -> dict[str, Any]:
 
 
 def add_shares(figures: dict[str, Any]) -> None:
-    """Add to every counted update its time, that of a kernel, and its shares of the device's two rates."""
+    """Add to every counted update its shares of the device's two rates."""
     ceilings = figures["ceilings"]
     for name, update in figures["update"].items():
         seconds = figures["training"][name].get("update_seconds")
         if "error" in update or "error" in ceilings or seconds is None or seconds.median <= 0:
             continue
-        update["kernel_seconds"] = seconds.median / update["kernels"]
         update["share_of_products"] = (
             update["operations"] / seconds.median / ceilings["product_default"]["per_second"].median
         )
@@ -386,13 +394,16 @@ def describe(figures: dict[str, Any]) -> str:
         f"{figures['seconds']:.0f} s. Medians, with the range over repetitions in brackets.",
         _ceilings_table(figures["ceilings"]),
         "Training; rates are summed over seeds, and an update is one of all seeds at once. 'Acting' is a vector step "
-        "without updates. 'Unknown loops' are those whose iterations XLA does not know: a GPU's host waits for each.",
+        "without updates. 'Kernels' are those of an update with its share of its block (`kernels.py`). 'Unknown loops' "
+        "are those whose iterations XLA does not know: a GPU's host waits for each.",
         _table(
             figures["training"],
             {
                 "steps/s": lambda row: row["steps_per_second"],
                 "updates/s": lambda row: row["updates_per_second"],
                 "update (us)": lambda row: _scaled(row["update_seconds"], 1e6),
+                "kernels": lambda row: number(row["kernels"]),
+                "us per kernel": lambda row: number(1e6 * row["update_seconds"].median / row["kernels"]),
                 "acting (us)": lambda row: _scaled(row["acting_seconds"], 1e6),
                 "compilation (s)": lambda row: number(row["compile_seconds"]),
                 "peak memory (MiB)": lambda row: number(row["peak_memory_mib"]),
@@ -407,8 +418,6 @@ def describe(figures: dict[str, Any]) -> str:
         _table(
             figures["update"],
             {
-                "kernels": lambda row: row["kernels"],
-                "us per kernel": lambda row: number(1e6 * row["kernel_seconds"]),
                 "million operations": lambda row: number(row["operations"] / 1e6),
                 "of which products": lambda row: number(row["product_operations"] / 1e6),
                 "MB": lambda row: number(row["bytes"] / 1e6),
