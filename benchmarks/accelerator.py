@@ -391,7 +391,7 @@ def describe(figures: dict[str, Any]) -> str:
     about = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in device.items() if name != "kind" and value)
     parts = [
         f"## Accelerator: {device['kind']}\n\n{' '.join(about.split())}. Commit {figures['commit']}, measured in "
-        f"{figures['seconds']:.0f} s. Medians, with the range over repetitions in brackets.",
+        f"{figures['seconds']:.0f} s{', in CPU time' if figures['cpu_time'] else ''}. Medians, with the range over repetitions in brackets.",
         _ceilings_table(figures["ceilings"]),
         "Training; rates are summed over seeds, and an update is one of all seeds at once. 'Acting' is a vector step "
         "without updates. 'Kernels' are those of an update with its share of its block (`kernels.py`). 'Unknown loops' "
@@ -503,7 +503,7 @@ def main() -> None:
         jax.config.update("jax_disable_most_optimizations", True)
     options = make_options(arguments, rounds=3, seconds=1.0)
     sizes = _QUICK_SIZES if arguments.quick else _SIZES
-    figures = {"commit": commit(), **measure(sizes, options, arguments.minutes)}
+    figures = {"commit": commit(), "cpu_time": arguments.cpu_time, **measure(sizes, options, arguments.minutes)}
     text = describe(figures)
     output = arguments.output
     if output is None and not arguments.quick:  # quick figures mean nothing and must not replace measured ones
