@@ -391,7 +391,8 @@ def describe(figures: dict[str, Any]) -> str:
     about = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in device.items() if name != "kind" and value)
     parts = [
         f"## Accelerator: {device['kind']}\n\n{' '.join(about.split())}. Commit {figures['commit']}, measured in "
-        f"{figures['seconds']:.0f} s{', in CPU time' if figures['cpu_time'] else ''}. Medians, with the range over repetitions in brackets.",
+        f"{figures['seconds']:.0f} s{', in CPU time' if figures['cpu_time'] else ''}. Medians, with the range over "
+        "repetitions in brackets.",
         _ceilings_table(figures["ceilings"]),
         "Training; rates are summed over seeds, and an update is one of all seeds at once. 'Acting' is a vector step "
         "without updates. 'Kernels' are those of an update with its share of its block (`kernels.py`). 'Unknown loops' "
