@@ -179,7 +179,13 @@ class Config:
     )
     standardise_rewards: bool = setting(
         False,
-        "standardise the rewards in targets by their running mean and standard deviation (q_bound is then not valid)",
+        "standardise the rewards in targets by their running mean and standard deviation (q_bound is then not valid, "
+        "and --reward_scale changes next to nothing)",
+    )
+    centre_rewards: bool = setting(
+        True,
+        "--standardise_rewards: subtract the mean; false: only divide, by the running root mean square, which leaves "
+        "the best policy as it is",
     )
     central_value: bool = setting(
         False, "also train a value network on all observations, without affecting the agents (log column central_loss)"

@@ -64,7 +64,8 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
                 **_OTHERS,
                 "total_steps": 1_000_000,
                 "train_frequency": 64,
-                "reward_scale": 0.1,
+                "standardise_rewards": True,  # environments' rewards differ in size by orders of magnitude
+                "centre_rewards": False,
                 "explore_repeat": 1,
                 "last_action": True,
                 "eval_interval": 50_000,

@@ -19,6 +19,7 @@ ADDED: Mapping[int, Mapping[str, Any]] = MappingProxyType(
             "init_from": None,
         },
         6: {"quiet": False, "env_args": None, "shaped_reward_steps": None},
+        7: {"centre_rewards": True},
     }
 )
 # Values of flags that have another name since format 5.

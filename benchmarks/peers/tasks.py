@@ -72,6 +72,13 @@ def _ours(preset: str, *flags: str, algorithms: tuple[str, ...] = _OUR_ALGORITHM
     return own if preset == "general" else {**own, "general": ("--preset", "general", *flags)}
 
 
+# Agents have to count the days to the last one, after which there is nothing: JaxMARL's have GRUs too.
+_REMEMBERING = (
+    *("--agent", "gru", "--sequence_length", "6", "--sequence_start", "episode", "--batch_size", "32"),
+    *("--time_limit", "terminal"),
+)
+
+
 _OUR_SMAX = _ours("smax")
 _OUR_MPE = _ours("mpe_spread")
 _OUR_OVERCOOKED = _ours("general", "--shaped_reward_steps", "1000000", algorithms=("qmix", "vdn"))
@@ -168,7 +175,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
             test_episodes=512,
             unit="agent",
             jaxmarl=_MPE_PEERS,
-            ours=_ours("general"),
+            ours={**_ours("general", *_REMEMBERING), "general": ("--preset", "general")},
             core=False,
         ),
         "smax_3s5z": _smax("3s5z", 500_000, core=False),

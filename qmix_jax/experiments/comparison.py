@@ -1,16 +1,14 @@
 """Runs a comparison: trains each run in a process of its own and writes the findings."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 
 from qmix_jax.analysis.run_record import has_diverged, has_ended, read_record
-from qmix_jax.config import Config, names_module
+from qmix_jax.config import names_module
 from qmix_jax.errors import (
     CannotWriteError,
-    ConfigError,
     DamagedError,
     DivergedError,
     RunError,
@@ -28,7 +26,6 @@ from qmix_jax.reports.options import ReportOptions
 from qmix_jax.reports.report import report_findings
 from qmix_jax.runs.messages import folder_line
 from qmix_jax.runs.signals import StopRequest
-from qmix_jax.storage.hparams import read_config
 from qmix_jax.storage.lock import RunLock
 
 _SHARE_MODULE = "qmix_jax.experiments.comparison_worker"
@@ -44,10 +41,8 @@ def run_comparison(path: Path, comparison: Comparison) -> None:
     with RunLock(path):
         members = comparison.members(path)
         quiet = members[0].config.quiet
-        for member in members:
-            _check_member(path, member)
         runs = [Run(member.name, member.config, member.directory) for member in members]
-        lines = [*preset_lines(comparison.flags), folder_line(path), *notice_lines(runs)]
+        lines = [*preset_lines(comparison.flags), folder_line(path), *notice_lines(path, runs)]
         write_comparison(path, comparison)
         if not quiet:
             print_lines(*lines)
@@ -100,23 +95,6 @@ def _job(comparison: Comparison, member: Member) -> Job:
         env = [f"--env={member.config.env}"] if names_module(member.config.env) else []
         return Job(member.name, [f"--resume={member.directory.path}", *env])
     return Job(member.name, comparison.train_words(member))
-
-
-def _check_member(path: Path, member: Member) -> None:
-    """Refuse a run that was trained with other settings than the comparison's.
-
-    Raises:
-        ConfigError: naming the run and the setting.
-    """
-    if not member.directory.hparams.is_file():
-        return
-    found = read_config(member.directory.hparams)
-    for declared in fields(Config):
-        expected, value = getattr(member.config, declared.name), getattr(found, declared.name)
-        if value != expected and not declared.metadata["changeable"]:
-            raise ConfigError(
-                f"--resume {path}: {member.name} was trained with --{declared.name} {value}; must be {expected}"
-            )
 
 
 def _line(by_name: Mapping[str, Member], outcome: Outcome) -> str:

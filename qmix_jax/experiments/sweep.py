@@ -50,7 +50,7 @@ def run_sweep(path: Path, sweep: Sweep, env: str | None = None) -> None:
     shares, quiet = plan_shares(sweep), sweep.config().quiet
     runs = member_runs(path, sweep, sweep.members())
     with RunLock(path), reporting(path, "sweep", quiet):
-        notices = notice_lines(runs)
+        notices = notice_lines(path, runs)
         if not quiet:
             heading = [*preset_lines(sweep.flags), folder_line(path)]
             print_lines(*heading, *plan_lines(shares), *notices)

@@ -54,9 +54,10 @@ def _train(arguments: dict[str, Any]) -> None:
     quiet = sweep.config().quiet or not joined  # otherwise the process that started this one prints
     with reporting(path, "sweep", quiet), StopRequest(leaves=joined) as stop:
         runs = member_runs(path, sweep, [member for group in shares[share] for member in group.members])
+        notices = notice_lines(path, runs) if joined else []
         if not quiet:
             heading = [*preset_lines(sweep.flags), folder_line(path)]
-            print_lines(*heading, *plan_lines(shares), *notice_lines(runs))
+            print_lines(*heading, *plan_lines(shares), *notices)
         with group_progress(runs, quiet):
             stopped_by = train_share(path, shares[share], lambda: stop.signal_number)
         if stopped_by is not None:

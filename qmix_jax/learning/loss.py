@@ -123,7 +123,7 @@ def make_loss(config: Config, networks: Networks) -> Loss:
 
         rewards = scaled_rewards(config, batch.rewards, algorithm.rewards)
         if statistics is not None:
-            rewards = standardise(rewards, statistics)
+            rewards = standardise(rewards, statistics, config.centre_rewards)
         target = batch_targets(config, rewards, batch, bootstrap_values)
         td_error = q_tot - jax.lax.stop_gradient(target)
         squares = jnp.square(td_error)

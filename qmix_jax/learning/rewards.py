@@ -50,7 +50,14 @@ def add_batch(statistics: RewardStatistics, rewards: Array, num_devices: int) ->
     )
 
 
-def standardise(rewards: Array, statistics: RewardStatistics) -> Array:
-    """Return (r - mean) / (standard deviation + offset), per mixed value. float32[B, S, V]."""
+def standardise(rewards: Array, statistics: RewardStatistics, centred: bool) -> Array:
+    """Return (r - mean) / (standard deviation + offset), per mixed value. float32[B, S, V].
+
+    If not centred, r / (root mean square + offset). That is a factor, so the best policy remains the same. Without the
+    mean, the steps of an episode that could end sooner change their worth, and costs that never differ become 0.
+    """
+    if not centred:
+        root_mean_square = jnp.sqrt(statistics.variance + jnp.square(statistics.mean))
+        return rewards / (root_mean_square + STANDARD_OFFSET)[None, None]
     deviation = jnp.sqrt(statistics.variance) + STANDARD_OFFSET
     return (rewards - statistics.mean[None, None]) / deviation[None, None]

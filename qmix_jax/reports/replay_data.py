@@ -13,6 +13,7 @@ import numpy as np
 from env_jax.recording import Recording, cut
 from env_jax.types import Environment
 from qmix_jax.analysis.stats import Estimate
+from qmix_jax.config import Config
 from qmix_jax.reports.assessment import LEARNED, Assessment, activations, record_episodes
 from qmix_jax.reports.replay_frames import FramesBoard, action_names, can_draw
 from qmix_jax.reports.replay_grid import GridBoard, is_gridworld
@@ -57,7 +58,7 @@ def page_data(
                 "typical": typical[row],
                 **_course(of_episode),
                 **_values_of(_row(inner, row), length),
-                "to_come": _thousandths(_returns_to_come(policy, np.asarray(of_episode.time_steps.rewards[1:]))),
+                "to_come": _returns_to_come(policy.config, np.asarray(of_episode.time_steps.rewards[1:])),
                 **board.episode(of_episode),
             }
         )
@@ -140,13 +141,17 @@ def _values_of(inner: Activations, length: int) -> dict[str, Any]:
     }
 
 
-def _returns_to_come(policy: TrainedPolicy, rewards: np.ndarray) -> np.ndarray:
-    """Return the return-to-go at each step, which q_tot estimates, float[T], from rewards float[T, N]."""
-    config = policy.config
+def _returns_to_come(config: Config, rewards: np.ndarray) -> list[int | None] | None:
+    """Return the return-to-go at each step, which q_tot estimates, from rewards float[T, N].
+
+    None if rewards are standardised: q_tot is then in units of their statistics, which no policy's file holds.
+    """
+    if config.standardise_rewards:
+        return None
     to_come, returns = 0.0, np.zeros(len(rewards))
     for step in reversed(range(len(rewards))):
         returns[step] = to_come = config.reward_scale * float(rewards[step].sum()) + config.gamma * to_come
-    return returns
+    return _thousandths(returns)
 
 
 def _thousandths(values: np.ndarray) -> list[int | None]:

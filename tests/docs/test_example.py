@@ -68,4 +68,4 @@ def test_it_learns_from_the_command_line(tmp_path):
         with (run / "evaluation_log.csv").open() as file:
             last = list(csv.DictReader(file))[-1]
         assert float(last["optimality"]) > 0.99
-        assert float(last["solved"]) == 1.0
+        assert last["solved"] == ""  # the example defines no success

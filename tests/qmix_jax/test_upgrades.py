@@ -20,14 +20,16 @@ def hparams_of(written, config):
     return {name: value for name, value in content.items() if name not in later}
 
 
-@pytest.mark.parametrize("written", [3, 4, 5, 6])
+@pytest.mark.parametrize("written", [3, 4, 5, 6, 7])
 def test_settings_of_an_older_run(tmp_path, written):
     path = tmp_path / "hparams.json"
     path.write_text(json.dumps(hparams_of(written, Config())))
     assert read_config(path) == Config(time_limit="terminal" if written == 3 else "auto")
 
 
-@pytest.mark.parametrize(("written", "since"), [(4, "time_limit"), (5, "initializer"), (6, "quiet")])
+@pytest.mark.parametrize(
+    ("written", "since"), [(4, "time_limit"), (5, "initializer"), (6, "quiet"), (7, "centre_rewards")]
+)
 def test_a_setting_that_its_version_knew_must_be_there(tmp_path, written, since):
     path, content = tmp_path / "hparams.json", hparams_of(written, Config())
     del content[since]

@@ -190,6 +190,17 @@ def test_members_go_on_from_the_newest_step_that_all_have(folder, whole):
         assert_same_run(path / member, whole[0] / member)
 
 
+def test_runs_of_other_settings_are_refused(folder, whole, capsys):
+    """Such as those that the sweep's preset had in an older version."""
+    path = Path(shutil.copytree(whole[0], folder / "other" / "sweep_1"))
+    hparams = path / MEMBERS[1] / "configs" / "hparams.json"
+    content = json.loads(hparams.read_text()) | {"centre_rewards": False, "save_interval": 7}
+    hparams.write_text(json.dumps(content))
+    assert sweep_program.main(["--resume", str(path)]) == 2
+    assert "was trained with --centre_rewards False; must be True" in capsys.readouterr().err
+    assert json.loads(hparams.read_text()) == content
+
+
 def test_a_member_whose_updates_are_not_finite_stands_still_and_the_others_go_on(folder):
     flags = ["--grid", "reward_scale=1e30,1", "--max_bad_updates", "5", *FLAGS[4:], *ALONE]
     _, err = sweep(folder, *flags, "--num_seeds", "1", "--results_dir", "bad", status=3)

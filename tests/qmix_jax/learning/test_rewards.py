@@ -28,12 +28,15 @@ def test_statistics_are_those_of_all_batches_together(count):
     np.testing.assert_allclose(statistics.mean, rewards.mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(statistics.variance, rewards.var(axis=0), rtol=1e-2)  # of 0.01 beside a first 4
     expected = (BATCHES[0] - rewards.mean(axis=0)) / (rewards.std(axis=0) + STANDARD_OFFSET)
-    np.testing.assert_allclose(standardise(jnp.asarray(BATCHES[0]), statistics), expected, rtol=1e-2, atol=1e-2)
+    np.testing.assert_allclose(standardise(jnp.asarray(BATCHES[0]), statistics, True), expected, rtol=1e-2, atol=1e-2)
+    expected = BATCHES[0] / (np.sqrt(np.square(rewards).mean(axis=0)) + STANDARD_OFFSET)
+    np.testing.assert_allclose(standardise(jnp.asarray(BATCHES[0]), statistics, False), expected, rtol=1e-4)
 
 
-def test_rewards_that_never_differ_are_nothing():
-    statistics = _statistics(np.full((3, 6, 4, 2), 0.7, np.float32))
-    np.testing.assert_allclose(standardise(jnp.full((1, 1, 2), 0.7), statistics), 0.0, atol=1e-2)
+@pytest.mark.parametrize(("centred", "expected"), [(True, 0.0), (False, -1.0)])
+def test_a_cost_that_never_differs_is_nothing_if_centred(centred, expected):
+    statistics = _statistics(np.full((3, 6, 4, 2), -0.7, np.float32))
+    np.testing.assert_allclose(standardise(jnp.full((1, 1, 2), -0.7), statistics, centred), expected, atol=1e-2)
 
 
 def test_devices_agree_on_the_statistics_of_the_whole_batch():
@@ -56,7 +59,7 @@ def test_vmapped_seeds_have_statistics_of_their_own():
     "settings",
     [
         {"algorithm": "madqn", "n_step": 2},
-        {"algorithm": "vdn", "target": "q_lambda", "sequence_length": 3, "reward_scale": 2.0},
+        {"algorithm": "vdn", "target": "q_lambda", "sequence_length": 3, "reward_scale": 2.0, "centre_rewards": False},
     ],
     ids=str,
 )
@@ -76,7 +79,9 @@ def test_the_loss_is_that_of_rewards_standardised_by_all_drawn_so_far(settings):
             view = np.stack([view.sum(axis=-1), np.zeros(view.shape[:-1])], axis=-1)
         seen.append(config.reward_scale * view.reshape(-1, 2))
         together = np.concatenate(seen)
-        scaled = (config.reward_scale * view - together.mean(axis=0)) / (together.std(axis=0) + STANDARD_OFFSET)
+        centre = together.mean(axis=0) if config.centre_rewards else 0.0
+        spread = np.sqrt(np.square(together - centre).mean(axis=0))
+        scaled = (config.reward_scale * view - centre) / (spread + STANDARD_OFFSET)
         scaled = np.append(scaled, np.zeros((8, 1, 2)), axis=1) / config.reward_scale  # the last step's is not read
         expected, _ = plain(state.params, state.target_params, batch.replace(rewards=jnp.asarray(scaled, jnp.float32)))
 

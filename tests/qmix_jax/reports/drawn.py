@@ -44,7 +44,7 @@ class Drawn(Probe):
 
 
 def untrained(environment):
-    """Return a policy of initial parameters."""
-    config = Config(hidden_sizes=(4,), mixing_size=4, hypernet_size=4)
+    """Return a policy of initial parameters, of a run with standardised rewards."""
+    config = Config(hidden_sizes=(4,), mixing_size=4, hypernet_size=4, standardise_rewards=True)
     learner = make_learner(config, environment.spec)
     return TrainedPolicy(config, environment, learner.init(jax.random.key(0)).params, learner)

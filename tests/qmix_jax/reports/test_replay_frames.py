@@ -59,6 +59,8 @@ def test_the_page_holds_every_picture_once(played):
     assert returns[0] == pytest.approx(values.returns.min(), abs=1e-5)
     for episode in data["episodes"]:
         assert (episode["best"], episode["length"]) == (None, 6)
+        assert len(episode["q_tot"]) == 6
+        assert episode["to_come"] is None  # q_tot is in units of the standardised rewards
         assert episode["so_far"][-1] == pytest.approx(1000 * episode["return"], abs=1)
         for step, number in enumerate(episode["frames"]):
             with Image.open(BytesIO(base64.b64decode(board["pictures"][number]))) as image:
@@ -113,6 +115,7 @@ def test_the_page_in_a_browser(browser, played, tmp_path, width):
     cards = browser.find_elements(By.CLASS_NAME, "agent-card")
     assert [number.text for card in cards for number in card.find_elements(By.CLASS_NAME, "number")][2::3] == ["-", "-"]
     assert not browser.find_element(By.ID, "layers").is_displayed()
+    assert browser.find_element(By.ID, "legend").text.split() == ["Q_tot", "V(s)"]
     browser.find_element(By.TAG_NAME, "body").send_keys(Keys.END)
     assert board.get_attribute("src") != first
     assert browser.find_element(By.ID, "status").text.endswith(": step 6 of 6, terminated")
