@@ -22,7 +22,8 @@ from counting import count_layers
 from curves import Panel, draw
 from environment import jax_steps
 from growth import BASE
-from hlo import count_kernels, count_unknown_loops
+from hlo import count_unknown_loops
+from kernels import count_update
 from measuring import (
     ROOT,
     Options,
@@ -50,7 +51,7 @@ from qmix_jax.training.trainer import make_trainer
 from qmix_jax.types import Array, LearnerState, TrainState, UpdateMetrics
 
 _MINUTES = 8.0
-_ENVIRONMENTS = (64, 512, 4_096, 16_384, 65_536)
+_ENVIRONMENTS = (64, 1_024, 8_192, 65_536)
 _STEPS_PER_CALL = 2**20
 _LONG_ENOUGH = 0.05  # seconds of a product or copy that are not the cost of starting it
 _NEVER = 10_000  # vector steps that no measurement reaches
@@ -214,7 +215,7 @@ def measure_training(config: Config, seeds: int, options: Options) -> dict[str, 
         program is run with updates put off, and an update takes what they add; compilation and memory.
     """
     compiled, settings, state, compile_seconds = compile_training(config, seeds)
-    analysis, train_chunk = compiled.memory_analysis(), partial(compiled, *settings)
+    analysis, text, train_chunk = compiled.memory_analysis(), compiled.as_text(), partial(compiled, *settings)
     while not np.all(state.learner.updates > 0):
         state, _ = train_chunk(state)
     trained, acted = [], []
@@ -234,11 +235,20 @@ def measure_training(config: Config, seeds: int, options: Options) -> dict[str, 
         "update_seconds": spread((ran.seconds - ran.chunks * acting) / max(ran.updates, 1) for ran in trained),
         "acting_seconds": spread(seconds / config.chunk_length for seconds in acted),
         "compile_seconds": compile_seconds,
-        "unknown_loops": count_unknown_loops(compiled.as_text()),
+        **count_chunk(text, config),
+        "unknown_loops": count_unknown_loops(text),
         "state_mib": analysis.alias_size_in_bytes / 2**20,
         "temporaries_mib": analysis.temp_size_in_bytes / 2**20,
         "peak_memory_mib": peak_device_memory(),
     }
+
+
+def count_chunk(text: str, config: Config) -> dict[str, float]:
+    """Return the kernels of an update; nothing where this device's compiler has taken the loops apart."""
+    try:
+        return {"kernels": sum(count_update(text, config).values())}
+    except AssertionError:
+        return {}
 
 
 def compile_training(config: Config, seeds: int) -> tuple[Any, tuple[Any, ...], TrainState, float]:
@@ -284,7 +294,6 @@ def measure_update(config: Config) -> dict[str, Any]:
     lowered = lower_update(config)
     compiled = lowered.compile(repeated_options())
     return {
-        "kernels": count_kernels(compiled.as_text()),
         "operations": lowered.cost_analysis()["flops"],
         "product_operations": sum(layer.total for layer in count_layers(config, make_environment(config).spec)),
         "bytes": compiled.cost_analysis()["bytes accessed"],
@@ -364,13 +373,12 @@ def measure(sizes: Sizes, options: Options, minutes: float) -> dict[str, Any]:
 
 
 def add_shares(figures: dict[str, Any]) -> None:
-    """Add to every counted update its time, that of a kernel, and its shares of the device's two rates."""
+    """Add to every counted update its shares of the device's two rates."""
     ceilings = figures["ceilings"]
     for name, update in figures["update"].items():
         seconds = figures["training"][name].get("update_seconds")
         if "error" in update or "error" in ceilings or seconds is None or seconds.median <= 0:
             continue
-        update["kernel_seconds"] = seconds.median / update["kernels"]
         update["share_of_products"] = (
             update["operations"] / seconds.median / ceilings["product_default"]["per_second"].median
         )
@@ -383,16 +391,20 @@ def describe(figures: dict[str, Any]) -> str:
     about = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in device.items() if name != "kind" and value)
     parts = [
         f"## Accelerator: {device['kind']}\n\n{' '.join(about.split())}. Commit {figures['commit']}, measured in "
-        f"{figures['seconds']:.0f} s. Medians, with the range over repetitions in brackets.",
+        f"{figures['seconds']:.0f} s{', in CPU time' if figures['cpu_time'] else ''}. Medians, with the range over "
+        "repetitions in brackets.",
         _ceilings_table(figures["ceilings"]),
         "Training; rates are summed over seeds, and an update is one of all seeds at once. 'Acting' is a vector step "
-        "without updates. 'Unknown loops' are those whose iterations XLA does not know: a GPU's host waits for each.",
+        "without updates. 'Kernels' are those of an update with its share of its block (`kernels.py`). 'Unknown loops' "
+        "are those whose iterations XLA does not know: a GPU's host waits for each.",
         _table(
             figures["training"],
             {
                 "steps/s": lambda row: row["steps_per_second"],
                 "updates/s": lambda row: row["updates_per_second"],
                 "update (us)": lambda row: _scaled(row["update_seconds"], 1e6),
+                "kernels": lambda row: number(row["kernels"]),
+                "us per kernel": lambda row: number(1e6 * row["update_seconds"].median / row["kernels"]),
                 "acting (us)": lambda row: _scaled(row["acting_seconds"], 1e6),
                 "compilation (s)": lambda row: number(row["compile_seconds"]),
                 "peak memory (MiB)": lambda row: number(row["peak_memory_mib"]),
@@ -407,8 +419,6 @@ def describe(figures: dict[str, Any]) -> str:
         _table(
             figures["update"],
             {
-                "kernels": lambda row: row["kernels"],
-                "us per kernel": lambda row: number(1e6 * row["kernel_seconds"]),
                 "million operations": lambda row: number(row["operations"] / 1e6),
                 "of which products": lambda row: number(row["product_operations"] / 1e6),
                 "MB": lambda row: number(row["bytes"] / 1e6),
@@ -471,14 +481,16 @@ def plot(path: Path, figures: dict[str, Any]) -> None:
         for name, row in figures["training"].items()
         if "error" not in row and name.startswith(next(iter(figures["training"])))
     }
-    panels = [
-        Panel(title, x_label, y_label, list(rows), [row[figure] for row in rows.values()], log=True)
-        for title, x_label, y_label, rows, figure in (
-            ("Environment alone", "environments", "environment steps/s", environments, "steps_per_second"),
-            ("Training, default", "seeds in one program", "updates/s, all seeds", by_seeds, "updates_per_second"),
-        )
-        if rows
-    ]
+    panels = []
+    for title, x_label, y_label, rows, figure in (
+        ("Environment alone", "environments", "environment steps/s", environments, "steps_per_second"),
+        ("Training, default", "seeds in one program", "updates/s, all seeds", by_seeds, "updates_per_second"),
+    ):
+        if rows:
+            rates = [row[figure] for row in rows.values()]
+            medians = [rate.median for rate in rates]
+            grows = max(medians) > 10 * min(medians)
+            panels.append(Panel(title, x_label, y_label, list(rows), rates, log=grows))
     if panels:
         draw(path, figures["device"]["kind"], [panels])
 
@@ -492,7 +504,7 @@ def main() -> None:
         jax.config.update("jax_disable_most_optimizations", True)
     options = make_options(arguments, rounds=3, seconds=1.0)
     sizes = _QUICK_SIZES if arguments.quick else _SIZES
-    figures = {"commit": commit(), **measure(sizes, options, arguments.minutes)}
+    figures = {"commit": commit(), "cpu_time": arguments.cpu_time, **measure(sizes, options, arguments.minutes)}
     text = describe(figures)
     output = arguments.output
     if output is None and not arguments.quick:  # quick figures mean nothing and must not replace measured ones

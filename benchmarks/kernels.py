@@ -40,7 +40,12 @@ def kernels_per_update(config: Config) -> dict[str, float]:
     """Count the kernels of an update by part, and its share of its block's."""
     trainer = make_trainer(config, make_environment(config))
     state = jax.eval_shape(trainer.init, seed_key(0))
-    text = jax.jit(trainer.train_chunk, donate_argnums=0).lower(state).compile(repeated_options()).as_text()
+    compiled = jax.jit(trainer.train_chunk, donate_argnums=0).lower(state).compile(repeated_options())
+    return count_update(compiled.as_text(), config)
+
+
+def count_update(text: str, config: Config) -> dict[str, float]:
+    """Count them in the text of the compiled chunk."""
     own = count_loop(text, "updates", part_of)
     block = count_loop(text, "blocks", part_of).total() - own.total()
     return {**own, _SHARED: block / block_size(config)}

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +12,7 @@ import numpy as np
 from qmix_jax.storage.machine_memory import available_memory
 from qmix_jax.training.population import Population
 from qmix_jax.training.trainer import Trainer
-from qmix_jax.types import Array, LearnerState, Progression
+from qmix_jax.types import Array, Evaluation, LearnerState, Params, Progression
 
 _MOST_FAULTS = 4  # arrays listed in an error
 
@@ -27,9 +28,10 @@ class Programs(NamedTuple):
 
 
 def compile_programs(trainer: Trainer | Population, key: Array, evaluation_key: Array, *settings: Any) -> Programs:
-    """Compile all functions of a trainer or a population, one after another, and bind their arguments.
+    """Compile all functions of a trainer or a population, and bind their arguments.
 
-    XLA already uses all cores for one compilation; compiling in parallel saves no time and takes 50% more memory.
+    One after another: XLA already uses all cores for one compilation, so compiling in parallel saves no time and takes
+    50% more memory. The evaluation, which is needed last, is compiled while training begins.
 
     Args:
         trainer: what to compile.
@@ -46,20 +48,30 @@ def compile_programs(trainer: Trainer | Population, key: Array, evaluation_key: 
     options = repeated_options(num_devices=len(jax.tree.leaves(init.output_shardings)[0].device_set))
     donate = donated(len(settings))
     chunk = jax.jit(trainer.train_chunk, donate_argnums=donate).lower(*settings, state).compile(options)
-    lowered = jax.jit(trainer.evaluate).lower(*settings, state.learner.params, evaluation_key)
-    evaluate = lowered.compile(repeated_options())
-    chunk_settings = evaluation_settings = settings
+    chunk_settings = settings
     if settings:
         *sharded, _ = chunk.input_shardings[0]
         chunk_settings = jax.device_put(settings, tuple(sharded))
-        *sharded, _, sharded_key = evaluate.input_shardings[0]
-        evaluation_settings, evaluation_key = jax.device_put((settings, evaluation_key), (tuple(sharded), sharded_key))
+    lowered = jax.jit(trainer.evaluate).lower(*settings, state.learner.params, evaluation_key)
+    background = ThreadPoolExecutor(1)
+    compilation = background.submit(lowered.compile, repeated_options())
+    background.shutdown(wait=False)
+
+    def evaluate(params: Params) -> Evaluation:
+        compiled = compilation.result()
+        others = settings, jax.random.clone(evaluation_key)
+        if settings:
+            *sharded, _, sharded_key = compiled.input_shardings[0]
+            others = jax.device_put(others, (tuple(sharded), sharded_key))
+        evaluation: Evaluation = naming_faults(compiled)(*others[0], params, others[1])
+        return evaluation
+
     shardings = init.output_shardings
-    init, chunk, evaluate = map(naming_faults, (init, chunk, evaluate))
+    init, chunk = map(naming_faults, (init, chunk))
     return Programs(
         init=lambda: init(*settings, jax.random.clone(key)),
         train_chunk=lambda state: chunk(*chunk_settings, state),
-        evaluate=lambda params: evaluate(*evaluation_settings, params, jax.random.clone(evaluation_key)),
+        evaluate=evaluate,
         snapshot=jax.jit(snapshot).lower(state.learner).compile(),
         shardings=shardings,
     )

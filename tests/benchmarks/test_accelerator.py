@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import pytest
 from counting import count_layers
 from hlo import count_kernels, count_unknown_loops
+from measuring import spread
 from processes import run_within
 
 from qmix_jax.config import Config
@@ -46,11 +47,24 @@ def test_it_runs_in_small(tmp_path, monkeypatch, capsys):
     assert two["state_mib"] == pytest.approx(2 * one["state_mib"], rel=0.01)
     assert all(row["updates_per_second"][0] > 0 and row["peak_memory_mib"] > 1 for row in (one, two))
     update = figures["update"]["default"]
-    assert 0 < update["share_of_bandwidth"]
+    assert update["operations"] > 1_000
+    assert update["bytes"] > 1_000
     assert figures["environment"]["64"] == {"error": "RuntimeError: RESOURCE_EXHAUSTED: Out of memory | while"}
 
-    assert f"| default | {update['kernels']} |" in text
+    assert f"| {accelerator.number(one['kernels'])} |" in text
+    assert one["kernels"] > 20
     assert "| 64 environments | RuntimeError: RESOURCE_EXHAUSTED: Out of memory / while |" in text
+
+
+def test_shares_of_the_device():
+    """An update of 2 ms with 3 million operations and 5 MB, on a device that makes 3 GFLOP/s and 10 GB/s."""
+    rates = {"product_default": {"per_second": spread([3e9])}, "copy": {"per_second": spread([10e9])}}
+    training = {"default": {"update_seconds": spread([2e-3])}, "random": {"error": "out of memory"}}
+    counted = {"operations": 3e6, "bytes": 5e6}
+    figures = {"ceilings": rates, "training": training, "update": {"default": {**counted}, "random": {**counted}}}
+    accelerator.add_shares(figures)
+    shares = {"share_of_products": pytest.approx(0.5), "share_of_bandwidth": pytest.approx(0.25)}
+    assert figures["update"] == {"default": {**counted, **shares}, "random": counted}
 
 
 def test_rows_in_processes_of_their_own():
@@ -73,7 +87,7 @@ def test_rows_after_the_time_is_over(monkeypatch):
     options = accelerator.Options(False, 1, 0.0, time.perf_counter)
     figures = accelerator.measure(accelerator._QUICK_SIZES, options, minutes=0)
     assert figures["update"]["default"] == {"error": "TimeoutError: not begun within 0 minutes"}
-    text = accelerator.describe({"commit": "abc", **figures})
+    text = accelerator.describe({"commit": "abc", "cpu_time": False, **figures})
     assert text.count("not begun within 0 minutes") == 5
 
 
