@@ -190,6 +190,9 @@ def _plot_episodes(axes: Axes, title: str, unit: str, values: np.ndarray, log: b
         values = np.where(values > 0.0, values, np.nan)
     if _plot_raw_and_mean(axes, values) and log:
         axes.set_yscale("log")
+        low, high = np.nanmin(values), np.nanmax(values)
+        if high < 1.01 * low:  # equal losses, but for rounding: Matplotlib's limits would be the same number
+            axes.set_ylim(low / 2, 2 * high)
     _add_legend(axes)
 
 

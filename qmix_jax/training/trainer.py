@@ -205,7 +205,7 @@ def block_size(config: Config) -> int:
 
     On an accelerator, the fewer kernels the better; a CPU's cache holds no more than a few batches.
     """
-    most = max(1, 256 // config.batch_size) if jax.default_backend() == "cpu" else 32
+    most = 4 if jax.default_backend() == "cpu" else 32
     most_due = -(-config.num_envs // config.train_frequency)
     shares = -(-most_due // most)
     return min(-(-most_due // shares), config.target_update_interval)

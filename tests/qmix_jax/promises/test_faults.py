@@ -333,14 +333,14 @@ def test_occasional_nan_costs_only_the_updates_that_met_it(run_flaky, tmp_path, 
 
 
 class Poison:
-    """Chunks that find every reward in replay replaced from the fourth on, once the latest update was a good one."""
+    """Chunks that find every reward in replay replaced from the sixth on, once the latest update was a good one."""
 
     def __init__(self, programs, reward):
         self._chunk, self._reward = programs.train_chunk, reward
         self.since = self.params = None
 
     def train_chunk(self, state):
-        if self.since is None and state.vector_step >= 15 and state.learner.faults.streak == 0:
+        if self.since is None and state.vector_step >= 25 and state.learner.faults.streak == 0:
             self.since = int(state.learner.updates)
             self.params = jax.device_get(state.learner.params)
             seen = state.replay.experience

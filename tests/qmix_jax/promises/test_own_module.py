@@ -143,7 +143,8 @@ NOTICE = "notice: environment Agree has changed since the run was trained: its f
 
 def test_a_sweeps_runs_are_asked_before_it_goes_on(folder, capsys, change):
     flags = dict(zip([word.lstrip("-") for word in TINY[::2]], TINY[1::2], strict=True))
-    own = {"hidden_sizes": ["4"], "env": ENV, "env_args": ["actions=4"], "algorithm": "vdn"}
+    steps = json.loads((folder / "results" / "run_1" / "configs" / "hparams.json").read_text())["total_steps"]
+    own = {"total_steps": str(steps), "hidden_sizes": ["4"], "env": ENV, "env_args": ["actions=4"], "algorithm": "vdn"}
     path = folder / "sweep_8"
     shutil.copytree(folder / "results" / "run_1", path / "seed_0")
     shutil.rmtree(path / "seed_0" / "models" / "final_model")

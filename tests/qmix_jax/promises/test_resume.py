@@ -125,7 +125,8 @@ def test_a_signal_during_compilation_ends_a_run_at_once(folder, whole, number):
     run = folder / f"compiling_{number.name}" / "run_1"
     process = start(folder, *FLAGS, "--results_dir", run.parent.name, environment={"JAX_ENABLE_COMPILATION_CACHE": "0"})
     said = list(iter(process.stdout.readline, "compiling\n"))
-    assert said[0].startswith("QMIX on GridWorld25v0")
+    assert said[0] == f"writing to {run.parent.name}/run_1\n"
+    assert said[1].startswith("QMIX on GridWorld25v0")
     time.sleep(0.5)
     sent = time.monotonic()
     process.send_signal(number)

@@ -123,3 +123,10 @@ def test_moving_average():
     np.testing.assert_allclose(moving_average(np.array([1.0, 2.0, 3.0, 6.0]), 2), [1.0, 1.5, 2.5, 4.5])
     np.testing.assert_allclose(moving_average(np.array([NAN, 2.0, NAN, NAN, 4.0]), 2), [NAN, 2.0, 2.0, NAN, 4.0])
     np.testing.assert_allclose(moving_average(np.array([5.0]), 1), [5.0])
+
+
+def test_equal_losses_leave_a_log_scale_room():
+    axes = Figure().subplots()
+    plots._plot_episodes(axes, "title", "unit", np.full(8, 4e-6) + 1e-20 * np.arange(8), log=True)
+    low, high = axes.get_ylim()
+    assert low < 3e-6 < 5e-6 < high

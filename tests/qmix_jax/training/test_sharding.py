@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import SPEC, quick_jit, random_batch, randomize, small_config, uniform
+from helpers import SPEC, make_single_update, quick_jit, random_batch, randomize, small_config, uniform
 from jax.sharding import Mesh, PartitionSpec
 from probes import Corridor
 
@@ -33,10 +33,10 @@ def test_the_update_of_a_split_batch_is_that_of_the_whole(num_devices):
     whole, share = PartitionSpec(), PartitionSpec(AXIS)
     mesh = Mesh(np.array(jax.devices()[:num_devices]), (AXIS,))
     update = jax.shard_map(
-        split.update, mesh=mesh, in_specs=(whole, share), out_specs=(whole, whole, share), check_vma=False
+        make_single_update(split), mesh=mesh, in_specs=(whole, share), out_specs=(whole, whole, share), check_vma=False
     )
 
-    expected, expected_metrics, _ = jax.jit(alone.update)(state, uniform(batch))
+    expected, expected_metrics, _ = jax.jit(make_single_update(alone))(state, uniform(batch))
     found, found_metrics, _ = jax.jit(update)(state, uniform(batch))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), expected, found)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), expected_metrics, found_metrics)
