@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
     ("script", "figure"),
     [
         ("environment.py", "numpy_steps_per_second"),
-        ("learner.py", "operations_per_update"),
+        pytest.param("learner.py", "operations_per_update", marks=pytest.mark.slow),
         pytest.param("devices.py", "cases", marks=pytest.mark.slow),
         pytest.param("adapters.py", "adapters", marks=pytest.mark.slow),
         pytest.param("growth.py", "sweeps", marks=pytest.mark.slow),

@@ -145,6 +145,7 @@ def is_alive(number):
     return Path(f"/proc/{number}").exists()
 
 
+@pytest.mark.slow  # CI kills a single run in the same way
 def test_kills_at_any_moment_change_nothing(folder, whole):
     generator = random.Random(0)
     path = folder / "killed" / "sweep_1"
