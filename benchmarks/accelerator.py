@@ -287,8 +287,8 @@ def peak_device_memory() -> float:
 def measure_update(config: Config) -> dict[str, Any]:
     """Count what one update computes and moves, from a program of its own that is compiled but not run.
 
-    XLA counts the body of a loop once, however often it runs, so it cannot count a chunk; the update has one loop, the
-    target copy, which is counted as if every update made it. `product_operations` are counted from the shapes of the
+    XLA counts the body of a loop once, however often it runs, so it cannot count a chunk. The target copy is counted as
+    if every update made it. `product_operations` are counted from the shapes of the
     networks, see `counting.py`.
     """
     lowered = lower_update(config)

@@ -48,7 +48,7 @@ def read_arguments(texts: Mapping[str, str], parameters: Mapping[str, Parameter]
     Raises:
         ArgumentError: naming the first that is not accepted, and what is.
     """
-    literals = {name: _literals(parameter) for name, parameter in parameters.items() if _literals(parameter)}
+    literals = {name: allowed for name, parameter in parameters.items() if (allowed := _literals(parameter))}
     named = literals | {name: values for name, values in (named or {}).items() if name in parameters}
     kinds = {name: kind for name, parameter in parameters.items() if (kind := _kind(parameter)) is not None}
     read: dict[str, Any] = {}

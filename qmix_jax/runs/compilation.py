@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -54,27 +55,27 @@ def compile_programs(trainer: Trainer | Population, key: Array, evaluation_key: 
         chunk_settings = jax.device_put(settings, tuple(sharded))
     lowered = jax.jit(trainer.evaluate).lower(*settings, state.learner.params, evaluation_key)
     background = ThreadPoolExecutor(1)
-    compilation = background.submit(lowered.compile, repeated_options())
+    evaluation = background.submit(_compile_evaluation, lowered, settings, evaluation_key)
     background.shutdown(wait=False)
-
-    def evaluate(params: Params) -> Evaluation:
-        compiled = compilation.result()
-        others = settings, jax.random.clone(evaluation_key)
-        if settings:
-            *sharded, _, sharded_key = compiled.input_shardings[0]
-            others = jax.device_put(others, (tuple(sharded), sharded_key))
-        evaluation: Evaluation = naming_faults(compiled)(*others[0], params, others[1])
-        return evaluation
-
     shardings = init.output_shardings
     init, chunk = map(naming_faults, (init, chunk))
     return Programs(
         init=lambda: init(*settings, jax.random.clone(key)),
         train_chunk=lambda state: chunk(*chunk_settings, state),
-        evaluate=evaluate,
+        evaluate=lambda params: evaluation.result()(params),
         snapshot=jax.jit(snapshot).lower(state.learner).compile(),
         shardings=shardings,
     )
+
+
+def _compile_evaluation(lowered: Any, settings: tuple[Any, ...], key: Array) -> Callable[[Params], Evaluation]:
+    """Compile the evaluation, and bind its settings and key."""
+    compiled = lowered.compile(repeated_options())
+    if settings:
+        *sharded, _, sharded_key = compiled.input_shardings[0]
+        settings, key = jax.device_put((settings, key), (tuple(sharded), sharded_key))
+    evaluate = naming_faults(compiled)
+    return lambda params: evaluate(*settings, params, jax.random.clone(key))
 
 
 def repeated_options(num_devices: int = 1) -> dict[str, Any]:

@@ -110,8 +110,7 @@ def sample_sequences(state: Any, numbers: Array, length: int) -> Transition:
     flashbax's own sampling, this leaves it to the caller to draw the numbers of many updates at once.
     """
     num_envs, num_rows = state.experience.elapsed.shape
-    stored = jnp.where(state.is_full, num_rows, state.current_index)
-    oldest = jnp.where(state.is_full, state.current_index, 0)
+    oldest, stored = _stored_rows(state)
     environments, ages = numbers % jnp.stack([jnp.uint32(num_envs), (stored - length + 1).astype(jnp.uint32)])[:, None]
     starts = (oldest + ages.astype(jnp.int32)) % num_rows
     return read_sequences(state, environments.astype(jnp.int32), starts, length)
@@ -125,8 +124,7 @@ def sample_episodes(state: Any, numbers: Array, length: int) -> Transition:
     """
     elapsed = state.experience.elapsed
     num_rows = elapsed.shape[1]
-    oldest = jnp.where(state.is_full, state.current_index, 0)
-    stored = jnp.where(state.is_full, num_rows, state.current_index)
+    oldest, stored = _stored_rows(state)
     age = (jnp.arange(num_rows) - oldest) % num_rows
     starts = (elapsed == 0) & (age + length <= stored)[None]
     count = jnp.cumsum(starts.reshape(-1), dtype=jnp.int32)
@@ -153,6 +151,13 @@ def read_sequences(state: Any, environments: Array, starts: Array, length: int) 
     """Read the sequences of T steps that begin at rows int32[B] of environments int32[B]. [B, T, ...]"""
     rows = (starts[:, None] + jnp.arange(length)[None]) % state.experience.elapsed.shape[1]
     return jax.tree.map(lambda x: x[environments[:, None], rows], state.experience)
+
+
+def _stored_rows(state: Any) -> tuple[Array, Array]:
+    """Return the row of the oldest step, int32[], and how many rows are stored, int32[]."""
+    num_rows = state.experience.elapsed.shape[1]
+    oldest = jnp.where(state.is_full, state.current_index, 0)
+    return oldest, jnp.where(state.is_full, num_rows, state.current_index)
 
 
 def _newest_priorities(state: Any, sample_length: int) -> tuple[Array, Array]:

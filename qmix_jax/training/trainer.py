@@ -163,10 +163,9 @@ def make_updates(
     instead of many small ones.
     """
     batch_size, ahead = config.batch_size // config.num_devices, config.replay == "uniform"
-    most_due = -(-config.num_envs // config.train_frequency)
     size = block_size(config)
     # One call for all blocks; the last one may reach beyond what is due.
-    numbers = jax.random.bits(key, (most_due + size, 2, batch_size))
+    numbers = jax.random.bits(key, (most_updates_due(config) + size, 2, batch_size))
 
     def read(learner_state: LearnerState, replay_state: Any, numbers: Array) -> tuple[Batch, TargetValues]:
         batch = learner.prepare(replay.sample(replay_state, numbers))
@@ -206,9 +205,13 @@ def block_size(config: Config) -> int:
     On an accelerator, the fewer kernels the better; a CPU's cache holds no more than a few batches.
     """
     most = 4 if jax.default_backend() == "cpu" else 32
-    most_due = -(-config.num_envs // config.train_frequency)
-    shares = -(-most_due // most)
-    return min(-(-most_due // shares), config.target_update_interval)
+    shares = -(-most_updates_due(config) // most)
+    return min(-(-most_updates_due(config) // shares), config.target_update_interval)
+
+
+def most_updates_due(config: Config) -> int:
+    """Return the largest number of updates after a vector step, see `updates_due`."""
+    return -(-config.num_envs // config.train_frequency)
 
 
 def exploration_rates(config: Config, num_agents: int, step: Array) -> Array:
