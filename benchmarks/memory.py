@@ -97,7 +97,7 @@ def measure(flags: list[str], warm_runs: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as cache:
         compile_cold, compile_warm = (run_alone(compile_seconds, config, cache=cache) for _ in range(2))
     spec = make_environment(config).spec
-    per_transition = transition_bytes(spec, bootstraps_at_limit(config, spec))
+    per_transition = transition_bytes(spec, bootstraps=bootstraps_at_limit(config, spec))
     return {
         "flags": flags,
         "cold": cold._asdict(),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from qmix_jax.errors import ConfigError
-from qmix_jax.settings import check_setting, did_you_mean, nearest_name, setting
+from qmix_jax.settings import as_text, check_setting, did_you_mean, nearest_name, setting
 
 BUDGETS = ("total_episodes", "total_steps")  # settings of which one is given
 GIVEN = "given:"  # prefix of the --env of a run on an environment that was passed as an object
@@ -27,6 +27,20 @@ KNOWN_ENVS = (  # environments that have been tried; others of these libraries m
     "jaxmarl:switch_riddle",
     "jumanji:LevelBasedForaging-v0",
     "jumanji:RobotWarehouse-v0",
+)
+# Settings of a replay buffer, its sampling or a target network.
+_OF_REPLAY = (
+    "buffer_capacity",
+    "min_buffer_size",
+    "train_frequency",
+    "sequence_start",
+    "burn_in",
+    "priority_exponent",
+    "importance_exponent",
+    "target_update_interval",
+    "target_tau",
+    "double_q",
+    "central_value",
 )
 _TARGET_NETWORKS = 5  # fewer than these in a run, and values hardly travel back through targets
 _LONGEST_CHUNK = 20_000  # environment steps: progress, checkpoints and Ctrl-C wait for the end of a chunk
@@ -116,7 +130,13 @@ class Config:
     )
     min_buffer_size: int = setting(10_000, "transitions in the replay buffer before the first update", at_least=0)
     replay: str = setting(
-        "uniform", "uniform sampling, or prioritised by TD errors", choices=("uniform", "prioritised")
+        "uniform",
+        "uniform sampling, or prioritised by TD errors; none: learn from each rollout of --sequence_length steps, then "
+        "drop it, without a target network (PQN)",
+        choices=("uniform", "prioritised", "none"),
+    )
+    epochs: int = setting(
+        4, "--replay none: passes over each rollout, in batches of --batch_size environments", at_least=1, at_most=1_000
     )
     priority_exponent: float = setting(
         0.6, "prioritised: exponent of the TD errors; 0: uniform sampling", at_least=0.0, at_most=1.0, traceable=True
@@ -351,7 +371,9 @@ class Config:
 
     @property
     def replay_capacity(self) -> int:
-        """`buffer_capacity` rounded down to a multiple of `num_envs`."""
+        """`buffer_capacity` rounded down to a multiple of `num_envs`; without replay, what a rollout's targets read."""
+        if self.replay == "none":
+            return self.sample_length * self.num_envs
         return self.buffer_capacity // self.num_envs * self.num_envs
 
     @property
@@ -376,18 +398,32 @@ class Config:
 
     @property
     def online_chooses(self) -> bool:
-        """Whether the online network selects the bootstrap's actions."""
-        return self.double_q and self.target != "td_lambda"
+        """Whether targets read the online network's values: for its actions, or without replay for all."""
+        return self.replay == "none" or (self.double_q and self.target != "td_lambda")
 
     @property
     def first_update_step(self) -> int:
         """Environment steps before the first update: `min_buffer_size`, but at least one whole sequence."""
+        if self.replay == "none":
+            return self.replay_capacity
         return max(self.min_buffer_size, self.sample_length * self.num_envs)
 
     @property
     def total_updates(self) -> int:
         """Gradient updates of the run."""
+        if self.replay == "none":
+            return max(0, self.vector_steps - self.bootstrap_distance) // self.sequence_length * self.rollout_updates
         return max(0, self.env_steps - self.first_update_step) // self.train_frequency
+
+    @property
+    def rollout_updates(self) -> int:
+        """Gradient updates after each rollout, without replay."""
+        return self.epochs * (self.num_envs // self.batch_size)
+
+    @property
+    def memory_size(self) -> int:
+        """Width of the agents' hidden state, 0 if they have none."""
+        return self.hidden_sizes[-1] if self.agent == "gru" else 0
 
     @property
     def eval_devices(self) -> int:
@@ -417,16 +453,17 @@ class Config:
     def notices(self) -> list[str]:
         """Return one line for each value that the run rounds or adjusts, shown at the start."""
         lines = []
-        if self.replay_capacity != self.buffer_capacity:
-            lines.append(
-                f"--buffer_capacity {self.buffer_capacity}: rounded down to {self.replay_capacity}, "
-                f"a multiple of --num_envs {self.num_envs}"
-            )
-        if self.first_update_step != self.min_buffer_size:
-            lines.append(
-                f"--min_buffer_size {self.min_buffer_size}: updates begin after {self.first_update_step} steps, when "
-                f"every environment has made the {self.sample_length} steps of a sequence and its targets"
-            )
+        if self.replay != "none":
+            if self.replay_capacity != self.buffer_capacity:
+                lines.append(
+                    f"--buffer_capacity {self.buffer_capacity}: rounded down to {self.replay_capacity}, "
+                    f"a multiple of --num_envs {self.num_envs}"
+                )
+            if self.first_update_step != self.min_buffer_size:
+                lines.append(
+                    f"--min_buffer_size {self.min_buffer_size}: updates begin after {self.first_update_step} steps, "
+                    f"when every environment has made the {self.sample_length} steps of a sequence and its targets"
+                )
         if self.total_steps is not None and self.env_steps != self.total_steps:
             lines.append(
                 f"--total_steps {self.total_steps}: rounded up to {self.env_steps}, "
@@ -452,7 +489,9 @@ class Config:
         """Return one line if the budget is too small for the other settings."""
         reasons = []
         if self.total_updates == 0:
-            reasons.append(f"there is no update before --min_buffer_size {self.min_buffer_size} steps")
+            first = f"the end of a rollout, {self.sample_length} steps of each environment"
+            start = first if self.replay == "none" else f"--min_buffer_size {self.min_buffer_size} steps"
+            reasons.append(f"there is no update before {start}")
         elif self.total_updates < self._least_updates:
             reasons.append(
                 f"only {self.total_updates} updates, in which the target network follows the online one fewer than "
@@ -469,6 +508,8 @@ class Config:
     @property
     def _least_updates(self) -> float:
         """Updates in which targets have followed the online network `_TARGET_NETWORKS` times."""
+        if self.replay == "none":
+            return 1
         return _TARGET_NETWORKS * self.target_update_interval / self.target_tau
 
 
@@ -529,13 +570,10 @@ def _check_combinations(config: Config) -> None:
             raise ConfigError(
                 f"--{name} {getattr(config, name)}: must be a multiple of --num_devices {config.num_devices}"
             )
-    if config.replay == "prioritised" and config.num_devices > 1:
-        raise ConfigError(f"--replay prioritised: must be uniform with --num_devices {config.num_devices}")
-    if config.sequence_start == "episode":
-        if config.replay == "prioritised":
-            raise ConfigError("--replay prioritised: must be uniform with --sequence_start episode")
-        if config.burn_in:
-            raise ConfigError(f"--burn_in {config.burn_in}: must be 0 with --sequence_start episode")
+    if config.replay == "none":
+        _check_rollouts(config)
+    else:
+        _check_replay(config)
     if config.burn_in and config.agent != "gru":
         raise ConfigError(
             f"--burn_in {config.burn_in}: must be 0 with --agent {config.agent}, which has no hidden state"
@@ -546,6 +584,36 @@ def _check_combinations(config: Config) -> None:
         raise ConfigError(
             f"--total_episodes, --total_steps: {config.env_steps} environment steps; must be below {2**31} in total"
         )
+
+
+def _check_rollouts(config: Config) -> None:
+    """Refuse what has no meaning without replay or a target network, and batches that do not divide a rollout."""
+    for name in _OF_REPLAY:
+        value, default = getattr(config, name), getattr(Config, name)
+        if value != default:
+            raise ConfigError(
+                f"--{name} {as_text(value)}: must not be given with --replay none, which keeps nothing but a rollout "
+                "and has no target network"
+            )
+    if config.algorithm in ("cw_qmix", "ow_qmix"):
+        raise ConfigError(f"--algorithm {config.algorithm}: must be another with --replay none: its Q* needs a target")
+    if config.num_envs % config.batch_size:
+        raise ConfigError(
+            f"--batch_size {config.batch_size}: must divide --num_envs {config.num_envs} with --replay none, where a "
+            "batch is a share of the environments"
+        )
+
+
+def _check_replay(config: Config) -> None:
+    if config.epochs != Config.epochs:
+        raise ConfigError(f"--epochs {config.epochs}: must not be given with --replay {config.replay}")
+    if config.replay == "prioritised" and config.num_devices > 1:
+        raise ConfigError(f"--replay prioritised: must be uniform with --num_devices {config.num_devices}")
+    if config.sequence_start == "episode":
+        if config.replay == "prioritised":
+            raise ConfigError("--replay prioritised: must be uniform with --sequence_start episode")
+        if config.burn_in:
+            raise ConfigError(f"--burn_in {config.burn_in}: must be 0 with --sequence_start episode")
     rows = config.buffer_capacity // config.num_envs
     if rows < config.sample_length:
         raise ConfigError(

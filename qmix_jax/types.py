@@ -29,6 +29,7 @@ class Transition:
     state: Array | None  # float32[S], or None if it is computed from the observations
     action_mask: Array | None  # bool[N, A], or None if every action is always allowed
     final_step: Array | None = None  # int32[], number of its `FinalSteps` entry or -1; None if limits are terminal
+    memory: Array | None = None  # float32[N, H], the agents' hidden state before it; None with replay, or if H is 0
 
 
 @struct.dataclass
@@ -67,8 +68,8 @@ class Sample(NamedTuple):
     """What replay draws for one update."""
 
     sequences: Transition  # [B, T, ...]
-    indices: Array | None  # int32[B], their slots in the buffer; None for uniform replay
-    probabilities: Array | None  # float32[B], sampling probabilities; None for uniform replay
+    indices: Array | None  # int32[B], their slots in the buffer; None but for prioritised replay, like the next
+    probabilities: Array | None  # float32[B], sampling probabilities
     cuts: Cuts | None = None  # None if time limits are terminal
 
 
@@ -114,7 +115,7 @@ class LearnerState:
     """State that gradient updates change. `params` is {'agents': ..., 'mixer': ...}."""
 
     params: Any  # Params, or float32[P] where packed for updates
-    target_params: Any
+    target_params: Any  # None without replay, where targets are the online network's
     optimizer_state: Any
     updates: Array  # int32[], gradient updates including skipped ones; drives schedules, shared by vmapped seeds
     schedule: Schedule

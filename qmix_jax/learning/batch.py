@@ -30,6 +30,7 @@ class Batch(NamedTuple):
     first: Steps  # the learned steps
     later: Steps  # the steps that their targets bootstrap from
     features: Array  # float32[N, B, T, F], of all steps
+    memory: Array | None  # float32[B, N, H], the agents' hidden state before the first of them; None for zeros
     done: Array  # bool[B, T]
     rewards: Array  # float32[B, S, N], each agent's own, at the S steps that targets read
     cut: Array | None  # bool[B, S], which of these are truncations to bootstrap from; None for none
@@ -55,6 +56,7 @@ def prepare(config: Config, views: Views, sample: Sample) -> Batch:
         first=encode(take_steps(sequences, config.learned_steps)),
         later=encode(bootstrap_from_cuts(take_steps(sequences, config.bootstrap_steps), cuts)),
         features=features.reshape(-1, *sequences.done.shape, views.num_features),
+        memory=None if sequences.memory is None else sequences.memory[:, 0],
         done=sequences.done,
         rewards=sequences.rewards[:, rewarded],
         cut=None if sequences.final_step is None else sequences.final_step[:, rewarded] >= 0,

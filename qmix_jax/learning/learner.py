@@ -35,7 +35,7 @@ class Learner(NamedTuple):
 
         packed = pack(state)
         batch = prepare(sample)
-        targets = read_targets(packed, batch)
+        targets = read_targets(packed, batch)  # None without replay: there are no target networks
         packed, metrics, priorities = update(packed, batch, targets)
         state = unpack(copy_targets(packed))
     """
@@ -46,9 +46,9 @@ class Learner(NamedTuple):
     q_values: Callable[[Params, Array, Array], tuple[Array, Array]]
     pack: Callable[[LearnerState], LearnerState]  # parameters as vectors, as the next four take and return them
     prepare: Callable[[Sample], Batch]  # what does not depend on parameters
-    read_targets: Callable[[LearnerState, Batch], TargetValues]  # what depends on target parameters only
+    read_targets: Callable[[LearnerState, Batch], TargetValues | None]  # what depends on target parameters only
     # (packed state, batch, target values) -> packed state, metrics, the sequences' new priorities float32[B]
-    update: Callable[[LearnerState, Batch, TargetValues], tuple[LearnerState, UpdateMetrics, Array]]
+    update: Callable[[LearnerState, Batch, TargetValues | None], tuple[LearnerState, UpdateMetrics, Array]]
     copy_targets: Callable[
         [LearnerState], LearnerState
     ]  # where it is due, after every `target_update_interval` updates
@@ -73,7 +73,7 @@ def make_learner(config: Config, spec: EnvSpec) -> Learner:
         return LearnerState(
             params=params,
             # A copy, not an alias: the state is donated, and a buffer cannot be donated twice.
-            target_params=jax.tree.map(jnp.copy, params),
+            target_params=jax.tree.map(jnp.copy, params) if config.replay != "none" else None,
             optimizer_state=make_optimizer(config).init(packing.pack(params)),
             updates=jnp.zeros((), jnp.int32),
             schedule=initial_schedule(config),
@@ -92,10 +92,14 @@ def make_learner(config: Config, spec: EnvSpec) -> Learner:
             state = replace(state, central=change_parameters(state.central, central.packing.unpack))
         return change_parameters(state, packing.unpack)
 
-    def read_targets(state: LearnerState, batch: Batch) -> TargetValues:
+    def read_targets(state: LearnerState, batch: Batch) -> TargetValues | None:
+        if state.target_params is None:
+            return None
         return target_values(packing.unpack(state.target_params), batch)
 
-    def update(state: LearnerState, batch: Batch, targets: TargetValues) -> tuple[LearnerState, UpdateMetrics, Array]:
+    def update(
+        state: LearnerState, batch: Batch, targets: TargetValues | None
+    ) -> tuple[LearnerState, UpdateMetrics, Array]:
         weights = None
         if batch.probabilities is not None:
             exponent = 1.0 - (1.0 - config.importance_exponent) * share_left(state.schedule, state.updates)
@@ -104,8 +108,10 @@ def make_learner(config: Config, spec: EnvSpec) -> Learner:
         if statistics is not None:
             rewards = scaled_rewards(config, batch.rewards, reward_view)
             statistics = add_batch(statistics, rewards, config.num_devices)
-        unpacked = packing.unpack(state.params), packing.unpack(state.target_params)
-        gradient, values = jax.grad(loss, has_aux=True)(*unpacked, batch, targets, weights, statistics)
+        target_params = None if state.target_params is None else packing.unpack(state.target_params)
+        gradient, values = jax.grad(loss, has_aux=True)(
+            packing.unpack(state.params), target_params, batch, targets, weights, statistics
+        )
         moments = batch_moments(values)
         vector, moments = average_over_devices(packing.pack(gradient), moments, config.num_devices)
         metrics = update_metrics(moments, vector, config.max_grad_norm)
@@ -131,6 +137,8 @@ def make_learner(config: Config, spec: EnvSpec) -> Learner:
         return state, metrics, updated_priorities(values.td_error, usable)
 
     def copy(state: LearnerState) -> LearnerState:
+        if state.target_params is None:
+            return state
         usable = state.faults.streak == 0  # not after a skipped update
         target_params = copy_targets(config, state.updates, usable, state.params, state.target_params)
         return replace(state, target_params=target_params)
@@ -198,7 +206,9 @@ def update_metrics(moments: BatchMoments, gradient: Array, max_grad_norm: float)
 def unmeasured(config: Config) -> tuple[str, ...]:
     """Return the names of `UpdateMetrics` that `config` does not measure; they are 0 and meaningless."""
     measured = {
-        "target_lag": config.online_chooses and ALGORITHMS[config.algorithm].weighting is None,
+        "target_lag": config.replay != "none"
+        and config.online_chooses
+        and ALGORITHMS[config.algorithm].weighting is None,
         "central_loss": config.central_value,
     }
     return tuple(name for name, is_measured in measured.items() if not is_measured)

@@ -35,7 +35,7 @@ class BatchValues(NamedTuple):
 
 
 class TargetValues(NamedTuple):
-    """What the target network makes of a batch: constant until its next copy."""
+    """What the target network makes of a batch: constant until its next copy. Without one, what the online one does."""
 
     q_values: Array  # float32[N, B * K, A], the agents' at the bootstrap steps; those of Q* if it provides the targets
     reading: Any  # what the mixer reads of the states there
@@ -45,7 +45,10 @@ class TargetValues(NamedTuple):
 
 # (params, target_params, batch, target values, weights float32[B] or None, statistics or None)
 # -> loss float32[], values
-Loss = Callable[[Params, Params, Batch, TargetValues, Array | None, RewardStatistics | None], tuple[Array, BatchValues]]
+Loss = Callable[
+    [Params, Params | None, Batch, TargetValues | None, Array | None, RewardStatistics | None],
+    tuple[Array, BatchValues],
+]
 
 
 def make_target_values(config: Config, networks: Networks) -> Callable[[Params, Batch], TargetValues]:
@@ -73,6 +76,9 @@ def make_target_values(config: Config, networks: Networks) -> Callable[[Params, 
 def make_loss(config: Config, networks: Networks) -> Loss:
     """Build the loss: mean squared TD error of q_tot (Rashid et al. 2018, eq. 6), summed over mixed values.
 
+    Without replay there are no target parameters, nor values of theirs: targets take the online network's values, of
+    this update and without a gradient (Gallici et al. 2025, algorithm 1).
+
     With reward statistics, rewards are standardised before targets are computed. Weights apply per sequence.
 
     The target lag is |q_tot(online agents) - q_tot(target agents)| at the bootstrap actions, both with the target
@@ -91,9 +97,9 @@ def make_loss(config: Config, networks: Networks) -> Loss:
 
     def loss(
         params: Params,
-        target_params: Params,
+        target_params: Params | None,
         batch: Batch,
-        target_values: TargetValues,
+        target_values: TargetValues | None,
         weights: Array | None = None,
         statistics: RewardStatistics | None = None,
     ) -> tuple[Array, BatchValues]:
@@ -102,6 +108,11 @@ def make_loss(config: Config, networks: Networks) -> Loss:
         online, selector = online_values(config, networks, params, batch)
         reading = read_states(networks, params, first)
         q_tot = mix_steps(networks, params, online, first, first.actions, reading)
+        lagging = selector if central is None and target_params is not None else None
+        if target_params is None or target_values is None:
+            assert selector is not None, "see Config.online_chooses"
+            target_params = jax.lax.stop_gradient(params)
+            target_values = TargetValues(selector, read_states(networks, target_params, later), None, None)
 
         if config.target == "td_lambda":
             actions = later.actions
@@ -118,8 +129,8 @@ def make_loss(config: Config, networks: Networks) -> Loss:
             return mix_steps(critic, critic_params, q_values, later, actions, target_values.reading)
 
         bootstrap_values, target_lag = mix_later(target_values.q_values), jnp.zeros_like(q_tot)
-        if selector is not None and central is None:
-            target_lag = jnp.abs(mix_later(selector) - bootstrap_values)
+        if lagging is not None:
+            target_lag = jnp.abs(mix_later(lagging) - bootstrap_values)
 
         rewards = scaled_rewards(config, batch.rewards, algorithm.rewards)
         if statistics is not None:

@@ -67,7 +67,10 @@ def unroll_sequences(networks: Networks, params: Params, batch: Batch, steps: sl
     start = 0 if networks.agents.memory_size else steps.start
     features, done = batch.features[:, :, start : steps.stop], batch.done[:, start : steps.stop]
     begins = jnp.concatenate([jnp.zeros_like(done[:, :1]), done[:, :-1]], axis=1)
-    return networks.agents.unroll(params["agents"], features, begins, steps.start - start)
+    memory = batch.memory
+    if memory is None:
+        memory = jnp.zeros((begins.shape[0], features.shape[0], networks.agents.memory_size))
+    return networks.agents.unroll(params["agents"], features, begins, memory, steps.start - start)
 
 
 @jax.named_scope("agents")

@@ -39,5 +39,6 @@ def make_packing(init: Callable[[Array], Params]) -> Packing:
 
 
 def change_parameters(state: State, change: Callable[[Any], Any]) -> State:
-    """Apply one direction of a packing to the parameters and target parameters of a state."""
-    return replace(state, params=change(state.params), target_params=change(state.target_params))
+    """Apply one direction of a packing to the parameters and target parameters of a state, if it has these."""
+    target_params = None if state.target_params is None else change(state.target_params)
+    return replace(state, params=change(state.params), target_params=target_params)

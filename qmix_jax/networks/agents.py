@@ -64,9 +64,9 @@ class Agents(NamedTuple):
     memory_size: int  # H
     # (params, features float32[N, B, F], hidden state float32[B, N, H]) -> values float32[N, B, A], new hidden state
     step: Callable[[Params, Array, Array], tuple[Array, Array]]
-    # (params, features float32[N, B, T, F], begins bool[B, T], burn_in)
+    # (params, features float32[N, B, T, F], begins bool[B, T], hidden state float32[B, N, H], burn_in)
     # -> values float32[N, B, T - burn_in, A], hidden states after those steps float32[N, B, T - burn_in, H]
-    unroll: Callable[[Params, Array, Array, int], tuple[Array, Array]]
+    unroll: Callable[[Params, Array, Array, Array, int], tuple[Array, Array]]
 
 
 def make_agents(config: Config, num_agents: int, num_features: int, num_actions: int) -> Agents:
@@ -79,7 +79,7 @@ def make_agents(config: Config, num_agents: int, num_features: int, num_actions:
         config.layer_norm,
         config.dueling,
     )
-    memory_size = config.hidden_sizes[-1] if recurrent else 0
+    memory_size = config.memory_size
     inputs = num_features + (num_agents if share_parameters else 0)
     samples = (jnp.zeros(inputs), *([jnp.zeros(memory_size)] if recurrent else []))
 
@@ -99,9 +99,10 @@ def make_agents(config: Config, num_agents: int, num_features: int, num_actions:
         q_values, memory = apply(params, features, jnp.swapaxes(memory, 0, 1))
         return q_values, jnp.swapaxes(memory, 0, 1)
 
-    def unroll(params: Params, features: Array, begins: Array, burn_in: int) -> tuple[Array, Array]:
+    def unroll(params: Params, features: Array, begins: Array, memory: Array, burn_in: int) -> tuple[Array, Array]:
         if recurrent:
-            return unroll_recurrent(lambda *inputs: apply(params, *inputs), features, begins, burn_in, memory_size)
+            memory = jnp.swapaxes(memory, 0, 1)
+            return unroll_recurrent(lambda *inputs: apply(params, *inputs), features, begins, memory, burn_in)
         later = features[:, :, burn_in:]
         rows = apply(params, later.reshape(num_agents, -1, num_features))
         return rows.reshape(*later.shape[:3], num_actions), jnp.zeros((*later.shape[:3], 0))
@@ -113,10 +114,10 @@ def unroll_recurrent(
     apply: Callable[[Array, Array], tuple[Array, Array]],
     features: Array,
     begins: Array,
+    memory: Array,
     burn_in: int,
-    memory_size: int,
 ) -> tuple[Array, Array]:
-    """Unroll a recurrent network over sequences from a zero hidden state, reset at every episode start.
+    """Unroll a recurrent network over sequences, with a hidden state of zeros at every episode start.
 
     The first `burn_in` steps only warm up the hidden state, without a gradient (Kapturowski et al. 2019, section 3).
 
@@ -124,13 +125,12 @@ def unroll_recurrent(
         apply: (features float32[N, B, F], hidden state float32[N, B, H]) -> values float32[N, B, A], new hidden state.
         features: float32[N, B, T, F].
         begins: bool[B, T], whether the step is the first of an episode.
+        memory: float32[N, B, H], the hidden state before the first step.
         burn_in: steps whose values are not returned.
-        memory_size: H.
 
     Returns:
         Values float32[N, B, T - burn_in, A], and the hidden states after those steps, float32[N, B, T - burn_in, H].
     """
-    num_agents, num_sequences, _, _ = features.shape
 
     def step(memory: Array, inputs: tuple[Array, Array]) -> tuple[Array, tuple[Array, Array]]:
         seen, first = inputs
@@ -138,7 +138,6 @@ def unroll_recurrent(
         return memory, (q_values, memory)
 
     by_time = jnp.moveaxis(features, 2, 0), begins.T
-    memory = jnp.zeros((num_agents, num_sequences, memory_size))
     if burn_in:
         memory, _ = jax.lax.scan(step, memory, jax.tree.map(lambda x: x[:burn_in], by_time))
         memory = jax.lax.stop_gradient(memory)

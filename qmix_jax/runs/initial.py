@@ -43,12 +43,13 @@ def initial_params(config: Config, spec: EnvSpec) -> Params | None:
 
 
 def start_from(params: Params | None, state: TrainState, shardings: Any) -> TrainState:
-    """Replace the parameters of a new run, or of all members of a population, and their target copies."""
+    """Replace the parameters of a new run, or of all members of a population, and their target copies if any."""
     if params is None:
         return state
     learner = state.learner
 
     full = jax.tree.map(lambda new, old: jnp.broadcast_to(new, old.shape), params, learner.params)
     placed = place(full, shardings.learner.params)
-    target_params = jax.tree.map(jnp.copy, placed)  # no buffer can be donated twice
+    # Copies: no buffer can be donated twice.
+    target_params = None if learner.target_params is None else jax.tree.map(jnp.copy, placed)
     return replace(state, learner=replace(learner, params=placed, target_params=target_params))

@@ -19,7 +19,7 @@ from qmix_jax.storage.files import read_json, write_json
 from qmix_jax.training.replay import replay_bytes, transition_bytes
 from qmix_jax.upgrades import upgrade_settings
 
-FORMAT = 7  # of the run directory; incremented whenever an older version could not resume it
+FORMAT = 8  # of the run directory; incremented whenever an older version could not resume it
 _OLDEST = 3  # that can be read
 _SECTIONS = ("format", "derived", "notices", "versions", "device")
 
@@ -40,7 +40,7 @@ def describe_run(config: Config, environment: Environment) -> dict[str, Any]:
     """Return the content of hparams.json: the settings at the top level, the rest in sections."""
     spec = environment.spec
     bootstraps = bootstraps_at_limit(config, spec)
-    per_transition = transition_bytes(spec, bootstraps)
+    per_transition = transition_bytes(spec, config.memory_size if config.replay == "none" else 0, bootstraps)
     derived = {name: getattr(config, name) for name in _DERIVED}
     return {
         "format": FORMAT,

@@ -1,6 +1,7 @@
 """Replay of short sequences, uniform or prioritised, on top of flashbax.
 
-Four functions: init, add, sample, and reprioritise, which does nothing for a uniform buffer.
+Four functions: init, add, sample, and reprioritise, which does nothing but for a prioritised buffer. `--replay none`
+has the same with a buffer of one rollout: what every environment did since the last one was learned from.
 """
 
 import warnings
@@ -29,7 +30,8 @@ class Replay(NamedTuple):
     init: Callable[[], Any]  # () -> empty buffer state
     # (buffer state, one vector step's transitions, the time steps after them; both batched over E) -> buffer state
     add: Callable[[Any, Transition, TimeStep], Any]
-    sample: Callable[[Any, Array], Sample]  # (buffer state, random numbers uint32[2, B]) -> B sequences
+    # (buffer state, random numbers uint32[2, B]; without replay the environments int32[B]) -> B sequences
+    sample: Callable[[Any, Array], Sample]
     reprioritise: Callable[[Any, Batch, Array], Any]  # (buffer state, batch, priorities float32[B]) -> buffer state
 
 
@@ -37,6 +39,7 @@ def make_replay(config: Config, spec: EnvSpec, num_devices: int = 1) -> Replay:
     """Build the replay of `config`, or the share of one of `num_devices` devices."""
     num_envs = config.num_envs // num_devices
     _check_episodes(config, spec)
+    memory_size = config.memory_size if config.replay == "none" else 0
     sizes = {
         "add_batch_size": num_envs,
         "sample_batch_size": config.batch_size // num_devices,
@@ -64,6 +67,10 @@ def make_replay(config: Config, spec: EnvSpec, num_devices: int = 1) -> Replay:
             return state
 
     def sample(state: Any, numbers: Array) -> Sample:
+        if config.replay == "none":
+            oldest, _ = _stored_rows(state)
+            rollouts = read_sequences(state, numbers, jnp.broadcast_to(oldest, numbers.shape), config.sample_length)
+            return Sample(rollouts, indices=None, probabilities=None)
         if config.sequence_start == "episode":
             sequences = sample_episodes(state, numbers[0], config.sample_length)
             return Sample(sequences, indices=None, probabilities=None)
@@ -75,7 +82,7 @@ def make_replay(config: Config, spec: EnvSpec, num_devices: int = 1) -> Replay:
         return Sample(sequences, indices, probabilities)
 
     def reprioritise(state: Any, batch: Batch, priorities: Array) -> Any:
-        if config.replay == "uniform":
+        if config.replay != "prioritised":
             return state
         assert batch.probabilities is not None
         # Empty slots keep priority 0: with exponent 0, 0 ** 0 would be 1.
@@ -84,10 +91,11 @@ def make_replay(config: Config, spec: EnvSpec, num_devices: int = 1) -> Replay:
             return buffer.set_priorities(state, batch.indices, priorities)
 
     if not bootstraps_at_limit(config, spec):
-        return Replay(lambda: buffer.init(empty_transition(spec)), add, sample, reprioritise)
+        return Replay(lambda: buffer.init(empty_transition(spec, memory_size)), add, sample, reprioritise)
 
     def init_cut() -> CutReplay:
-        return CutReplay(buffer.init(empty_transition(spec, True)), empty_final_steps(config, spec, num_envs))
+        transition = empty_transition(spec, memory_size, bootstraps=True)
+        return CutReplay(buffer.init(transition), empty_final_steps(config, spec, num_envs))
 
     def add_cut(state: CutReplay, transition: Transition, stepped: TimeStep) -> CutReplay:
         final_steps, numbers = add_final_steps(config, state.final_steps, stepped)
@@ -114,6 +122,11 @@ def sample_sequences(state: Any, numbers: Array, length: int) -> Transition:
     environments, ages = numbers % jnp.stack([jnp.uint32(num_envs), (stored - length + 1).astype(jnp.uint32)])[:, None]
     starts = (oldest + ages.astype(jnp.int32)) % num_rows
     return read_sequences(state, environments.astype(jnp.int32), starts, length)
+
+
+def shuffled_environments(key: Array, num_envs: int, batch_size: int) -> Array:
+    """Draw one epoch's batches: all environments in a random order, int32[E // B, B]."""
+    return jax.random.permutation(key, jnp.arange(num_envs, dtype=jnp.int32)).reshape(-1, batch_size)
 
 
 def sample_episodes(state: Any, numbers: Array, length: int) -> Transition:
@@ -199,10 +212,11 @@ def action_dtype(num_actions: int) -> Any:
     return jnp.int8 if num_actions <= 127 else jnp.int32
 
 
-def empty_transition(spec: EnvSpec, bootstraps: bool = False) -> Transition:
+def empty_transition(spec: EnvSpec, memory_size: int = 0, bootstraps: bool = False) -> Transition:
     """Return an unbatched transition of zeros, with the shapes and dtypes that replay stores.
 
-    `bootstraps`: whether targets bootstrap at time limits, so that transitions refer to their final steps.
+    `memory_size`: width of the hidden state that is stored too, 0 for none. `bootstraps`: whether targets bootstrap at
+    time limits, so that transitions refer to their final steps.
     """
     return Transition(
         observations=jnp.zeros((spec.num_agents, spec.observation_size), spec.observation_dtype),
@@ -213,6 +227,7 @@ def empty_transition(spec: EnvSpec, bootstraps: bool = False) -> Transition:
         state=None if spec.state_from_observations else jnp.zeros(spec.state_size, jnp.float32),
         action_mask=jnp.ones((spec.num_agents, spec.num_actions), jnp.bool_) if spec.masks_actions else None,
         final_step=jnp.full((), -1, jnp.int32) if bootstraps else None,
+        memory=jnp.zeros((spec.num_agents, memory_size), jnp.float32) if memory_size else None,
     )
 
 
@@ -231,9 +246,9 @@ def make_transition(
     )
 
 
-def transition_bytes(spec: EnvSpec, bootstraps: bool = False) -> int:
-    """Return the size of one stored transition in bytes; `bootstraps` as for `empty_transition`."""
-    return _bytes(lambda: empty_transition(spec, bootstraps))
+def transition_bytes(spec: EnvSpec, memory_size: int = 0, bootstraps: bool = False) -> int:
+    """Return the size of one stored transition in bytes; the rest as for `empty_transition`."""
+    return _bytes(lambda: empty_transition(spec, memory_size, bootstraps))
 
 
 def replay_bytes(config: Config, spec: EnvSpec) -> int:

@@ -23,7 +23,7 @@ from qmix_jax.training.environments import conforming
 from qmix_jax.training.evaluation import evaluate, greedy_policy
 from qmix_jax.training.exploration import choose_actions, decay_shares, final_epsilons, free_exploration, linear_epsilon
 from qmix_jax.training.pinning import pinned
-from qmix_jax.training.replay import Replay, make_replay, make_transition
+from qmix_jax.training.replay import Replay, make_replay, make_transition, shuffled_environments
 from qmix_jax.training.rollout import advance_episodes, empty_log, init_episodes, step_environments
 from qmix_jax.training.sharding import evaluated_by_devices, over_devices, split_state
 from qmix_jax.types import Array, EpisodeLog, Evaluation, LearnerState, Params, TrainState, UpdateMetrics
@@ -118,6 +118,8 @@ def vector_step(
     transition = jax.vmap(make_transition, in_axes=(None, 0, 0, 0, 0))(
         environment.spec, state.time_step, actions, replace(stepped, rewards=rewards), state.episodes.length
     )
+    if config.replay == "none" and config.memory_size:
+        transition = replace(transition, memory=state.memory)
     replay_state = replay.add(state.replay, transition, stepped)
 
     due = updates_due(config, state.vector_step, state.replay_start)
@@ -158,22 +160,27 @@ def make_updates(
 ) -> tuple[LearnerState, Any, UpdateMetrics]:
     """Make int32[] `due` gradient updates; return the learner, the replay and the sums of the updates' metrics.
 
-    They are made in blocks, which end where the target network is copied. With uniform replay, nothing in a block's
-    batches and target values depends on its updates, so they are computed for all at once, by a few large kernels
-    instead of many small ones.
+    They are made in blocks, which end where the target network is copied. Unless priorities change, nothing in a
+    block's batches and target values depends on its updates, so they are computed for all at once, by a few large
+    kernels instead of many small ones. Without replay, a block is an epoch, and there are no target values.
     """
-    batch_size, ahead = config.batch_size // config.num_devices, config.replay == "uniform"
-    size = block_size(config)
+    batch_size, ahead = config.batch_size // config.num_devices, config.replay != "prioritised"
+    size, on_policy = block_size(config), config.replay == "none"
     # One call for all blocks; the last one may reach beyond what is due.
-    numbers = jax.random.bits(key, (most_updates_due(config) + size, 2, batch_size))
+    numbers = None if on_policy else jax.random.bits(key, (most_updates_due(config) + size, 2, batch_size))
 
-    def read(learner_state: LearnerState, replay_state: Any, numbers: Array) -> tuple[Batch, TargetValues]:
+    def draw(done: Array) -> Array:
+        if numbers is None:
+            return shuffled_environments(jax.random.fold_in(key, done), size * batch_size, batch_size)
+        return jax.lax.dynamic_slice_in_dim(numbers, done, size)
+
+    def read(learner_state: LearnerState, replay_state: Any, numbers: Array) -> tuple[Batch, TargetValues | None]:
         batch = learner.prepare(replay.sample(replay_state, numbers))
         return batch, learner.read_targets(learner_state, batch)
 
     def make_block(carry: tuple[Array, _Updating]) -> tuple[Array, _Updating]:
         done, updating = carry
-        drawn: Any = jax.lax.dynamic_slice_in_dim(numbers, done, size)
+        drawn: Any = draw(done)
         if ahead:
             drawn = jax.vmap(partial(read, *updating[:2]))(drawn)
 
@@ -187,7 +194,7 @@ def make_updates(
             return learner_state, replay_state, sums + jnp.stack(metrics)
 
         to_copy = config.target_update_interval - updating[0].updates % config.target_update_interval
-        turns = jnp.minimum(jnp.minimum(size, due - done), to_copy)
+        turns = size if on_policy else jnp.minimum(jnp.minimum(size, due - done), to_copy)
         with jax.named_scope("updates"):
             learner_state, replay_state, sums = jax.lax.fori_loop(0, turns, update, updating)
         return done + turns, (learner.copy_targets(learner_state), replay_state, sums)
@@ -200,10 +207,12 @@ def make_updates(
 
 
 def block_size(config: Config) -> int:
-    """Return the largest number of updates in a block: equal shares of a vector step's updates.
+    """Return the largest number of updates in a block: equal shares of a vector step's updates, or an epoch.
 
     On an accelerator, the fewer kernels the better; a CPU's cache holds no more than a few batches.
     """
+    if config.replay == "none":
+        return config.num_envs // config.batch_size
     most = 4 if jax.default_backend() == "cpu" else 32
     shares = -(-most_updates_due(config) // most)
     return min(-(-most_updates_due(config) // shares), config.target_update_interval)
@@ -211,7 +220,7 @@ def block_size(config: Config) -> int:
 
 def most_updates_due(config: Config) -> int:
     """Return the largest number of updates after a vector step, see `updates_due`."""
-    return -(-config.num_envs // config.train_frequency)
+    return config.rollout_updates if config.replay == "none" else -(-config.num_envs // config.train_frequency)
 
 
 def exploration_rates(config: Config, num_agents: int, step: Array) -> Array:
@@ -246,11 +255,17 @@ def updates_due(config: Config, step: Array, replay_start: Array) -> Array:
     """Return the number of updates after vector step int32[] `step` (from 0), for an exact replay ratio. int32[].
 
     One update per `train_frequency` environment steps beyond `first_update_step`; fractions carry over. None until
-    replay, empty at vector step int32[] `replay_start`, holds `first_update_step` transitions.
+    replay, empty at vector step int32[] `replay_start`, holds `first_update_step` transitions. Without replay, all of
+    `rollout_updates` when the targets of another `sequence_length` steps can be computed.
     """
 
     def updates_by(env_steps: Array) -> Array:
         return jnp.maximum(env_steps - config.first_update_step, 0) // config.train_frequency
 
+    def rollouts_by(vector_steps: Array) -> Array:
+        return jnp.maximum(vector_steps - config.bootstrap_distance, 0) // config.sequence_length
+
     filled = (step + 1 - replay_start) * config.num_envs >= config.first_update_step
+    if config.replay == "none":
+        return jnp.where(filled, (rollouts_by(step + 1) - rollouts_by(step)) * config.rollout_updates, 0)
     return jnp.where(filled, updates_by((step + 1) * config.num_envs) - updates_by(step * config.num_envs), 0)
