@@ -146,13 +146,14 @@ def make_single_update(learner):
 
 
 def make_plain_loss(config, spec=SPEC):
-    """Return the loss as a function of parameters, target parameters, sequences, and optionally the rest."""
+    """Return the loss as a function of parameters, target parameters or None, sequences, and optionally the rest."""
     networks = make_networks(config, spec)
     loss, target_values = make_loss(config, networks), make_target_values(config, networks)
 
     def plain_loss(params, target_params, sequences, weights=None, statistics=None, cuts=None):
         batch = prepare(config, networks.views, Sample(sequences, indices=None, probabilities=None, cuts=cuts))
-        return loss(params, target_params, batch, target_values(target_params, batch), weights, statistics)
+        values = None if target_params is None else target_values(target_params, batch)
+        return loss(params, target_params, batch, values, weights, statistics)
 
     return plain_loss
 

@@ -44,11 +44,13 @@ def _two_parameters(config):
     return randomize(params, 1), randomize(params, 2)
 
 
-def _batch(length, seed=0):
+def _batch(length, seed=0, memory_size=0):
     """Random numbers; episodes end at every position of the sequence, after it, and not at all."""
-    batch = random_batch(np.random.default_rng(seed), BATCH, length)
+    generator = np.random.default_rng(seed)
+    batch = random_batch(generator, BATCH, length)
     ends = jnp.arange(BATCH)[:, None] % (length + 1) == jnp.arange(length)[None]
-    return batch.replace(done=ends)
+    memory = generator.normal(size=(BATCH, length, SPEC.num_agents, memory_size)).astype(np.float32)
+    return batch.replace(done=ends, memory=jnp.asarray(memory) if memory_size else None)
 
 
 def _mixed(config, params, batch, row, t, values, actions):
@@ -70,12 +72,12 @@ def _mixed(config, params, batch, row, t, values, actions):
 
 
 def _agent_values(config, params, batch, row, t):
-    """The agents' values at step t of a sequence; recurrent ones are unrolled from its first step."""
+    """The agents' values at step t of a sequence; recurrent ones are unrolled from its first step's hidden state."""
     networks = [jax.tree.map(lambda x, i=i: x[i], params["agents"]) for i in range(SPEC.num_agents)]
     if config.agent == "mlp":
         return [numpy_q_values(net, seen) for net, seen in zip(networks, batch.observations[row, t], strict=True)]
     empty = np.zeros(config.hidden_sizes[-1])
-    memories = [empty] * SPEC.num_agents
+    memories = [empty] * SPEC.num_agents if batch.memory is None else list(batch.memory[row, 0])
     for step in range(t + 1):
         if step > 0 and batch.done[row, step - 1]:
             memories = [empty] * SPEC.num_agents
@@ -120,7 +122,7 @@ def numpy_targets(config, params, target_params, batch, final_steps=None):
             getattr(longer, name)[row, t + 1] = getattr(final_steps, name)[at]
         longer.elapsed[row, t + 1] = batch.elapsed[row, t] + 1
         longer.done[row, t] = False
-        own = config if config.target != "td_lambda" else replace(config, target="q_lambda", double_q=False)
+        own = config if config.target != "td_lambda" else replace(config, target="q_lambda", double_q=config.replay == "none")
         team = chooser if own is config else target_params  # no action was taken there: the target team's greedy one
         return np.array(_bootstrap(own, team, target_params, target_params, longer, row, t + 1))
 
@@ -180,15 +182,23 @@ def _bootstrap(config, chooser, valuer, mixer, batch, row, t):
         {"agent": "gru", "n_step": 1},
         {"agent": "gru", "n_step": 2, "sequence_length": 2, "burn_in": 2, "double_q": False},
         {"agent": "gru", "target": "q_lambda", "sequence_length": 3, "burn_in": 1},
+        {"replay": "none", "target": "q_lambda", "sequence_length": 4},
+        {"replay": "none", "target": "td_lambda", "sequence_length": 3, "algorithm": "qplex"},
+        {"replay": "none", "n_step": 2, "sequence_length": 1, "algorithm": "iql"},
+        {"replay": "none", "target": "q_lambda", "sequence_length": 3, "algorithm": "vdn", "agent": "gru"},
     ],
     ids=str,
 )
 def test_the_loss_is_the_slow_one(settings):
     config = _config(**settings)
     params, target_params = _two_parameters(config)
-    batch = _batch(config.sample_length)
+    batch = _batch(config.sample_length, memory_size=config.memory_size if config.replay == "none" else 0)
     predicted = numpy_predictions(config, params, batch)
-    errors = predicted - numpy_targets(config, params, target_params, batch)
+    if config.replay == "none":
+        errors = predicted - numpy_targets(config, params, params, batch)
+        target_params = None
+    else:
+        errors = predicted - numpy_targets(config, params, target_params, batch)
     loss, values = quick_jit(_loss(config))(params, target_params, batch)
     assert values.q_tot.shape == (BATCH, config.sequence_length, 2 if config.algorithm in ("iql", "madqn") else 1)
     assert loss == pytest.approx((errors**2).sum(axis=-1).mean(), rel=1e-4)
@@ -207,12 +217,16 @@ def test_the_loss_is_the_slow_one(settings):
         {"agent": "gru", "n_step": 3, "sequence_length": 2, "burn_in": 1},
         {"agent": "gru", "target": "q_lambda", "sequence_length": 3, "burn_in": 1},
         {"agent": "gru", "target": "td_lambda", "sequence_length": 2, "algorithm": "vdn"},
+        {"agent": "gru", "target": "q_lambda", "sequence_length": 3, "replay": "none", "batch_size": 4},
+        {"target": "td_lambda", "sequence_length": 3, "replay": "none", "batch_size": 4},
     ],
     ids=str,
 )
 def test_the_loss_with_truncations_to_bootstrap_from_is_the_slow_one(settings):
     config = _config(time_limit="bootstrap", num_envs=4, **settings)
     params, target_params = _two_parameters(config)
+    if config.replay == "none":
+        target_params = params
     batch, final_steps = _truncated(config.sample_length)
     targets = numpy_targets(config, params, target_params, batch, final_steps)
     errors = numpy_predictions(config, params, batch) - targets
@@ -224,9 +238,24 @@ def test_the_loss_with_truncations_to_bootstrap_from_is_the_slow_one(settings):
         cuts = find_cuts(config, final_steps, batch)
         return _loss(config)(params, target_params, batch, None, None, cuts)
 
+    target_params = None if config.replay == "none" else target_params
     loss, values = quick_jit(whole_loss)(params, target_params, batch)
     np.testing.assert_allclose(values.td_error, errors, rtol=1e-4, atol=1e-4)
     assert loss == pytest.approx((errors**2).sum() / (~excluded[..., 0]).sum(), rel=1e-4)
+
+
+@pytest.mark.parametrize("agent", ["mlp", "gru"])
+def test_without_replay_targets_are_constants(agent):
+    """The gradient is that of a loss whose target network equals the online one."""
+    config = _config(agent=agent, target="q_lambda", sequence_length=3, double_q=True)
+    params, _ = _two_parameters(config)
+    batch = _batch(config.sample_length)
+
+    def gradient(config, target_params):
+        return quick_jit(jax.grad(lambda params: _loss(config)(params, target_params, batch)[0]))(params)
+
+    expected, found = gradient(config, params), gradient(replace(config, replay="none"), None)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5), expected, found)
 
 
 @pytest.mark.parametrize("algorithm", ["qmix", "cw_qmix", "iql"])

@@ -34,6 +34,10 @@ def _config(vector_steps=800, **settings):
     return small_config(**{**defaults, **settings})
 
 
+ON_POLICY = {"buffer_capacity": 100_000, "min_buffer_size": 10_000, "train_frequency": 4, "target_update_interval": 200}
+ON_POLICY = {"replay": "none", "batch_size": 8, "sequence_length": 4, "epochs": 1, "target": "q_lambda", **ON_POLICY}
+
+
 def _state(step=0, cue=1.0, place=0):
     return ProbeState(jnp.int32(step), jnp.float32(cue), jnp.int32(place))
 
@@ -125,6 +129,8 @@ def test_lambda_targets_end_with_their_episode(target, td_lambda):
         {"algorithm": "cw_qmix", "central_sizes": (16,)},
         {"algorithm": "ow_qmix", "central_sizes": (16,)},
         {"replay": "prioritised"},
+        ON_POLICY,
+        {**ON_POLICY, "algorithm": "vdn", "agent": "gru", "batch_size": 4, "target": "td_lambda"},
         {"target_update_interval": 1, "target_tau": 0.05},
         {"optimizer": "radam"},
         {"reward_scale": 1.0, "agent": "gru", "sequence_length": 3},

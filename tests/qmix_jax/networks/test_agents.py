@@ -21,7 +21,7 @@ def _make(recurrent=False, **settings):
 
 def _agents(share_parameters, recurrent=False):
     agents = _make(hidden_sizes=(8, 7), share_parameters=share_parameters, head_init_scale=1.0, recurrent=recurrent)
-    unroll = quick_jit(agents.unroll, static_argnums=3)
+    unroll = quick_jit(agents.unroll, static_argnums=4)
     return agents._replace(init=quick_jit(agents.init), step=quick_jit(agents.step), unroll=unroll)
 
 
@@ -146,6 +146,7 @@ def test_initialising_calls_no_kernels_that_can_wait_for_each_other(recurrent):
 
 
 LENGTH = 5
+EMPTY = jnp.zeros((BATCH, AGENTS, 7))  # the recurrent agents' first hidden state
 
 
 def _sequences(seed=0):
@@ -156,7 +157,7 @@ def _sequences(seed=0):
 @pytest.mark.parametrize("burn_in", [0, 2])
 def test_sequences_without_a_memory_are_steps(agents, initial, burn_in):
     params, features = randomize(initial), _sequences()
-    found, memories = agents.unroll(params, features, jnp.zeros((BATCH, LENGTH), bool), burn_in)
+    found, memories = agents.unroll(params, features, jnp.zeros((BATCH, LENGTH), bool), jnp.zeros((BATCH, AGENTS, 0)), burn_in)
     assert memories.shape == (AGENTS, BATCH, LENGTH - burn_in, 0)
     expected = jnp.stack([_values(agents, params, features[:, :, t]) for t in range(burn_in, LENGTH)], axis=2)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
@@ -175,8 +176,9 @@ def test_sequences_are_steps_that_hand_on_their_memory(remembering, burn_in):
     assert agents.memory_size == 7
     features = _sequences()
     begins = jnp.zeros((BATCH, LENGTH), bool).at[1, 2].set(True).at[2, 4].set(True).at[3, 0].set(True)
-    found, memories = agents.unroll(params, features, begins, burn_in)
-    memory, expected, handed_on = jnp.zeros((BATCH, AGENTS, 7)), [], []
+    first = jnp.asarray(np.random.default_rng(3).normal(size=(BATCH, AGENTS, 7)), jnp.float32)
+    found, memories = agents.unroll(params, features, begins, first, burn_in)
+    memory, expected, handed_on = first, [], []
     for t in range(LENGTH):
         memory = jnp.where(begins[:, t, None, None], 0.0, memory)
         q_values, memory = agents.step(params, features[:, :, t], memory)
@@ -191,7 +193,7 @@ def test_an_episode_does_not_remember_the_one_before(remembering):
     features, begins = _sequences(), jnp.zeros((BATCH, LENGTH), bool).at[:, 2].set(True)
     other = features.at[:, :, :2].set(_sequences(1)[:, :, :2])
     for starts, same in ((begins, True), (jnp.zeros_like(begins), False)):
-        found = [agents.unroll(params, seen, starts, 2)[0] for seen in (features, other)]
+        found = [agents.unroll(params, seen, starts, EMPTY, 2)[0] for seen in (features, other)]
         assert np.array_equal(*found) == same
 
 
@@ -200,7 +202,7 @@ def test_burn_in_fills_the_memory_without_a_gradient(remembering):
     never = jnp.zeros((BATCH, LENGTH), bool)
 
     def last_value(features, burn_in):
-        return agents.unroll.__wrapped__(params, features, never, burn_in)[0][:, :, -1].sum()
+        return agents.unroll.__wrapped__(params, features, never, EMPTY, burn_in)[0][:, :, -1].sum()
 
     gradient = quick_jit(jax.grad(last_value), static_argnums=1)
     before, after = slice(None, 2), slice(2, None)

@@ -12,6 +12,7 @@ from probes import ConstantReward, Corridor
 
 from env_jax import GridWorld25
 from qmix_jax.config import Config
+from qmix_jax.learning.learner import make_learner
 from qmix_jax.training.replay import transition_bytes
 from qmix_jax.training.trainer import make_trainer, updates_due, vector_step
 from qmix_jax.types import UpdateMetrics
@@ -202,6 +203,100 @@ def test_one_replay_buffer_and_no_copy():
 
 
 VECTOR_STEPS = 60
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 70), st.integers(1, 5), st.integers(1, 3), st.sampled_from((1, 2, 8)))
+def test_without_replay_every_step_is_learned_from_once_an_epoch(length, n_step, epochs, batches):
+    config = Config(
+        replay="none",
+        num_envs=16,
+        batch_size=16 // batches,
+        total_steps=16 * VECTOR_STEPS,
+        sequence_length=length,
+        n_step=n_step,
+        epochs=epochs,
+    )
+    due = np.asarray(updates_due(config, jnp.arange(VECTOR_STEPS), jnp.int32(0)))
+    assert due.sum() == config.total_updates
+    assert set(due.tolist()) <= {0, epochs * batches}
+    # A rollout ends when its last target can be computed, and the next one begins with the step after its last.
+    assert (np.flatnonzero(due) + 1).tolist() == list(range(length + n_step, VECTOR_STEPS + 1, length))
+    # After a resume without the rollout, the first one that is whole again.
+    resumed = np.asarray(updates_due(config, jnp.arange(VECTOR_STEPS), jnp.int32(7)))
+    assert np.flatnonzero(resumed).tolist() == [t for t in np.flatnonzero(due) if t + 1 - 7 >= length + n_step]
+
+
+def test_without_replay_an_epoch_reads_every_rollout_once():
+    """With a learner that writes down the environments it is given."""
+    config, env = small_config(**{**ON_POLICY, "agent": "mlp"}), Corridor()
+
+    def init(key):
+        state = make_trainer(config, env).init(key)
+        empty = jnp.zeros((config.total_updates, config.batch_size), jnp.int32)
+        return state.replace(learner=state.learner.replace(params=(), target_params=empty, optimizer_state=()))
+
+    def update(state, environments):
+        records = state.target_params.at[state.updates].set(environments)
+        metrics = UpdateMetrics(*jnp.ones(len(UpdateMetrics._fields)))
+        return state.replace(target_params=records, updates=state.updates + 1), metrics, jnp.ones(8)
+
+    learner, replay = make_stubs(init, update, lambda environments: environments, ENVS)
+
+    def run(key):
+        return jax.lax.scan(lambda s, _: vector_step(config, env, learner, replay, s), init(key), length=STEPS)
+
+    state, _ = quick_jit(run)(jax.random.key(0))
+    assert state.learner.updates == config.total_updates == 2 * 2 * 7
+    epochs = np.asarray(state.learner.target_params).reshape(-1, ENVS)
+    assert (np.sort(epochs, axis=1) == np.arange(ENVS)).all()
+    assert len(np.unique(epochs, axis=0)) > 5  # in an order of its own
+
+
+def test_without_replay_a_rollout_is_what_was_just_done(rollouts):
+    """Rows end with the last step, and each holds the hidden state that its action was chosen from."""
+    state = rollouts(0)
+    oldest = int(state.replay.current_index)
+    kept = jax.tree.map(lambda x: np.roll(np.asarray(x), -oldest, axis=1), state.replay.experience)
+    assert kept.elapsed.shape == (ENVS, 5)
+    assert state.learner.target_params is None
+    np.testing.assert_array_equal(kept.memory[kept.elapsed == 0], 0.0)
+    learner = make_learner(rollouts.config, Corridor().spec)
+    # The last step was taken after the last update, with the parameters that are left.
+    _, memory = learner.q_values(
+        state.learner.params, jnp.asarray(kept.observations[:, -1]), jnp.asarray(kept.memory[:, -1])
+    )
+    going_on = ~kept.done[:, -1]
+    assert going_on.any()
+    np.testing.assert_allclose(state.memory[going_on], memory[going_on], rtol=1e-4, atol=1e-5)
+
+
+def test_without_replay_chunks_and_seeds_do_not_change_the_result(rollouts):
+    whole = Run(small_config(**{**ON_POLICY, "eval_interval": ENVS * STEPS}), Corridor(), rollouts.init)
+    first, second = rollouts(0), whole(0)
+    _assert_equal(first, second)
+    assert first.learner.updates == rollouts.config.total_updates
+    assert not np.array_equal(*(np.asarray(run.memory) for run in (first, rollouts(1))))
+
+
+ON_POLICY = {
+    "replay": "none",
+    "num_envs": ENVS,
+    "total_steps": ENVS * STEPS,
+    "eval_interval": ENVS * 9,
+    "sequence_length": 4,
+    "batch_size": 2,
+    "epochs": 2,
+    "target": "q_lambda",
+    "agent": "gru",
+    "epsilon_end": 0.5,
+    "epsilon_decay_steps": 60,
+}
+
+
+@pytest.fixture(scope="module")
+def rollouts():
+    return Run(small_config(**ON_POLICY), Corridor())
 
 
 @settings(deadline=None, max_examples=60)
