@@ -18,7 +18,7 @@ from qmix_jax.training.environments import make_environment
 from qmix_jax.training.pinning import seed_key
 from qmix_jax.training.trainer import block_size, make_trainer
 
-PRESETS = ("default", "random", "throughput", "general")
+PRESETS = ("default", "random", "throughput", "general", "pqn")
 _PARTS = {  # by a name that the operations of a part have in their path
     "agents": ("QNetwork", "/agents/"),
     "mixer": ("QMixer", "/mixer/", "(mixer)"),
@@ -46,9 +46,10 @@ def kernels_per_update(config: Config) -> dict[str, float]:
 
 def count_update(text: str, config: Config) -> dict[str, float]:
     """Count them in the text of the compiled chunk."""
-    own = count_loop(text, "updates", part_of)
-    block = count_loop(text, "blocks", part_of).total() - own.total()
-    return {**own, _SHARED: block / block_size(config)}
+    own, size = count_loop(text, "updates", part_of), block_size(config)
+    counted = size if config.replay == "none" else 1  # turns of the loop of updates, where its program tells them
+    block = count_loop(text, "blocks", part_of).total() - counted * own.total()
+    return {**own, _SHARED: block / size}
 
 
 def describe(figures: dict[str, Any]) -> str:
@@ -61,7 +62,7 @@ def describe(figures: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = make_parser(__doc__)
-    parser.add_argument("--presets", nargs="+", default=PRESETS, metavar="NAME", help="what to count (default: four)")
+    parser.add_argument("--presets", nargs="+", default=PRESETS, metavar="NAME", help="what to count (default: five)")
     arguments = parser.parse_args()
     figures = {name: kernels_per_update(preset_config(name)) for name in arguments.presets}
     finish(arguments, figures, describe(figures))

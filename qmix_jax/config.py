@@ -377,6 +377,13 @@ class Config:
         return self.buffer_capacity // self.num_envs * self.num_envs
 
     @property
+    def capacity_flag(self) -> str:
+        """The setting that decides how much memory is needed, as messages name it."""
+        if self.replay == "none":
+            return f"--num_envs {self.num_envs}"
+        return f"--buffer_capacity {self.buffer_capacity}"
+
+    @property
     def bootstrap_distance(self) -> int:
         """Steps from a step that is trained on to the first state that its target bootstraps from."""
         return self.n_step if self.target == "n_step" else 1

@@ -58,7 +58,7 @@ def _split_groups(groups: list[Group], limit: float, is_set: bool) -> list[Group
         config = group.members[0].config
         size, files = member_bytes(config), fitting_runs(config)
         if size > limit:
-            capacity = f"--buffer_capacity {config.buffer_capacity}"
+            capacity = config.capacity_flag
             if is_set:
                 least = f"{1.005 * size / 2**30:.3g} GiB"  # not rounded down
                 raise ConfigError(

@@ -8,6 +8,8 @@ from qmix_jax.config import Config
 from qmix_jax.learning.batch import Batch
 from qmix_jax.types import Array
 
+_UNROLLED = 16  # steps that become one kernel; a loop over them has several each
+
 
 def n_step_return(r_t: Array, done_t: Array, gamma: float, cut_t: Array | None = None) -> tuple[Array, Array]:
     """Return the discounted rewards of the next n steps and the discount of the bootstrap value.
@@ -94,7 +96,7 @@ def lambda_returns(
     discounts = gamma * (1.0 - done_t.astype(jnp.float32))
     if cut_t is not None:  # `discounts` are 0 there, so only the final step's value is added
         r_t = r_t + jnp.where(cut_t, gamma * v_t, 0.0)
-    _, targets = jax.lax.scan(back, v_t[-1], (r_t, discounts, v_t), reverse=True)
+    _, targets = jax.lax.scan(back, v_t[-1], (r_t, discounts, v_t), reverse=True, unroll=min(_UNROLLED, v_t.shape[0]))
     return targets
 
 

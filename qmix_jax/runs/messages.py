@@ -41,11 +41,12 @@ def start_lines(hparams: dict[str, Any]) -> list[str]:
     """Return the lines printed before training starts."""
     derived, device = hparams["derived"], hparams["device"]
     used, algorithm = hparams["num_devices"], hparams["algorithm"].upper()
+    kept = "replay" if hparams["replay"] != "none" else f"rollouts of {hparams['sequence_length']} steps"
     return [
         f"{algorithm} on {derived['environment']}: {hparams['num_envs']} environments x "
         f"{derived['vector_steps']} steps = {derived['env_steps']} environment steps, "
         f"{derived['total_updates']} updates",
-        f"replay: {derived['replay_capacity']} transitions of {derived['replay_bytes_per_transition']} bytes, "
+        f"{kept}: {derived['replay_capacity']} transitions of {derived['replay_bytes_per_transition']} bytes, "
         f"{format_bytes(derived['replay_bytes'])}",
         f"device: {used} x {device['kind']} ({device['backend']}), {device['cores']} cores",
         *(f"notice: {notice}" for notice in hparams["notices"]),

@@ -275,6 +275,6 @@ def _check_fit(config: Config, environment: Environment) -> None:
     needed = replay_bytes(config, spec) // config.num_devices * min(config.num_devices, sharing_devices())
     if needed > available:
         raise ConfigError(
-            f"--buffer_capacity {config.buffer_capacity}: needs {format_bytes(needed)}, "
+            f"{config.capacity_flag}: needs {format_bytes(needed)}, "
             f"but only {format_bytes(available)} of memory are available"
         )

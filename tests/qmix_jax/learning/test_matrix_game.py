@@ -9,16 +9,16 @@ from probes import Matrix, NonMonotonic, ProbeState
 STATE = ProbeState(jnp.int32(0), jnp.float32(1), jnp.int32(0))
 
 
-def _learned(env, vector_steps=1200, lr=1e-2, seed=0, **settings):
+REPLAY = {"num_envs": 8, "buffer_capacity": 4000, "min_buffer_size": 64, "batch_size": 32, "train_frequency": 8}
+ON_POLICY = {"replay": "none", "num_envs": 32, "batch_size": 32, "epochs": 1}
+
+
+def _learned(env, vector_steps=1200, lr=1e-2, seed=0, data=REPLAY, **settings):
     """q_tot of every joint action after training on uniform exploration."""
     config = small_config(
-        num_envs=8,
-        total_steps=8 * vector_steps,
-        eval_interval=8 * vector_steps,
-        buffer_capacity=4000,
-        min_buffer_size=64,
-        batch_size=32,
-        train_frequency=8,
+        **data,
+        total_steps=data["num_envs"] * vector_steps,
+        eval_interval=data["num_envs"] * vector_steps,
         lr=lr,
         n_step=1,
         mixing_size=32,
@@ -34,9 +34,10 @@ def _best(values):
     return np.unravel_index(values.argmax(), values.shape)
 
 
-def test_qmix_finds_the_best_joint_action_and_knows_every_payoff():
+@pytest.mark.parametrize("data", [REPLAY, ON_POLICY], ids=["replay", "none"])
+def test_qmix_finds_the_best_joint_action_and_knows_every_payoff(data):
     env = Matrix()
-    values = _learned(env)
+    values = _learned(env, data=data)
     np.testing.assert_allclose(values, env.payoffs, atol=0.3)
     assert _best(values) == (2, 2)
 

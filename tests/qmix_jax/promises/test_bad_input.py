@@ -57,6 +57,16 @@ GOLDEN = [  # whole lines; elsewhere the flag and the exit status count
         "--buffer_capacity 100: must be at least 2048, --num_envs 512 times the 4 steps of a sequence and its targets",
     ),
     ("--num_devices 3", "--num_envs 512: must be a multiple of --num_devices 3"),
+    (
+        "--replay none --double_q false",
+        "--double_q false: must not be given with --replay none, which keeps nothing but a rollout and has no target "
+        "network",
+    ),
+    (
+        "--replay none --batch_size 100",
+        "--batch_size 100: must divide --num_envs 512 with --replay none, where a batch is a share of the environments",
+    ),
+    ("--epochs 2", "--epochs 2: must not be given with --replay uniform"),
 ]
 _FLAGS = [
     "--lr 0",
@@ -103,8 +113,24 @@ _FLAGS = [
     "--resume",
     "--",
 ]
+_OF_REPLAY = [
+    "--buffer_capacity 5000",
+    "--min_buffer_size 100",
+    "--train_frequency 8",
+    "--sequence_start episode",
+    "--burn_in 2",
+    "--priority_exponent 0.5",
+    "--importance_exponent 0.5",
+    "--target_update_interval 100",
+    "--target_tau 0.5",
+    "--central_value true",
+]
 FLAGS = [
     *((line, f"{line.replace('=', ' ')}:") for line in _FLAGS),
+    *((f"--replay none {flag}", f"{flag}: must not be given with --replay none") for flag in _OF_REPLAY),
+    ("--replay none --algorithm ow_qmix", "--algorithm ow_qmix:"),
+    ("--replay none --batch_size 1024", "--batch_size 1024:"),
+    ("--epochs 0", "--epochs 0:"),
     ("--num-envs 0", "--num_envs 0:"),
     ("--num_envs 8 9", "9:"),
     (f"--total_steps {'9' * 400}", "99:"),
@@ -167,10 +193,10 @@ CHANGES = [
 
 # What hparams.json holds instead; an ellipsis takes the setting out.
 EDITS = [
-    ({"format": 0}, "format 0: must be 7, as this version writes it"),
-    ({"format": 2}, "format 2: must be 7, as this version writes it"),
-    ({"format": "3"}, "format '3': must be 7"),
-    ({"format": ...}, "format None: must be 7"),
+    ({"format": 0}, "format 0: must be 8, as this version writes it"),
+    ({"format": 2}, "format 2: must be 8, as this version writes it"),
+    ({"format": "3"}, "format '3': must be 8"),
+    ({"format": ...}, "format None: must be 8"),
     ({"gamma": ...}, "'gamma' is missing"),
     ({"results_dir": ...}, "'results_dir' is missing"),
     ({"learning_rate": 0.1}, "'learning_rate': unknown setting"),

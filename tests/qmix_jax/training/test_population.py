@@ -129,11 +129,15 @@ def test_states_of_single_runs_stack_to_that_of_many(together):
     [
         ({"replay": "prioritised"}, "priority_exponent"),
         ({"target": "q_lambda", "sequence_length": 3}, "td_lambda"),
+        ({"target": "q_lambda", "sequence_length": 3, "replay": "none", "batch_size": 2}, "td_lambda"),
     ],
 )
 def test_settings_of_other_replays_and_targets_may_be_traced(settings, name):
     """Equal values give equal members, another one another."""
-    config = small_config(**SIZES, **settings)
+    sizes = SIZES
+    if settings.get("replay") == "none":
+        sizes = {name: SIZES[name] for name in ("num_envs", "total_steps", "eval_interval", "eval_episodes")}
+    config = small_config(**{**sizes, **settings})
     state, _, _ = run(config, {name: jnp.array([0.2, 0.9, 0.9], jnp.float32)}, [0, 0, 0])
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(state.learner.params)]
     assert all(np.array_equal(leaf[1], leaf[2]) for leaf in leaves)

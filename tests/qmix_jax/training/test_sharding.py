@@ -43,18 +43,21 @@ def test_the_update_of_a_split_batch_is_that_of_the_whole(num_devices):
     assert expected_metrics.clipped == 1
 
 
-@pytest.fixture(scope="module")
-def runs():
+REPLAYS = {
+    "uniform": {"buffer_capacity": ENVS * STEPS, "min_buffer_size": 40, "batch_size": 8, "target_update_interval": 5},
+    "none": {"replay": "none", "target": "q_lambda", "sequence_length": 4, "batch_size": 4, "agent": "gru"},
+}
+
+
+@pytest.fixture(scope="module", params=REPLAYS.values(), ids=REPLAYS)
+def runs(request):
     """The same run on two devices twice: (state, log, evaluation) each."""
     config = small_config(
+        **request.param,
         num_devices=DEVICES,
         num_envs=ENVS,
         total_steps=ENVS * STEPS,
         eval_interval=ENVS * STEPS,
-        buffer_capacity=ENVS * STEPS,
-        min_buffer_size=40,
-        batch_size=8,
-        target_update_interval=5,
         epsilon_end=0.5,
         epsilon_decay_steps=100,
         eval_episodes=4,
@@ -65,7 +68,7 @@ def runs():
     def run():
         state, log = programs.train_chunk(programs.init())
         params, updates, _ = programs.snapshot(state.learner)
-        assert updates == config.total_updates == (ENVS * STEPS - 40) // 4
+        assert updates == config.total_updates == ((ENVS * STEPS - 40) // 4 if config.replay == "uniform" else 7 * 4 * 2)
         return state, log, programs.evaluate(params)
 
     return run(), run()
@@ -96,7 +99,8 @@ def test_the_devices_explore_independently(runs):
 
 def test_the_log_has_every_environment(runs):
     state, log, _ = runs[0]
-    np.testing.assert_array_equal(log.finished, np.asarray(state.replay.experience.done).T)
+    kept, at = np.asarray(state.replay.experience.done).T, int(state.replay.current_index)
+    np.testing.assert_array_equal(log.finished[-len(kept) :], np.roll(kept, -at, axis=0))  # oldest first
     assert log.finished.any(axis=0).all()
     assert np.isfinite(log.step_updates.loss[-1])
 
