@@ -54,7 +54,13 @@ def test_the_rule():
 
 
 @pytest.mark.parametrize(
-    ("preset", "ceiling"), [("default", 185), ("throughput", 255), pytest.param("random", 215, marks=pytest.mark.slow)]
+    ("preset", "ceiling"),
+    [
+        ("default", 185),
+        ("throughput", 255),
+        pytest.param("random", 215, marks=pytest.mark.slow),
+        pytest.param("pqn", 195, marks=pytest.mark.slow),
+    ],
 )
 def test_an_update_has_few_kernels(preset, ceiling):
     """A fifth of what it was before blocks. Raise a ceiling only where another figure is worth it, and say which."""

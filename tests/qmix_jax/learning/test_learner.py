@@ -122,7 +122,11 @@ def numpy_targets(config, params, target_params, batch, final_steps=None):
             getattr(longer, name)[row, t + 1] = getattr(final_steps, name)[at]
         longer.elapsed[row, t + 1] = batch.elapsed[row, t] + 1
         longer.done[row, t] = False
-        own = config if config.target != "td_lambda" else replace(config, target="q_lambda", double_q=config.replay == "none")
+        own = (
+            config
+            if config.target != "td_lambda"
+            else replace(config, target="q_lambda", double_q=config.replay == "none")
+        )
         team = chooser if own is config else target_params  # no action was taken there: the target team's greedy one
         return np.array(_bootstrap(own, team, target_params, target_params, longer, row, t + 1))
 

@@ -157,7 +157,9 @@ def _sequences(seed=0):
 @pytest.mark.parametrize("burn_in", [0, 2])
 def test_sequences_without_a_memory_are_steps(agents, initial, burn_in):
     params, features = randomize(initial), _sequences()
-    found, memories = agents.unroll(params, features, jnp.zeros((BATCH, LENGTH), bool), jnp.zeros((BATCH, AGENTS, 0)), burn_in)
+    found, memories = agents.unroll(
+        params, features, jnp.zeros((BATCH, LENGTH), bool), jnp.zeros((BATCH, AGENTS, 0)), burn_in
+    )
     assert memories.shape == (AGENTS, BATCH, LENGTH - burn_in, 0)
     expected = jnp.stack([_values(agents, params, features[:, :, t]) for t in range(burn_in, LENGTH)], axis=2)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)

@@ -12,9 +12,12 @@ import time
 from pathlib import Path
 
 import pytest
+from helpers import quick_compilation, small_config
+from probes import Corridor
 from resumed import EXACT, assert_same_run, saved_state, wait_until
 
-from qmix_jax.errors import ConfigError
+from qmix_jax.errors import ConfigError, StoppedError
+from qmix_jax.runs import runner
 from qmix_jax.runs.resume import resumed_config, saved_template
 from qmix_jax.storage.checkpoint import checkpoints
 from qmix_jax.storage.directory import RunDirectory
@@ -67,12 +70,16 @@ def test_a_whole_run_keeps_the_newest_states_and_all_parameters(whole):
 
 
 def test_kills_at_any_moment_change_nothing(folder, whole):
-    """Half of them while a checkpoint is being written."""
+    kill_often(folder, FLAGS, folder / "killed" / "run_1", KILLS)
+    assert_same_run(folder / "killed" / "run_1", whole)
+
+
+def kill_often(folder, flags, run, kills):
+    """Train to the end, killed in between, half of the times while a checkpoint is being written."""
     generator = random.Random(0)
-    run = folder / "killed" / "run_1"
-    process = start(folder, *FLAGS, "--results_dir", "killed")
+    process = start(folder, *flags, "--results_dir", run.parent.name)
     wait_until(process, (run / "configs" / "hparams.json").exists)  # from here on it can be resumed
-    for number in range(KILLS):
+    for number in range(kills):
         if number % 2:
             time.sleep(generator.uniform(0.0, 6.0))
         else:
@@ -88,7 +95,6 @@ def test_kills_at_any_moment_change_nothing(folder, whole):
     out, err = process.communicate()
     assert process.returncode == 0, err
     assert "cannot be used" not in out
-    assert_same_run(run, whole)
 
 
 def has_rows(log):
@@ -227,6 +233,47 @@ def test_without_replay_a_run_refills_it_and_says_so(folder):
     _, state = saved_state(run)
     assert state["state/replay_start"] == 140  # vector steps
     assert state["state/learner/updates"] == before + 16  # of 40: 12 of 20 vector steps were for the replay
+
+
+ON_POLICY = small_config(
+    replay="none",
+    target="q_lambda",
+    sequence_length=8,
+    agent="gru",
+    num_envs=8,
+    batch_size=4,
+    total_steps=480,
+    eval_interval=160,
+    eval_episodes=4,
+    save_interval=1000,
+)
+
+
+def test_a_rollout_that_was_cut_by_a_stop_is_learned_from_as_a_whole(folder, monkeypatch):
+    """Without replay, a checkpoint holds the rollout so far and the hidden states that it began with."""
+    for name in ("choose_environment", "same_environment"):
+        monkeypatch.setattr(runner, name, lambda *_: Corridor(max_steps=4))
+    with quick_compilation():
+        runner.run(ON_POLICY, run_directory=folder / "on_policy_whole")
+        with pytest.raises(StoppedError, match="stopped at 160 of 480 environment steps"):  # after 20 steps each
+            runner.run(ON_POLICY, lambda: signal.SIGTERM, folder / "on_policy")
+        runner.resume_run(folder / "on_policy", {})
+    _, state = saved_state(folder / "on_policy")
+    assert state["state/learner/updates"] == ON_POLICY.total_updates == 7 * 4 * 2
+    assert not any("target_params" in name for name in state)
+    assert_same_run(folder / "on_policy", folder / "on_policy_whole")
+
+
+@pytest.mark.slow
+def test_kills_without_replay_change_nothing(folder):
+    flags = [*FLAGS, "--replay", "none", "--target", "q_lambda", "--sequence_length", "8"]
+    for name in ("min_buffer_size", "buffer_capacity"):
+        at = flags.index(f"--{name}")
+        del flags[at : at + 2]
+    train(folder, *flags, "--results_dir", "none_whole")
+    whole, run = folder / "none_whole" / "run_1", folder / "none_killed" / "run_1"
+    kill_often(folder, flags, run, kills=6)
+    assert_same_run(run, whole)
 
 
 @pytest.mark.parametrize("kibibytes", [100, 300])

@@ -68,7 +68,9 @@ def runs(request):
     def run():
         state, log = programs.train_chunk(programs.init())
         params, updates, _ = programs.snapshot(state.learner)
-        assert updates == config.total_updates == ((ENVS * STEPS - 40) // 4 if config.replay == "uniform" else 7 * 4 * 2)
+        assert (
+            updates == config.total_updates == ((ENVS * STEPS - 40) // 4 if config.replay == "uniform" else 7 * 4 * 2)
+        )
         return state, log, programs.evaluate(params)
 
     return run(), run()
