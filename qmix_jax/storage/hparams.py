@@ -19,7 +19,7 @@ from qmix_jax.storage.files import read_json, write_json
 from qmix_jax.training.replay import replay_bytes, transition_bytes
 from qmix_jax.upgrades import upgrade_settings
 
-FORMAT = 7  # of the run directory; incremented whenever an older version could not resume it
+FORMAT = 8  # of the run directory; incremented whenever an older version could not resume it
 _OLDEST = 3  # that can be read
 _SECTIONS = ("format", "derived", "notices", "versions", "device")
 
