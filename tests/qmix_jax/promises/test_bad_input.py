@@ -167,10 +167,10 @@ CHANGES = [
 
 # What hparams.json holds instead; an ellipsis takes the setting out.
 EDITS = [
-    ({"format": 0}, "format 0: must be 7, as this version writes it"),
-    ({"format": 2}, "format 2: must be 7, as this version writes it"),
-    ({"format": "3"}, "format '3': must be 7"),
-    ({"format": ...}, "format None: must be 7"),
+    ({"format": 0}, "format 0: must be 8, as this version writes it"),
+    ({"format": 2}, "format 2: must be 8, as this version writes it"),
+    ({"format": "3"}, "format '3': must be 8"),
+    ({"format": ...}, "format None: must be 8"),
     ({"gamma": ...}, "'gamma' is missing"),
     ({"results_dir": ...}, "'results_dir' is missing"),
     ({"learning_rate": 0.1}, "'learning_rate': unknown setting"),
