@@ -166,8 +166,10 @@ class MixingWeights(NamedTuple):
 def monotonic_mix(agent_qs: Array, weights: MixingWeights, skip: bool) -> Array:
     """Mix chosen values float32[R, N] into q_tot float32[R], see `QMixer`."""
     hidden = nn.elu(jnp.einsum("bn,bnm->bm", agent_qs, weights.weights_1) + weights.bias_1)
-    q_tot = jnp.sum(hidden * weights.weights_2, axis=-1) + weights.value
-    return jnp.sum(agent_qs, axis=-1) + q_tot if skip else q_tot
+    mixed = jnp.sum(hidden * weights.weights_2, axis=-1)
+    if skip:
+        mixed = jnp.sum(agent_qs, axis=-1) + mixed
+    return mixed + weights.value
 
 
 def qmix_mixer(module: QMixer, num_agents: int, state_size: int) -> Mixer:
