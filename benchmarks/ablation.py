@@ -33,6 +33,7 @@ _OFF = {
     "environments that end greedy: none": "--greedy_envs 0",
     "Adam's epsilon: 1e-8": "--optimizer_epsilon 1e-8",
     "decay of the learning rate: constant": "--lr_schedule constant",
+    "sum beside the mixing network: none": "--mixer_skip false",
     "small first outputs: gains of 1": "--hypernet_init_scale 1 --head_init_scale 1",
     "the mixer: a sum (VDN)": "--algorithm vdn",
 }

@@ -256,6 +256,11 @@ class Config:
         at_least=1,
         at_most=65_536,
     )
+    mixer_skip: bool = setting(
+        True,
+        "qmix, cw_qmix, ow_qmix: q_tot is the sum of the agents' values plus the mixing network's output, so that the "
+        "mixer cannot shrink the agents' gradients",
+    )
     num_heads: int = setting(4, "qplex: attention heads of the advantage weights", at_least=1, at_most=1_024)
     head_layers: int = setting(3, "qplex: layers of each head's networks", at_least=1, at_most=16)
     central_sizes: tuple[int, ...] = setting(
@@ -282,7 +287,7 @@ class Config:
     )
     hypernet_init_scale: float = setting(
         0.01,
-        "orthogonal gain of the hypernetworks' outputs; a small one starts q_tot near 0",
+        "orthogonal gain of the hypernetworks' outputs; a small one starts q_tot near 0 (--mixer_skip: near the sum)",
         above=0.0,
         traceable=True,
     )

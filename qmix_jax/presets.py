@@ -33,6 +33,7 @@ _PUBLISHED: Mapping[str, Any] = MappingProxyType(
         "hidden_sizes": (64, 64),
         "mixing_size": 32,
         "value_size": 32,
+        "mixer_skip": False,
         "share_parameters": True,
         "layer_norm": False,
         "dueling": False,
@@ -50,6 +51,7 @@ _OTHERS: Mapping[str, Any] = MappingProxyType(
         "num_envs": 64,
         "batch_size": 128,
         "optimizer_epsilon": 1e-5,
+        "mixer_skip": False,  # tuned without
         "share_parameters": True,
         "save_interval": 20_000,
     }
@@ -122,6 +124,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
                 "epsilon_spread": 0.0,
                 "explore_repeat": 1,
                 "agent": "gru",
+                "mixer_skip": False,
                 "share_parameters": True,
                 "last_action": True,
             },

@@ -20,15 +20,19 @@ ADDED: Mapping[int, Mapping[str, Any]] = MappingProxyType(
         },
         6: {"quiet": False, "env_args": None, "shaped_reward_steps": None},
         7: {"centre_rewards": True},
-        8: {"epochs": 4},
+        8: {"epochs": 4, "mixer_skip": False},
     }
 )
 # Values of flags that have another name since format 5.
 RENAMED: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {"algorithm": {"qplex": "qplex_gap"}, "preset": {"pymarl2": "gru"}}
 )
-# Flags as text that the runs of the two earlier formats of sweep.json and compare.json had by default, oldest first.
-IMPLIED: tuple[Mapping[str, str], ...] = ({"time_limit": "terminal", "num_envs": "64"}, {"num_envs": "64"})
+# Flags as text that the runs of the three earlier formats of sweep.json and compare.json had by default, oldest first.
+IMPLIED: tuple[Mapping[str, str], ...] = (
+    {"time_limit": "terminal", "num_envs": "64", "mixer_skip": "false"},
+    {"num_envs": "64", "mixer_skip": "false"},
+    {"mixer_skip": "false"},
+)
 
 
 def upgrade_settings(settings: Mapping[str, Any], written: int) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.files import check_no_links, read_json, write_json
 from qmix_jax.upgrades import RENAMED
 
-_FORMAT = 3  # of compare.json
+_FORMAT = 4  # of compare.json
 _ALGORITHMS = {declared.name: declared for declared in fields(Config)}["algorithm"].metadata["choices"]
 
 

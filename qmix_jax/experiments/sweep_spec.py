@@ -22,7 +22,7 @@ from qmix_jax.presets import make_config, with_preset
 from qmix_jax.settings import check_setting, read_settings, setting
 from qmix_jax.storage.files import check_no_links, read_json, write_json
 
-_FORMAT = 4  # of sweep.json
+_FORMAT = 5  # of sweep.json
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,14 @@ def central_weights(q_tot: Array, target: Array, best: Array, is_best: Array, al
 
 
 def _qmix(config: Config, spec: EnvSpec, state_size: int) -> Mixer:
-    module = QMixer(config.mixing_size, config.hypernet_size, _start(config), config.hypernet_layers, config.value_size)
+    module = QMixer(
+        config.mixing_size,
+        config.hypernet_size,
+        _start(config),
+        config.hypernet_layers,
+        config.value_size,
+        config.mixer_skip,
+    )
     return qmix_mixer(module, spec.num_agents, state_size)
 
 

@@ -117,6 +117,10 @@ class QMixer(nn.Module):
     Hypernetworks map the global state to the weights of a two-layer ELU network over the agents' values (section 4,
     figure 2); absolute values keep the weights non-negative. Biases are unconstrained: the first is linear in the
     state, the last is a small network, V(s).
+
+    With `skip`, the sum of the agents' values is added: d q_tot / d q_i >= 1, and a small start is near VDN's sum.
+    Without it, the weights shrink within the first thousand updates, and the agents' gradients with them. As values may
+    have any scale, the sum excludes only that q_tot is flat in an agent's value; near-flat payoffs are learned slowly.
     """
 
     mixing_size: int
@@ -124,11 +128,12 @@ class QMixer(nn.Module):
     start: Start  # if its gain is small, q_tot starts near 0
     hypernet_layers: int = 2  # of the networks that give weights
     value_size: int | None = None  # hidden width of V(s), None for `hypernet_size`
+    skip: bool = False  # add the sum of the agents' values
 
     def __call__(self, agent_qs: Array, states: Array) -> Array:
         """Mix chosen values float32[R, N] by states float32[R, G] into q_tot float32[R]."""
         chex.assert_rank([agent_qs, states], 2)
-        return monotonic_mix(agent_qs, self.hypernetworks(states, agent_qs.shape[1]))
+        return monotonic_mix(agent_qs, self.hypernetworks(states, agent_qs.shape[1]), self.skip)
 
     @nn.compact
     def hypernetworks(self, states: Array, num_agents: int) -> "MixingWeights":
@@ -158,10 +163,13 @@ class MixingWeights(NamedTuple):
     value: Array  # float32[R], V(s)
 
 
-def monotonic_mix(agent_qs: Array, weights: MixingWeights) -> Array:
-    """Mix chosen values float32[R, N] into q_tot float32[R]."""
+def monotonic_mix(agent_qs: Array, weights: MixingWeights, skip: bool) -> Array:
+    """Mix chosen values float32[R, N] into q_tot float32[R], see `QMixer`."""
     hidden = nn.elu(jnp.einsum("bn,bnm->bm", agent_qs, weights.weights_1) + weights.bias_1)
-    return jnp.sum(hidden * weights.weights_2, axis=-1) + weights.value
+    mixed = jnp.sum(hidden * weights.weights_2, axis=-1)
+    if skip:
+        mixed = jnp.sum(agent_qs, axis=-1) + mixed
+    return mixed + weights.value
 
 
 def qmix_mixer(module: QMixer, num_agents: int, state_size: int) -> Mixer:
@@ -172,7 +180,7 @@ def qmix_mixer(module: QMixer, num_agents: int, state_size: int) -> Mixer:
         return weights
 
     def mix(params: Params, values: ActionValues, weights: MixingWeights) -> Array:
-        return monotonic_mix(values.chosen, weights)[:, None]
+        return monotonic_mix(values.chosen, weights, module.skip)[:, None]
 
     init = mix_values(module, num_agents, state_size).init
     return Mixer(init, read, mix, state_value=lambda weights: weights.value)

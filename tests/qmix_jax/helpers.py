@@ -74,7 +74,7 @@ def train(environment, config, seed=0, **traced):
 
     shapes = ("algorithm", "agent", "hypernet_size", "mixing_size", "central_sizes", "state_clock", "share_parameters")
     shapes += ("standardise_rewards", "central_value", "layer_norm", "dueling", "hypernet_layers", "value_size")
-    shapes += ("num_heads", "head_layers", "initializer")
+    shapes += ("num_heads", "head_layers", "initializer", "mixer_skip")
     networks = small_config(**{name: getattr(config, name) for name in shapes})
     learner = _initial_learner(networks, replace(environment.spec, name="any", max_steps=1), seed)
     return quick_jit(run)(jax.random.key(seed), learner, traced)
@@ -219,7 +219,7 @@ def _values(network, hidden):
     return _linear(network["value"], hidden) + advantage - advantage.mean()
 
 
-def numpy_q_tot(mixer, agent_qs, state):
+def numpy_q_tot(mixer, agent_qs, state, skip=True):
     """QMIX's mixing network for one vector of values and one state, from flax's parameters."""
     mixer = jax.tree.map(lambda x: np.asarray(x, np.float64), mixer["params"])
     state = np.asarray(state, np.float64)
@@ -232,7 +232,8 @@ def numpy_q_tot(mixer, agent_qs, state):
     weights_1 = np.abs(two_layers("weights_1")).reshape(len(agent_qs), mixing_size)
     hidden = np.asarray(agent_qs, np.float64) @ weights_1 + _linear(mixer["bias_1"], state)
     hidden = np.where(hidden > 0, hidden, np.exp(np.minimum(hidden, 0.0)) - 1)
-    return (hidden @ np.abs(two_layers("weights_2")) + two_layers("value")).item()
+    added = (hidden @ np.abs(two_layers("weights_2")) + two_layers("value")).item()
+    return float(np.sum(agent_qs)) + added if skip else added
 
 
 def numpy_central(mixer, agent_qs, state):

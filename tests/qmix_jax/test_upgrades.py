@@ -20,15 +20,16 @@ def hparams_of(written, config):
     return {name: value for name, value in content.items() if name not in later}
 
 
-@pytest.mark.parametrize("written", [3, 4, 5, 6, 7])
+@pytest.mark.parametrize("written", [3, 4, 5, 6, 7, 8])
 def test_settings_of_an_older_run(tmp_path, written):
     path = tmp_path / "hparams.json"
     path.write_text(json.dumps(hparams_of(written, Config())))
-    assert read_config(path) == Config(time_limit="terminal" if written == 3 else "auto")
+    assert read_config(path) == Config(time_limit="terminal" if written == 3 else "auto", mixer_skip=written > 7)
 
 
 @pytest.mark.parametrize(
-    ("written", "since"), [(4, "time_limit"), (5, "initializer"), (6, "quiet"), (7, "centre_rewards")]
+    ("written", "since"),
+    [(4, "time_limit"), (5, "initializer"), (6, "quiet"), (7, "centre_rewards"), (8, "mixer_skip")],
 )
 def test_a_setting_that_its_version_knew_must_be_there(tmp_path, written, since):
     path, content = tmp_path / "hparams.json", hparams_of(written, Config())
@@ -77,6 +78,9 @@ def test_older_sweeps_and_comparisons_had_64_environments_by_default(tmp_path, f
     content = json.loads(sweep_file(tmp_path).read_text())
     sweep_file(tmp_path).write_text(json.dumps({**content, "format": 3, "flags": flags}))
     assert read_sweep(tmp_path).config().num_envs == num_envs
+    for written in (3, 4, 5):
+        sweep_file(tmp_path).write_text(json.dumps({**content, "format": written, "flags": flags}))
+        assert read_sweep(tmp_path).config().mixer_skip == (written > 4)
     write_comparison(tmp_path, Comparison(ComparisonSettings(("qmix", "vdn")), {}))
     path = tmp_path / "configs" / "compare.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": 2, "flags": flags}))

@@ -62,7 +62,7 @@ FLAGS = [
     ("--resume nothing --algorithms qmix vdn", "--algorithms qmix vdn:"),
 ]
 EDITS = [
-    ({"format": 4}, "format must be 3"),
+    ({"format": 5}, "format must be 4"),
     ({"format": 2, "algorithms": ["qmix", "qplex"]}, "qplex is another algorithm now"),
     ({"algorithms": "qmix"}, "--algorithms qmix: must be a tuple"),
     ({"algorithms": ["dqn"]}, "--algorithms dqn: did you mean madqn? must be one of"),

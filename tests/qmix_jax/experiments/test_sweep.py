@@ -284,7 +284,7 @@ def test_with_an_accelerator_there_is_one_process(monkeypatch):
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ({"format": 1}, "format must be 4, as this version writes it"),
+        ({"format": 1}, "format must be 5, as this version writes it"),
         ({"workers": 5}, "--workers 5: must be at most 4, the runs there are"),
         ({"workers": 0}, "--workers 0: must be a whole number, at least 1"),
     ],

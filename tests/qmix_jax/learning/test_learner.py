@@ -68,7 +68,7 @@ def _mixed(config, params, batch, row, t, values, actions):
     if config.algorithm == "qplex":
         best = [q[mask].max() for q, mask in zip(values, np.asarray(batch.action_mask[row, t]), strict=True)]
         return [numpy_qplex(params["mixer"], chosen, best, actions, SPEC.num_actions, state)[0]]
-    return [numpy_q_tot(params["mixer"], chosen, state)]
+    return [numpy_q_tot(params["mixer"], chosen, state, config.mixer_skip)]
 
 
 def _agent_values(config, params, batch, row, t):

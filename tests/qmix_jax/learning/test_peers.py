@@ -25,11 +25,12 @@ PYMARL = {
     "dueling": False,
     "share_parameters": True,
     "value_size": 4,
+    "mixer_skip": False,
     "max_grad_norm": 1e6,
 }
 CASES = {
     "qmix": PYMARL,
-    "qmix_mlp": {"hidden_sizes": (6, 5)},
+    "qmix_mlp": {"hidden_sizes": (6, 5), "mixer_skip": False},
     "qmix_one_layer_hypernetworks": {**PYMARL, "hypernet_layers": 1},
     "qmix_without_double_q": {**PYMARL, "double_q": False},
     "qmix_q_lambda": {**PYMARL, "target": "q_lambda", "td_lambda": 0.6},

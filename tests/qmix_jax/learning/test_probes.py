@@ -104,7 +104,7 @@ def test_only_a_memory_knows_what_was_shown_before(agent, start):
             mixed[step, cue] = networks.mixer.apply(params["mixer"], values, env.global_state(state)[None]).item()
     for (step, cue), value in mixed.items():
         known = cue if agent == "gru" else 0.0
-        assert value == pytest.approx(known if step else GAMMA * known, abs=0.15)
+        assert value == pytest.approx(known if step else GAMMA * known, abs=0.25)
 
 
 @pytest.mark.parametrize("target", ["q_lambda", "td_lambda"])
@@ -126,6 +126,7 @@ def test_lambda_targets_end_with_their_episode(target, td_lambda):
         {"algorithm": "qplex_gap"},
         {"sequence_start": "episode", "sequence_length": 3},
         {"layer_norm": False, "dueling": False, "hypernet_layers": 1, "value_size": 4, "initializer": "torch"},
+        {"mixer_skip": False},
         {"algorithm": "cw_qmix", "central_sizes": (16,)},
         {"algorithm": "ow_qmix", "central_sizes": (16,)},
         {"replay": "prioritised"},

@@ -13,6 +13,7 @@ from qmix_jax.networks.mixers import QMixer
 
 AGENTS, STATES, BATCH = 3, 4, 5
 mixer = QMixer(mixing_size=6, hypernet_size=7, start=Start("orthogonal", 1.0))
+skipping = QMixer(mixing_size=6, hypernet_size=7, start=Start("orthogonal", 1.0), skip=True)
 initial = quick_jit(mixer.init)(jax.random.key(0), jnp.zeros((1, AGENTS)), jnp.zeros((1, STATES)))
 q_tot = quick_jit(mixer.apply)
 
@@ -33,8 +34,9 @@ def _inputs(seed, scale=1.0):
 def test_against_numpy(seed):
     params = randomize(initial, seed)
     agent_qs, states = _inputs(seed)
-    expected = [numpy_q_tot(params, *row) for row in zip(agent_qs, states, strict=True)]
-    np.testing.assert_allclose(q_tot(params, agent_qs, states), expected, rtol=1e-4, atol=1e-4)
+    for module in (mixer, skipping):
+        expected = [numpy_q_tot(params, *row, module.skip) for row in zip(agent_qs, states, strict=True)]
+        np.testing.assert_allclose(module.apply(params, agent_qs, states), expected, rtol=1e-4, atol=1e-4)
 
 
 @settings(deadline=None, max_examples=50)
@@ -76,6 +78,16 @@ def test_a_small_initial_scale_starts_near_zero():
     assert np.abs(quick_jit(small.apply)(params, agent_qs, states)).max() < 0.1
 
 
+def test_with_the_skip_connection_the_start_is_a_sum_and_no_agent_can_lose_its_gradient():
+    """The network adds what it adds without the sum, which never falls with an agent's value."""
+    params = randomize(initial)
+    agent_qs, states = _inputs(0)
+    added = skipping.apply(params, agent_qs, states) - q_tot(params, agent_qs, states)
+    np.testing.assert_allclose(added, np.sum(agent_qs, axis=1), rtol=1e-4, atol=1e-4)
+    near_zero = jax.tree.map(lambda x: 1e-3 * x, params)
+    np.testing.assert_allclose(skipping.apply(near_zero, agent_qs, states), np.sum(agent_qs, axis=1), atol=0.05)
+
+
 def test_ranks_are_checked():
     with pytest.raises(AssertionError):
         mixer.apply(initial, jnp.zeros(AGENTS), jnp.zeros(STATES))
@@ -93,5 +105,5 @@ def test_one_layer_hypernetworks_and_a_width_of_their_own_for_v():
         "value_hidden": (STATES, 3),
         "value": (3, 1),
     }
-    expected = [numpy_q_tot(params, *row) for row in zip(agent_qs, states, strict=True)]
+    expected = [numpy_q_tot(params, *row, skip=False) for row in zip(agent_qs, states, strict=True)]
     np.testing.assert_allclose(quick_jit(plain.apply)(params, agent_qs, states), expected, rtol=1e-4, atol=1e-4)
