@@ -259,7 +259,7 @@ class Config:
     mixer_skip: bool = setting(
         True,
         "qmix, cw_qmix, ow_qmix: q_tot is the sum of the agents' values plus the mixing network's output, so that the "
-        "mixer cannot shrink the agents' gradients",
+        "mixer's weights cannot take the agents' gradients away",
     )
     num_heads: int = setting(4, "qplex: attention heads of the advantage weights", at_least=1, at_most=1_024)
     head_layers: int = setting(3, "qplex: layers of each head's networks", at_least=1, at_most=16)

@@ -119,8 +119,8 @@ class QMixer(nn.Module):
     state, the last is a small network, V(s).
 
     With `skip`, the sum of the agents' values is added: d q_tot / d q_i >= 1, and a small start is near VDN's sum.
-    Without it, the weights shrink within the first thousand updates, and the agents' gradients with them. As values may
-    have any scale, the sum excludes only that q_tot is flat in an agent's value; near-flat payoffs are learned slowly.
+    Without it, that slope falls to a seventh early in training, wherever it starts, and varies between agents and
+    states. As values may have any scale, the sum excludes only that q_tot is flat in an agent's value.
     """
 
     mixing_size: int
