@@ -1,0 +1,183 @@
+"""What limits a policy on random starts, and how it plays other starts: `python benchmarks/limits/study.py RUN`.
+
+RUN is a finished run of `--preset random`. Its returns are compared, start by start, with the best play that respects
+the rules (`planner.py`, whose actions are played in the environment), and with `--full_sight FOLDER`, a run of the same
+preset on `full_sight.FullSight`, which `--train_full_sight` trains first. Then both policies play the starts of
+`docs/examples/layouts.py`. Prints Markdown tables; `--json PATH` also writes the figures.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.append(str(Path(__file__).parents[2] / "docs" / "examples"))
+
+import jax
+import jax.numpy as jnp
+import layouts
+import numpy as np
+from limits.full_sight import FullSight
+from limits.planner import Play, actions_of, best_play
+from measuring import finish, make_parser, table
+
+from env_jax import GridWorld25
+from env_jax.last_action import LastAction
+from env_jax.recording import record
+from env_jax.types import Environment
+from qmix_jax import load_policy, preset_config, run
+from qmix_jax.analysis.stats import Estimate, with_interval
+from qmix_jax.reports.assessment import BASELINE, LEARNED, Assessment, assess
+from qmix_jax.runs.policy import TrainedPolicy
+from qmix_jax.training.evaluation import SCORE_DISCOUNT
+
+_SEED = 1  # of the starts: not those of the runs' own evaluations, whose seed is 0
+_STARTS = {
+    "random": partial(GridWorld25, "random"),
+    "foods in a 5 x 5 square": layouts.Clustered,
+    "a food in every corner": layouts.Corners,
+    "agents in one corner": layouts.OneCorner,
+    "64 recorded layouts": layouts.Recorded,
+}
+_PLANNED, _FULL, _PARTIAL = "best play within the rules", "trained with full sight", "trained"
+
+
+class Scores(NamedTuple):
+    """Results from K starts, float64[K] each by policy."""
+
+    relaxed: np.ndarray  # best returns, collisions ignored
+    returns: dict[str, np.ndarray]
+    solved: dict[str, np.ndarray]
+    exact: float  # share of the starts whose best play is known to be the best
+
+
+def play_all(starts: GridWorld25, policies: Mapping[str, TrainedPolicy], episodes: int) -> Scores:
+    """Play every policy, and the planner, from the same starts."""
+    played = {name: assess(policy, _seen_by(policy, starts), _SEED, episodes) for name, policy in policies.items()}
+    kept = _different(played[_PARTIAL])
+    first = jax.tree.map(lambda x: np.asarray(x)[kept], played[_PARTIAL].starts)
+    plays = [
+        best_play(agents, foods, SCORE_DISCOUNT)
+        for agents, foods in zip(first.agent_positions, first.food_positions, strict=True)
+    ]
+    values = {_PLANNED: check_plays(starts, first, plays)}
+    solved = {_PLANNED: np.ones(len(plays))}
+    columns = {name: one.values[LEARNED] for name, one in played.items()}
+    columns["greedy-nearest"] = played[_PARTIAL].values[BASELINE]
+    for name, column in columns.items():
+        values[name], solved[name] = column.returns[kept].astype(np.float64), column.solved[kept].astype(np.float64)
+    relaxed = np.array([play.relaxed for play in plays])
+    np.testing.assert_allclose(relaxed, columns[_PARTIAL].best_returns[kept], rtol=1e-5)
+    exact = np.mean([play.bound - play.value < 1e-9 for play in plays])
+    return Scores(relaxed, values, solved, float(exact))
+
+
+def check_plays(environment: GridWorld25, starts: Any, plays: list[Play]) -> np.ndarray:
+    """Play the planner's actions in the environment and return their returns, float64[K], which must be as planned."""
+    actions = [actions_of(play.paths) for play in plays]
+    longest = max(map(len, actions))
+    padded = np.stack([np.pad(of_play, ((0, longest - len(of_play)), (0, 0))) for of_play in actions])
+    _, first = jax.vmap(lambda state: environment.start_at(state.agent_positions, state.food_positions))(starts)
+    steps = jax.jit(jax.vmap(partial(record, environment)))(starts, first, jnp.asarray(padded)).time_steps
+    assert np.asarray(steps.terminated).any(axis=1).all()
+    rewards = np.asarray(steps.rewards, np.float64)[:, 1:].sum(axis=-1)
+    returns = rewards @ SCORE_DISCOUNT ** np.arange(longest)
+    np.testing.assert_allclose(returns, [play.value for play in plays], rtol=1e-12)
+    return returns
+
+
+def share(values: np.ndarray, scores: Scores) -> Estimate:
+    """Return a sum over starts, as a share of the best returns, with its interval over starts."""
+    samples = (values, scores.relaxed)
+    found = with_interval(_ratio, samples, paired=True, quantiles="linear")
+    return Estimate(*map(float, found))
+
+
+def train_full_sight(steps: int | None) -> Path:
+    """Train the preset `random` with full sight, and return its folder."""
+    budget = {} if steps is None else {"total_steps": steps}
+    return run(preset_config("random", env_mode="fixed", **budget), environment=FullSight()).directory
+
+
+def _seen_by(policy: TrainedPolicy, starts: GridWorld25) -> Environment:
+    own = policy.environment
+    inner = own.environment if isinstance(own, LastAction) else own
+    environment = FullSight(starts) if isinstance(inner, FullSight) else starts
+    return LastAction(environment) if isinstance(own, LastAction) else environment
+
+
+def _different(assessment: Assessment) -> np.ndarray:
+    """Return the first episode of every start, ascending."""
+    state = assessment.starts
+    cells = np.concatenate([state.agent_positions, state.food_positions], axis=1).reshape(len(state.step_count), -1)
+    return np.sort(np.unique(cells, axis=0, return_index=True)[1])
+
+
+def _ratio(values: np.ndarray, best: np.ndarray, axis: int = -1) -> np.ndarray:
+    return np.mean(values, axis=axis) / np.mean(best, axis=axis)
+
+
+def _shown(figure: Estimate) -> str:
+    if figure.low == figure.high:
+        return f"{figure.value:.4f}"
+    return f"{figure.value:.4f} ({figure.low:.4f} to {figure.high:.4f})"
+
+
+def limit_rows(scores: Scores) -> list[tuple[str, Estimate]]:
+    """Return the parts of 1 - optimality, which add up to it."""
+    returns = scores.returns
+    rows = [("blocking and the order of moves", share(scores.relaxed - returns[_PLANNED], scores))]
+    if _FULL in returns:
+        rows.append(("not learned even with full sight", share(returns[_PLANNED] - returns[_FULL], scores)))
+        rows.append(("lost with partial sight", share(returns[_FULL] - returns[_PARTIAL], scores)))
+    return [*rows, ("all", share(scores.relaxed - returns[_PARTIAL], scores))]
+
+
+def start_rows(all_scores: Mapping[str, Scores]) -> list[list[str]]:
+    """Return a row for each kind of start and policy: optimality, success rate, lowest optimality."""
+    rows = []
+    for kind, scores in all_scores.items():
+        for name, returns in scores.returns.items():
+            lowest = np.min(returns / scores.relaxed)
+            rate = f"{np.mean(scores.solved[name]):.1%}"
+            rows.append([kind, str(len(returns)), name, _shown(share(returns, scores)), rate, f"{lowest:.2f}"])
+    return rows
+
+
+def make_study_parser() -> argparse.ArgumentParser:
+    parser = make_parser(__doc__)
+    parser.add_argument("run", type=Path, help="folder of a run of --preset random")
+    parser.add_argument("--full_sight", type=Path, help="folder of a run with full sight")
+    parser.add_argument("--train_full_sight", action="store_true", help="train it first")
+    parser.add_argument("--total_steps", type=int, help="of that training; the preset's by default")
+    parser.add_argument("--episodes", type=int, default=4_000, help="starts of each kind")
+    return parser
+
+
+def main() -> None:
+    arguments = make_study_parser().parse_args()
+    folder = train_full_sight(arguments.total_steps) if arguments.train_full_sight else arguments.full_sight
+    policies = {_PARTIAL: load_policy(arguments.run)}
+    if folder is not None:
+        policies = {_FULL: load_policy(folder, environment=FullSight()), **policies}
+    episodes = 40 if arguments.quick else arguments.episodes
+    scores = {kind: play_all(make(), policies, episodes) for kind, make in _STARTS.items()}
+    parts, rows = limit_rows(scores["random"]), start_rows(scores)
+    exact = ", ".join(f"{kind} {one.exact:.2%}" for kind, one in scores.items())
+    text = "\n\n".join(
+        [
+            table(
+                ["of 1 - optimality on random starts", "share of the best return"], [(n, _shown(e)) for n, e in parts]
+            ),
+            table(["starts", "number", "policy", "optimality", "success rate", "lowest optimality"], rows),
+            f"The best play is known exactly, plays with blocked agents aside, on: {exact}.",
+        ]
+    )
+    finish(arguments, {"parts": dict(parts), "rows": rows, "exact": {k: s.exact for k, s in scores.items()}}, text)
+
+
+if __name__ == "__main__":
+    main()
