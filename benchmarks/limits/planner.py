@@ -5,8 +5,8 @@ blocked: conflict-based search (G. Sharon, R. Stern, A. Felner, N. R. Sturtevant
 multi-agent pathfinding. Artificial Intelligence 219, 2015), with a dynamic program over time, cells and foods collected
 so far for a single agent.
 
-Every play without blocked agents deals the foods in some way and order, so the best plan over all dealings is the best
-such play. Only a play in which an agent is blocked could be better, and none is better than the oracle's bound.
+Dealings are searched in the order of their returns without collisions. A play that reaches the first of them, the
+oracle's bound, is the best one.
 """
 
 import heapq
@@ -29,8 +29,8 @@ _STEPS = list(_MOVES)
 _COLLECTS = 8  # added to the number of a move that collects a target
 _MET = 1e-12  # what meeting an agent costs, so that one of equally good paths is chosen that meets few
 _SAME = 1e-9  # returns that differ by less are equal; more than all agents that can be met
-_SLACK = 8  # steps by which a play may last longer than its plan without collisions
-_MOST_NODES = 200  # of one search; then it has only bounds
+_SLACK = 8  # steps by which a play may last longer than its dealing without collisions
+_MOST_NODES = 50  # of the search of one dealing, after which it is given up
 
 
 def _shift(step: Cell) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
@@ -43,11 +43,10 @@ _SHIFTS = [_shift(step) for step in _STEPS]
 
 
 class Play(NamedTuple):
-    """A joint play from a start, and bounds of the best one."""
+    """The best joint play found from a start."""
 
     value: float  # discounted team return of `paths`
-    bound: float  # of every play without blocked agents: `value` unless a search was given up
-    relaxed: float  # of every play: the oracle's, which ignores collisions
+    bound: float  # of every play: the oracle's, which ignores collisions
     paths: list[Path]
 
 
@@ -60,19 +59,16 @@ class _Node(NamedTuple):
 
 def best_play(agents: np.ndarray, foods: np.ndarray, discount: float) -> Play:
     """Search from a start: agents int[4, 2] and foods int[4, 2], all on different cells."""
-    plans = ranked_plans(agents, foods, discount)
-    value, bound, paths = -np.inf, -np.inf, []
-    for relaxed, routes in plans:
-        if relaxed <= value + _SAME:
+    dealings = ranked_dealings(agents, foods, discount)
+    best = Play(-np.inf, dealings[0][0], [])
+    for bound, routes in dealings:
+        if bound <= best.value + _SAME:
             break
-        found, bound_here = _search(agents, foods, routes, discount, value)
-        bound = max(bound, bound_here)
-        if found is not None:
-            value, paths = found.value, found.paths
-    return Play(value, max(value, bound), plans[0][0], paths)
+        best = _search(agents, foods, routes, discount, best)
+    return best
 
 
-def ranked_plans(agents: np.ndarray, foods: np.ndarray, discount: float) -> list[tuple[float, Routes]]:
+def ranked_dealings(agents: np.ndarray, foods: np.ndarray, discount: float) -> list[tuple[float, Routes]]:
     """Return all dealings of the foods with their returns without collisions, the best first."""
     first = np.abs(agents[:, None] - foods[None]).sum(axis=-1)
     later = np.abs(foods[:, None] - foods[None]).sum(axis=-1)
@@ -82,8 +78,8 @@ def ranked_plans(agents: np.ndarray, foods: np.ndarray, discount: float) -> list
         return float(np.sum(discount ** (np.cumsum(legs) - 1.0)))
 
     routes = {(agent, route): worth(agent, route) for agent in range(NUM_AGENTS) for route in _orders(len(foods))}
-    plans = [(sum(routes[part] for part in enumerate(dealing)), dealing) for dealing in _dealings(len(foods))]
-    return sorted(plans, key=lambda plan: -plan[0])
+    ranked = [(sum(routes[part] for part in enumerate(dealing)), dealing) for dealing in _dealings(len(foods))]
+    return sorted(ranked, key=lambda pair: -pair[0])
 
 
 def actions_of(paths: Sequence[Path]) -> np.ndarray:
@@ -103,10 +99,8 @@ def _dealings(num_foods: int) -> list[Routes]:
     return [tuple(order[a:b] for a, b in pairwise(ends)) for order in permutations(range(num_foods)) for ends in bounds]
 
 
-def _search(
-    agents: np.ndarray, foods: np.ndarray, routes: Routes, discount: float, at_least: float
-) -> tuple[_Node | None, float]:
-    """Return the best play of a dealing that is better than `at_least`, if there is one, and a bound of all of them."""
+def _search(agents: np.ndarray, foods: np.ndarray, routes: Routes, discount: float, best: Play) -> Play:
+    """Return the best play of a dealing if it is better than `best`, else `best`."""
     starts = [_cell(agent) for agent in agents]
     targets = [[_cell(foods[food]) for food in route] for route in routes]
     lengths = [sum(_distance(*leg) for leg in pairwise([start, *t])) for start, t in zip(starts, targets, strict=True)]
@@ -117,8 +111,8 @@ def _search(
         return _best_path(starts[agent], targets[agent], horizon, constraints, others, discount)
 
     def push(paths: list[Path], constraints: tuple[frozenset[Constraint], ...]) -> None:
-        values = [_times_and_value(path, t, discount) for path, t in zip(paths, targets, strict=True)]
-        node = _Node(sum(value for _, value in values), max(end for end, _ in values), paths, constraints)
+        ends = [_end_and_value(path, t, discount) for path, t in zip(paths, targets, strict=True)]
+        node = _Node(sum(value for _, value in ends), max(end for end, _ in ends), paths, constraints)
         heapq.heappush(open_nodes, (-node.value, len(_conflicts(node)), next(order), node))
 
     free: frozenset[Constraint] = frozenset()
@@ -126,22 +120,20 @@ def _search(
     for agent in range(NUM_AGENTS):
         paths.append(plan(agent, free, paths) or [])
     push(paths, (free,) * NUM_AGENTS)
-    # A play beyond the horizon delays its last food by more than the slack.
-    bound = -open_nodes[0][0] - discount ** (max(lengths) - 1) * (1.0 - discount ** (_SLACK + 1))
     for _ in range(_MOST_NODES):
-        if not open_nodes or -open_nodes[0][0] <= at_least + _SAME:
-            return None, bound
+        if not open_nodes or -open_nodes[0][0] <= best.value + _SAME:
+            break
         node = heapq.heappop(open_nodes)[-1]
         conflicts = _conflicts(node)
         if not conflicts:
-            return node, max(bound, node.value)
+            return best._replace(value=node.value, paths=node.paths)
         for agent, constraint in conflicts[0]:
             constraints = list(node.constraints)
             constraints[agent] = constraints[agent] | {constraint}
             path = plan(agent, constraints[agent], [other for k, other in enumerate(node.paths) if k != agent])
             if path is not None:
                 push([*node.paths[:agent], path, *node.paths[agent + 1 :]], tuple(constraints))
-    return None, max([bound, *(-node[0] for node in open_nodes)])
+    return best
 
 
 def _best_path(
@@ -211,7 +203,7 @@ def _conflicts(node: _Node) -> list[tuple[tuple[int, Constraint], tuple[int, Con
     return found
 
 
-def _times_and_value(path: Path, targets: Sequence[Cell], discount: float) -> tuple[int, float]:
+def _end_and_value(path: Path, targets: Sequence[Cell], discount: float) -> tuple[int, float]:
     """Return the step of the last target, 0 without any, and the return of visiting them in order."""
     t, value = 0, 0.0
     for target in targets:
