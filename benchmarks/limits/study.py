@@ -1,16 +1,19 @@
-"""What limits a policy on random starts, and how it plays other starts: `python benchmarks/limits/study.py RUN`.
+"""What limits a policy on random starts, and how it plays others: `python benchmarks/limits/study.py RUN FULL_SIGHT`.
 
-RUN is a finished run of `--preset random`. Its returns are compared, start by start, with the best play that respects
-the rules (`planner.py`, whose actions are played in the environment), and with `--full_sight FOLDER`, a run of the same
-preset on `sight.Sight`, which `--train_full_sight` trains first. Then both policies play the starts of
-`docs/examples/layouts.py`. Prints Markdown tables; `--json PATH` also writes the figures.
+RUN is a finished run of `--preset random`, FULL_SIGHT one whose agents see everything, trained in this folder by
+
+    qmix-jax train --preset random --env_mode fixed --env sight:Sight
+
+and more runs may follow, such as with `--env_args all_agents=false`. Their returns are compared, start by start, with
+the best play that respects the rules (`planner.py`), whose actions are played in the environment. The first two also
+play the starts of `docs/examples/layouts.py`. Prints Markdown tables; `--json PATH` also writes the figures.
 """
 
-import argparse
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,10 +32,13 @@ from env_jax import GridWorld25
 from env_jax.last_action import LastAction
 from env_jax.recording import record
 from env_jax.types import Environment
-from qmix_jax import load_policy, preset_config, run
+from qmix_jax import load_policy
 from qmix_jax.analysis.stats import Estimate, with_interval
 from qmix_jax.reports.assessment import BASELINE, LEARNED, Assessment, assess
 from qmix_jax.runs.policy import TrainedPolicy
+from qmix_jax.storage.directory import RunDirectory
+from qmix_jax.storage.files import read_json
+from qmix_jax.storage.hparams import read_config
 from qmix_jax.training.evaluation import SCORE_DISCOUNT
 
 _SEED = 1  # of the starts: not those of the runs' own evaluations, whose seed is 0
@@ -43,7 +49,12 @@ _STARTS = {
     "agents in one corner": layouts.OneCorner,
     "64 recorded layouts": layouts.Recorded,
 }
-_PLANNED, _FULL, _PARTIAL = "best play within the rules", "trained with full sight", "trained"
+_PLANNED, _BASELINE = "best play within the rules", "greedy-nearest"
+_SIGHTS = {
+    "GridWorld25v0": Sight(False, False),
+    **{sight.spec.name: sight for sight in (Sight(*shown) for shown in product((False, True), repeat=2))},
+}
+_SEES = {"FullSight": "all", "SightOfAgents": "all agents", "SightOfFoods": "all foods"}
 
 
 class Scores(NamedTuple):
@@ -54,23 +65,30 @@ class Scores(NamedTuple):
     solved: dict[str, np.ndarray]
 
 
+def load(folder: Path) -> tuple[str, TrainedPolicy]:
+    """Return a run's policy and its name in the tables: what its agents see, and its environment steps."""
+    config, derived = read_config(RunDirectory(folder).hparams), read_json(RunDirectory(folder).hparams)["derived"]
+    name = derived["environment"]
+    policy = load_policy(folder, environment=_SIGHTS[name] if config.env != "gridworld25" else None)
+    return f"sees {_SEES.get(name, 'its own part')}, {derived['env_steps'] / 1e6:.1f} million steps", policy
+
+
 def play_all(starts: GridWorld25, policies: Mapping[str, TrainedPolicy], episodes: int) -> Scores:
     """Play every policy, and the planner, from the same starts."""
     played = {name: assess(policy, _seen_by(policy, starts), _SEED, episodes) for name, policy in policies.items()}
-    kept = _different(played[_PARTIAL])
-    first = jax.tree.map(lambda x: np.asarray(x)[kept], played[_PARTIAL].starts)
+    one = next(iter(played.values()))
+    kept = _different(one)
+    first = jax.tree.map(lambda x: np.asarray(x)[kept], one.starts)
     plays = [
         best_play(agents, foods, SCORE_DISCOUNT)
         for agents, foods in zip(first.agent_positions, first.food_positions, strict=True)
     ]
-    values = {_PLANNED: check_plays(starts, first, plays)}
-    solved = {_PLANNED: np.ones(len(plays))}
-    columns = {name: one.values[LEARNED] for name, one in played.items()}
-    columns["greedy-nearest"] = played[_PARTIAL].values[BASELINE]
+    values, solved = {_PLANNED: check_plays(starts, first, plays)}, {_PLANNED: np.ones(len(plays))}
+    columns = {name: each.values[LEARNED] for name, each in played.items()} | {_BASELINE: one.values[BASELINE]}
     for name, column in columns.items():
         values[name], solved[name] = column.returns[kept].astype(np.float64), column.solved[kept].astype(np.float64)
     bounds = np.array([play.bound for play in plays])
-    np.testing.assert_allclose(bounds, columns[_PARTIAL].best_returns[kept], rtol=1e-5)
+    np.testing.assert_allclose(bounds, one.values[LEARNED].best_returns[kept], rtol=1e-5)
     return Scores(bounds, values, solved)
 
 
@@ -93,12 +111,6 @@ def share(values: np.ndarray, scores: Scores) -> Estimate:
     samples = (values, scores.bounds)
     found = with_interval(_ratio, samples, paired=True, quantiles="linear")
     return Estimate(*map(float, found))
-
-
-def train_full_sight(steps: int | None) -> Path:
-    """Train the preset `random` with full sight, and return its folder."""
-    budget = {} if steps is None else {"total_steps": steps}
-    return run(preset_config("random", env_mode="fixed", **budget), environment=Sight()).directory
 
 
 def _seen_by(policy: TrainedPolicy, starts: GridWorld25) -> Environment:
@@ -125,14 +137,15 @@ def _shown(figure: Estimate) -> str:
     return f"{figure.value:.4f} ({figure.low:.4f} to {figure.high:.4f})"
 
 
-def limit_rows(scores: Scores) -> list[tuple[str, Estimate]]:
-    """Return the parts of 1 - optimality, which add up to it."""
+def limit_rows(scores: Scores, own: str, full: str) -> list[tuple[str, Estimate]]:
+    """Return the parts of 1 - optimality of the policy `own`, which add up to it; `full` sees everything."""
     returns = scores.returns
-    rows = [("blocking and the order of moves", share(scores.bounds - returns[_PLANNED], scores))]
-    if _FULL in returns:
-        rows.append(("not learned even with full sight", share(returns[_PLANNED] - returns[_FULL], scores)))
-        rows.append(("lost with partial sight", share(returns[_FULL] - returns[_PARTIAL], scores)))
-    return [*rows, ("all", share(scores.bounds - returns[_PARTIAL], scores))]
+    return [
+        ("blocking and the order of moves", share(scores.bounds - returns[_PLANNED], scores)),
+        ("not learned with full sight either", share(returns[_PLANNED] - returns[full], scores)),
+        ("lost with partial sight", share(returns[full] - returns[own], scores)),
+        ("all", share(scores.bounds - returns[own], scores)),
+    ]
 
 
 def start_rows(all_scores: Mapping[str, Scores]) -> list[list[str]]:
@@ -146,25 +159,20 @@ def start_rows(all_scores: Mapping[str, Scores]) -> list[list[str]]:
     return rows
 
 
-def make_study_parser() -> argparse.ArgumentParser:
-    parser = make_parser(__doc__)
-    parser.add_argument("run", type=Path, help="folder of a run of --preset random")
-    parser.add_argument("--full_sight", type=Path, help="folder of a run with full sight")
-    parser.add_argument("--train_full_sight", action="store_true", help="train it first")
-    parser.add_argument("--total_steps", type=int, help="of that training; the preset's by default")
-    parser.add_argument("--episodes", type=int, default=4_000, help="starts of each kind")
-    return parser
-
-
 def main() -> None:
-    arguments = make_study_parser().parse_args()
-    folder = train_full_sight(arguments.total_steps) if arguments.train_full_sight else arguments.full_sight
-    policies = {_PARTIAL: load_policy(arguments.run)}
-    if folder is not None:
-        policies = {_FULL: load_policy(folder, environment=Sight()), **policies}
+    parser = make_parser(__doc__)
+    parser.add_argument("runs", type=Path, nargs="+", help="a run of --preset random, one with full sight, any others")
+    parser.add_argument("--episodes", type=int, default=4_000, help="starts of each kind")
+    arguments = parser.parse_args()
+    if len(arguments.runs) < 2:
+        parser.error("two runs must be given: one of --preset random, and one with full sight")
+    policies = dict(map(load, arguments.runs))
+    own, full, *_ = policies
     episodes = 40 if arguments.quick else arguments.episodes
-    scores = {kind: play_all(make(), policies, episodes) for kind, make in _STARTS.items()}
-    parts, rows = limit_rows(scores["random"]), start_rows(scores)
+    scores = {"random": play_all(_STARTS["random"](), policies, episodes)}
+    two = {name: policies[name] for name in (own, full)}
+    scores |= {kind: play_all(make(), two, episodes) for kind, make in _STARTS.items() if kind != "random"}
+    parts, rows = limit_rows(scores["random"], own, full), start_rows(scores)
     text = "\n\n".join(
         [
             table(

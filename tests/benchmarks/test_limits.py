@@ -62,8 +62,8 @@ def test_with_the_grids_own_sight_the_networks_see_what_they_see_of_the_grid():
 def test_parts_add_up_to_the_whole_loss():
     random = np.random.default_rng(0)
     bounds = random.uniform(2.0, 3.0, 30)
-    names = ("best play within the rules", "trained with full sight", "trained")
+    names = ("best play within the rules", "full", "own")
     scores = Scores(bounds, {name: bounds * random.uniform(0.8, 1.0, 30) for name in names}, {})
-    *parts, (_, whole) = limit_rows(scores)
+    *parts, (_, whole) = limit_rows(scores, "own", "full")
     assert sum(part.value for _, part in parts) == pytest.approx(whole.value)
-    assert whole.value == pytest.approx(1.0 - scores.returns["trained"].sum() / bounds.sum())
+    assert whole.value == pytest.approx(1.0 - scores.returns["own"].sum() / bounds.sum())
