@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from env_jax.gridworld import cells, dynamics, encoding, layouts, observations
 from env_jax.gridworld.constants import ACTION_NAMES, NUM_ACTIONS, NUM_AGENTS, NUM_FOODS, OBSERVATION_SIZE
@@ -62,11 +63,16 @@ class GridWorld25:
 
     def reset(self, key: jax.Array) -> tuple[State, TimeStep]:
         """Start an episode. Fixed mode ignores the key."""
-        start = layouts.random_start(key) if self.mode == "random" else self._fixed_start
-        agent_positions, food_positions = map(jnp.asarray, start)
+        return self.start_at(*(layouts.random_start(key) if self.mode == "random" else self._fixed_start))
+
+    def start_at(self, agent_positions: ArrayLike, food_positions: ArrayLike) -> tuple[State, TimeStep]:
+        """Start an episode with given cells (x, y), int32[4, 2] both: 8 different ones, each number 0..24.
+
+        For a subclass whose `reset` draws other starts.
+        """
         state = State(
-            agent_positions=agent_positions,
-            food_positions=food_positions,
+            agent_positions=jnp.asarray(agent_positions, jnp.int32),
+            food_positions=jnp.asarray(food_positions, jnp.int32),
             food_present=jnp.ones(NUM_FOODS, bool),
             step_count=jnp.zeros((), jnp.int32),
         )

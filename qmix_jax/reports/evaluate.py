@@ -23,9 +23,10 @@ from qmix_jax.reports.replay_grid import is_gridworld
 from qmix_jax.reports.replay_page import write_page
 from qmix_jax.reports.scores import json_episodes, json_figures, score_episodes, score_table
 from qmix_jax.runs.policy import TrainedPolicy, load_chosen
+from qmix_jax.runs.user_module import import_environment
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.output_file import writing
-from qmix_jax.training.environments import same_environment
+from qmix_jax.training.environments import choose_environment, same_environment
 from qmix_jax.training.evaluation import SCORE_DISCOUNT
 
 
@@ -75,7 +76,7 @@ def play(run: RunDirectory | None, options: EvaluateOptions, given: Environment 
     config = replace(policy.config, **{name: value for name, value in changes.items() if value is not None})
     if options.layout_seed is not None and config.env_mode != "fixed":
         raise ConfigError(f"--layout_seed {options.layout_seed}: is for fixed starts, see --env_mode")
-    environment = same_environment(config, given)
+    environment = same_environment(config, given) if options.on is None else other_environment(policy, options.on)
     for flag in ("gif", "html"):
         if getattr(options, flag) is not None and not can_show(environment):
             lacking = f"must show an environment that draws its states; {environment.spec.name} has no EnvSpec.render"
@@ -93,6 +94,25 @@ def play(run: RunDirectory | None, options: EvaluateOptions, given: Environment 
     return Played(policy, assessment, figures, document)
 
 
+def other_environment(policy: TrainedPolicy, on: str) -> Environment:
+    """Return the environment that --on names, observed as `policy` was trained.
+
+    Raises:
+        ConfigError: it cannot be made, or has other sizes than the policy's own.
+    """
+    own = replace(policy.config, env_mode=Config.env_mode, layout_seed=Config.layout_seed, shaped_reward_steps=None)
+    try:
+        import_environment(on)
+        environment = choose_environment(replace(own, env=on, env_args=None), None)
+    except ConfigError as error:  # names --env, which is not the flag that was given
+        raise ConfigError(str(error).replace("--env ", "--on ", 1)) from error.__cause__
+    for size in ("num_agents", "num_actions", "observation_size", "state_size"):
+        found, wanted = getattr(environment.spec, size), getattr(policy.environment.spec, size)
+        if found != wanted:
+            raise ConfigError(f"--on {on}: its {size} is {found}, must be {wanted}, as the policy was trained")
+    return environment
+
+
 def _describe(
     run: RunDirectory | None, config: Config, environment: Environment, options: EvaluateOptions
 ) -> dict[str, Any]:
@@ -100,11 +120,12 @@ def _describe(
     source = {"run": options.import_torch, "checkpoint": "q_networks", "algorithm": "pytorch"}
     if run is not None:
         source = {"run": str(run.path), "checkpoint": options.checkpoint, "algorithm": config.algorithm}
+    has_mode = is_gridworld(environment) and options.on is None
     return {
         **source,
-        "environment": environment.spec.name,
-        "env_mode": config.env_mode if is_gridworld(environment) else None,
-        "layout_seed": config.layout_seed if is_gridworld(environment) and config.env_mode == "fixed" else None,
+        "environment": options.on or environment.spec.name,
+        "env_mode": config.env_mode if has_mode else None,
+        "layout_seed": config.layout_seed if has_mode and config.env_mode == "fixed" else None,
         "episodes": options.episodes,
         "seed": options.seed,
         "discount": SCORE_DISCOUNT,

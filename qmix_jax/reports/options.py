@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 
+from qmix_jax.config import names_module
 from qmix_jax.errors import ConfigError
 from qmix_jax.interchange.options import check_options, checkpoint_setting, env_setting
 from qmix_jax.settings import setting
@@ -17,6 +18,9 @@ class EvaluateOptions:
     )
     checkpoint: str = checkpoint_setting()
     env: str | None = env_setting()
+    on: str | None = setting(
+        None, "play on this environment, package.module:NAME, instead of the run's; it needs the same sizes"
+    )
     episodes: int = setting(
         1_000, "episodes to play; random starts differ from episode to episode", at_least=1, at_most=100_000
     )
@@ -47,10 +51,19 @@ class EvaluateOptions:
             ConfigError: naming the flag, its value and what would be accepted.
         """
         check_options(self, "json", "gif", "html")
+        if self.on is not None:
+            self._check_on(self.on)
         if self.gif is not None and self.episode >= self.episodes:
             raise ConfigError(f"--episode {self.episode}: must be below --episodes, {self.episodes}")
         if self.import_torch is not None:
             self._check_import(self.import_torch)
+
+    def _check_on(self, on: str) -> None:
+        if not names_module(on):
+            raise ConfigError(f"--on {on[:100]}: must be package.module:NAME, a class or function of yours")
+        for flag in ("env_mode", "layout_seed"):
+            if getattr(self, flag) is not None:
+                raise ConfigError(f"--{flag} {getattr(self, flag)}: is for the grid, and cannot be given with --on")
 
     def _check_import(self, path: str) -> None:
         if not path.strip() or "\0" in path or not os.path.isfile(path):

@@ -40,7 +40,8 @@ def report_run(run: RunDirectory, options: ReportOptions, given: Environment | N
         RunError: a file of the run is damaged, or the page could not be written.
     """
     name = output_name(run.path, options)
-    chosen = EvaluateOptions(None, options.checkpoint, options.env, options.episodes, seed=options.seed)
+    same = {name: getattr(options, name) for name in ("checkpoint", "env", "episodes", "seed")}
+    chosen = EvaluateOptions(**same)
     try:
         config, hparams = read_config(run.hparams), read_json(run.hparams)
         played = play(run, chosen, given)

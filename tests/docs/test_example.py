@@ -15,15 +15,20 @@ import pytest
 from env_jax import check_environment
 
 ROOT = Path(__file__).parents[2]
-EXAMPLE = ROOT / "docs" / "examples" / "meeting.py"
+EXAMPLES = ROOT / "docs" / "examples"
+EXAMPLE = EXAMPLES / "meeting.py"
 PAGE = (ROOT / "docs" / "how_to" / "environment.md").read_text()
 
 
-def meeting():
-    spec = importlib.util.spec_from_file_location("meeting", EXAMPLE)
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.Meeting
+    return module
+
+
+def meeting():
+    return load("meeting").Meeting
 
 
 def test_the_page_shows_the_file():
@@ -69,3 +74,22 @@ def test_it_learns_from_the_command_line(tmp_path):
             last = list(csv.DictReader(file))[-1]
         assert float(last["optimality"]) > 0.99
         assert last["solved"] == ""  # the example defines no success
+
+
+@pytest.mark.parametrize("name", ["Clustered", "Corners", "OneCorner", "Recorded"])
+def test_starts_of_ones_own_are_as_they_say(name):
+    layouts = load("layouts")
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        for seed in range(3):
+            state, _ = getattr(layouts, name)().reset(jax.random.key(seed))
+            agents, foods = (np.asarray(cells) for cells in (state.agent_positions, state.food_positions))
+            cells = np.concatenate([agents, foods])
+            assert len(np.unique(cells, axis=0)) == 8
+            assert cells.min() >= 0
+            assert cells.max() <= 24
+            assert {
+                "Clustered": np.ptp(foods, axis=0).max() <= 4,
+                "Corners": set(map(tuple, foods.tolist())) == {(0, 0), (24, 0), (0, 24), (24, 24)},
+                "OneCorner": np.ptp(agents, axis=0).max() <= 2 and set(agents.flat) <= {0, 1, 2, 22, 23, 24},
+                "Recorded": any((cells == np.concatenate(start)).all() for start in layouts.FIXED),
+            }[name]

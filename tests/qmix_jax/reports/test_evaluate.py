@@ -20,6 +20,7 @@ from qmix_jax.training.evaluation import evaluation_key
 from qmix_jax.training.trainer import make_trainer
 
 EPISODES = 12
+EXAMPLES = Path(__file__).parents[3] / "docs" / "examples"
 METRICS = ("mean_return", "optimality", "solved", "mean_length", "foods_collected")
 
 
@@ -121,12 +122,22 @@ def test_it_repeats_the_evaluations_of_a_run_with_its_seed(written):
         (["{run}", "{run}"], "results/run_1: unexpected value; there is one run"),
         (["{run}", "--seed"], "--seed: expected one argument"),
         (["{run}", "--layout-seed", "2", "--env_mode=random"], "--layout_seed 2: is for fixed starts"),
+        (["{run}", "--on", "corners"], "--on corners: must be package.module:NAME"),
+        (["{run}", "--on", "jaxmarl:coin_game"], "--on jaxmarl:coin_game: must be package.module:NAME"),
+        (["{run}", "--on", "no_such:Corners"], "--on no_such:Corners: there is no module no_such"),
+        (["{run}", "--on", "layouts:Corner"], "--on layouts:Corner: did you mean Corners?"),
+        (["{run}", "--on", "meeting:Meeting"], "--on meeting:Meeting: its num_agents is 2, must be 4"),
+        (
+            ["{run}", "--on", "layouts:Corners", "--env_mode", "random"],
+            "--env_mode random: is for the grid, and cannot",
+        ),
         (["{run}", "--checkpoint", "ep5"], "--checkpoint ep5: must be one of final, best, ep0, ep4, ep8"),
         (["{run}", "--checkpoint", "../final"], "--checkpoint ../final: must be one of final, best, ep0, ep4, ep8"),
     ],
 )
 def test_bad_input_is_one_line(run, capsys, monkeypatch, flags, message):
     monkeypatch.setattr("qmix_jax.runs.compilation.enable_compilation_cache", lambda: None)
+    monkeypatch.syspath_prepend(EXAMPLES)
     before = listing(run)
     assert evaluate.main([flag.format(run=run) for flag in flags]) == 2
     out, err = capsys.readouterr()
@@ -135,6 +146,21 @@ def test_bad_input_is_one_line(run, capsys, monkeypatch, flags, message):
     assert message in err
     assert err.count("\n") == 1
     assert listing(run) == before
+
+
+def test_it_plays_on_an_environment_of_the_users_own(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("qmix_jax.runs.compilation.enable_compilation_cache", lambda: None)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "short_of_it.py").write_text(
+        "from env_jax import GridWorld25\n\n\ndef Short():\n    return GridWorld25('random', max_steps=3)\n"
+    )
+    file = tmp_path / "out.json"
+    with quick_compilation():
+        assert evaluate.main([str(run), "--on", "short_of_it:Short", "--episodes", "2", "--json", str(file)]) == 0
+    assert " on short_of_it:Short: 2 episodes; seed 0" in capsys.readouterr().out
+    found = json.loads(file.read_text())
+    assert (found["environment"], found["env_mode"], found["layout_seed"]) == ("short_of_it:Short", None, None)
+    assert found["per_episode"]["length"] == [3.0, 3.0]
 
 
 def test_a_damaged_model_and_a_full_disk_have_statuses_of_their_own(tmp_path, capsys, monkeypatch):
