@@ -145,6 +145,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
                 "epsilon_decay_steps": 200_000,
                 "explore_repeat": 1,
                 "hidden_sizes": (128, 128),
+                "mixer_norm": True,
                 "share_parameters": True,
                 "last_action": True,
                 "eval_interval": 50_000,

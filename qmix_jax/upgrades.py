@@ -20,7 +20,7 @@ ADDED: Mapping[int, Mapping[str, Any]] = MappingProxyType(
         },
         6: {"quiet": False, "env_args": None, "shaped_reward_steps": None},
         7: {"centre_rewards": True},
-        8: {"epochs": 4, "mixer_skip": False},
+        8: {"epochs": 4, "mixer_skip": False, "mixer_norm": False},
     }
 )
 # Values of flags that have another name since format 5.

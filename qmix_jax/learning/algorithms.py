@@ -76,6 +76,7 @@ def _qmix(config: Config, spec: EnvSpec, state_size: int) -> Mixer:
         config.hypernet_layers,
         config.value_size,
         config.mixer_skip,
+        config.mixer_norm,
     )
     return qmix_mixer(module, spec.num_agents, state_size)
 

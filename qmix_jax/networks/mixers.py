@@ -129,6 +129,7 @@ class QMixer(nn.Module):
     hypernet_layers: int = 2  # of the networks that give weights
     value_size: int | None = None  # hidden width of V(s), None for `hypernet_size`
     skip: bool = False  # add the sum of the agents' values
+    layer_norm: bool = False  # of the hypernetworks' hidden layers
 
     def __call__(self, agent_qs: Array, states: Array) -> Array:
         """Mix chosen values float32[R, N] by states float32[R, G] into q_tot float32[R]."""
@@ -139,13 +140,16 @@ class QMixer(nn.Module):
     def hypernetworks(self, states: Array, num_agents: int) -> "MixingWeights":
         """Map states float32[R, G] to the weights that mix the values of N agents."""
 
+        def hidden_layer(size: int, name: str) -> Array:
+            return relu_layer(states, size, self.start, name, self.layer_norm)
+
         def weights(size: int, name: str) -> Array:
             inputs = states
             if self.hypernet_layers > 1:
-                inputs = relu_layer(states, self.hypernet_size, self.start, f"{name}_hidden")
+                inputs = hidden_layer(self.hypernet_size, f"{name}_hidden")
             return jnp.abs(output_layer(inputs, size, self.start, name))
 
-        hidden = relu_layer(states, self.value_size or self.hypernet_size, self.start, "value_hidden")
+        hidden = hidden_layer(self.value_size or self.hypernet_size, "value_hidden")
         return MixingWeights(
             weights_1=weights(num_agents * self.mixing_size, "weights_1").reshape(-1, num_agents, self.mixing_size),
             bias_1=output_layer(states, self.mixing_size, self.start, "bias_1"),

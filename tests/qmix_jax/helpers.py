@@ -74,7 +74,7 @@ def train(environment, config, seed=0, **traced):
 
     shapes = ("algorithm", "agent", "hypernet_size", "mixing_size", "central_sizes", "state_clock", "share_parameters")
     shapes += ("standardise_rewards", "central_value", "layer_norm", "dueling", "hypernet_layers", "value_size")
-    shapes += ("num_heads", "head_layers", "initializer", "mixer_skip")
+    shapes += ("num_heads", "head_layers", "initializer", "mixer_skip", "mixer_norm")
     networks = small_config(**{name: getattr(config, name) for name in shapes})
     learner = _initial_learner(networks, replace(environment.spec, name="any", max_steps=1), seed)
     return quick_jit(run)(jax.random.key(seed), learner, traced)
@@ -224,8 +224,16 @@ def numpy_q_tot(mixer, agent_qs, state, skip=True):
     mixer = jax.tree.map(lambda x: np.asarray(x, np.float64), mixer["params"])
     state = np.asarray(state, np.float64)
 
+    norms = {"value": "LayerNorm_0", "weights_1": "LayerNorm_1", "weights_2": "LayerNorm_2"}  # in the order of calls
+
     def two_layers(name):
-        hidden = np.maximum(_linear(mixer[f"{name}_hidden"], state), 0.0) if f"{name}_hidden" in mixer else state
+        hidden = state
+        if f"{name}_hidden" in mixer:
+            hidden = _linear(mixer[f"{name}_hidden"], state)
+            if norms[name] in mixer:
+                norm = mixer[norms[name]]
+                hidden = (hidden - hidden.mean()) / np.sqrt(hidden.var() + 1e-6) * norm["scale"] + norm["bias"]
+            hidden = np.maximum(hidden, 0.0)
         return _linear(mixer[name], hidden)
 
     mixing_size = mixer["weights_2"]["bias"].size

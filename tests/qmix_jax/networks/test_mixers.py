@@ -39,6 +39,14 @@ def test_against_numpy(seed):
         np.testing.assert_allclose(module.apply(params, agent_qs, states), expected, rtol=1e-4, atol=1e-4)
 
 
+def test_hidden_layers_of_hypernetworks_with_layer_norm_against_numpy():
+    normed = QMixer(mixing_size=6, hypernet_size=7, start=Start("orthogonal", 1.0), layer_norm=True)
+    agent_qs, states = _inputs(0)
+    params = randomize(jax.eval_shape(normed.init, jax.random.key(0), agent_qs, states))
+    expected = [numpy_q_tot(params, *row, skip=False) for row in zip(agent_qs, states, strict=True)]
+    np.testing.assert_allclose(normed.apply(params, agent_qs, states), expected, rtol=1e-4, atol=1e-4)
+
+
 @settings(deadline=None, max_examples=50)
 @given(st.integers(0, 2**32 - 1), st.sampled_from((0.1, 1.0, 10.0)), st.sampled_from((0.1, 1.0, 10.0)))
 def test_more_for_one_agent_is_never_less_for_all(seed, params_scale, inputs_scale):
