@@ -263,8 +263,8 @@ class Config:
     )
     mixer_norm: bool = setting(
         False,
-        "qmix, cw_qmix, ow_qmix: LayerNorm before the ReLU of the hypernetworks' hidden layers; without a target network "
-        "(--replay none) it keeps values from growing without bound",
+        "qmix, cw_qmix, ow_qmix: LayerNorm before the ReLU of the hypernetworks' hidden layers; without a target "
+        "network (--replay none) it keeps values from growing without bound",
     )
     num_heads: int = setting(4, "qplex: attention heads of the advantage weights", at_least=1, at_most=1_024)
     head_layers: int = setting(3, "qplex: layers of each head's networks", at_least=1, at_most=16)

@@ -28,10 +28,18 @@ from qmix_jax.storage.files import replacing
 RESULTS = ROOT / "benchmarks" / "results" / "peers"
 _SIDES = {"ours": "qmix_jax", "jaxmarl": "JaxMARL"}
 _COLOURS = {
-    "ours": {"qmix": "#0072B2", "vdn": "#56B4E9", "general": "#009E73", "iql": "#000000", "qplex": "#F0E442"},
-    "jaxmarl": {"qmix": "#D55E00", "vdn": "#E69F00", "iql": "#999999", "pqn_vdn": "#CC79A7"},
+    "ours": {
+        "qmix": "#0072B2",
+        "vdn": "#56B4E9",
+        "general": "#009E73",
+        "pqn": "#CC79A7",
+        "pqn_vdn": "#882255",
+        "iql": "#000000",
+        "qplex": "#F0E442",
+    },
+    "jaxmarl": {"qmix": "#D55E00", "vdn": "#E69F00", "iql": "#999999", "pqn_vdn": "#DDAACC"},
 }
-_ALGORITHMS = ("qmix", "vdn", "general", "pqn_vdn", "iql", "qplex")
+_ALGORITHMS = ("qmix", "vdn", "general", "pqn", "pqn_vdn", "iql", "qplex")
 _UNITS = {"team": "sum over agents", "agent": "one agent"}
 _HEADER = (
     *("trainer", "algorithm", "seeds", "return", "win rate", "own last test", "environment steps", "training, s"),
