@@ -125,6 +125,8 @@ def train_group(group: Group, root: Path, stop_signal: StopSignal) -> int | None
 def is_finished(group: Group, root: Path) -> bool:
     """Return whether an earlier process has finished the group: a member writes its plots last."""
     directories = [RunDirectory(root / member.folder) for member in group.members]
+    if group.alone:
+        return has_ended(directories[0])
     return all(has_ended(directory) and directory.diagnostics_plots.is_file() for directory in directories)
 
 
