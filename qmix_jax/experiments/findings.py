@@ -21,6 +21,7 @@ from qmix_jax.errors import warn_on_failure
 from qmix_jax.experiments import comparison_spec, plan
 from qmix_jax.experiments.flags import flag_words
 from qmix_jax.experiments.sweep_spec import Sweep
+from qmix_jax.reports.tasks import improvement_blocks, sweep_blocks
 from qmix_jax.runs.baselines import play_random
 from qmix_jax.runs.messages import task_name
 from qmix_jax.storage.directory import RunDirectory
@@ -71,10 +72,11 @@ def write_sweep_findings(path: Path, sweep: Sweep, members: Sequence[plan.Member
     order = sorted(range(len(points)), key=lambda i: ranks[i], reverse=True)
     ranked = [summaries[i] for i in order]
     warnings = find_warnings(records, summaries)
-    page = _sweep_page(path, sweep, members, records, ranked, score, warnings)
-    _write_tables(path, "settings", records, ranked, "sweep.md", page)
     best = [names[i] for i in order[:_MOST_CURVES]]
     title = f"{members[0].config.algorithm} on {make_environment(members[0].config).spec.name}"
+    blocks = sweep_blocks(path, f"{len(members)} runs", records, [member.config for member in members], best)
+    page = _sweep_page(path, sweep, members, records, ranked, score, warnings, blocks)
+    _write_tables(path, "settings", records, ranked, "sweep.md", page)
     title += f", the best {len(best)} of {len(points)} points" if len(best) < len(points) else ""
     curves = [record for name in best for record in records if record.group == name]
     _plot_curves(path, title, curves, score, wall_time=False)
@@ -115,7 +117,7 @@ def write_comparison_findings(
         summarise_group(group, score, count_parameters(configs[name]), reference) for name, group in groups.items()
     ]
     warnings = find_warnings(records, summaries)
-    page = _comparison_page(comparison, members, summaries, score, warnings)
+    page = _comparison_page(comparison, members, summaries, score, warnings, improvement_blocks(records))
     _write_tables(path, "algorithm", records, summaries, "comparison.md", page)
     _plot_curves(path, _comparison_title(members[0].config, groups), records, score)
     return warnings
@@ -166,6 +168,7 @@ def _sweep_page(
     ranked: Sequence[Summary],
     score: str,
     warnings: Sequence[str],
+    blocks: Sequence[str],
 ) -> str:
     hparams, spec = RunDirectory(path / members[0].folder).hparams, make_environment(members[0].config).spec
     workers = sweep.settings.workers or 1
@@ -179,7 +182,7 @@ def _sweep_page(
             figures_table("settings", ranked),
             _SWEEP_EXPLANATION.format(figures=explain_figures(score)),
             *([seeds_table(records)] if only_seeds else ["![Final scores by setting](settings.png)"]),
-            "![Learning curves](curves.png)\n",
+            "\n\n".join(["![Learning curves](curves.png)", *blocks]) + "\n",
         ]
     )
 
@@ -190,6 +193,7 @@ def _comparison_page(
     summaries: Sequence[Summary],
     score: str,
     warnings: Sequence[str],
+    blocks: Sequence[str],
 ) -> str:
     settings, config = comparison.settings, members[0].config
     words = ["--algorithms", *settings.algorithms, "--num_seeds", str(settings.num_seeds)]
@@ -208,6 +212,7 @@ def _comparison_page(
             _COMPARISON_EXPLANATION.format(figures=explain_figures(score), concurrency=concurrency),
             "## Question by question",
             questions_table(summaries, REFERENCE if has_reference else None),
+            *blocks,
             "![Learning curves](curves.png)\n",
         ]
     )

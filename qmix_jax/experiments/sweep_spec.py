@@ -3,7 +3,7 @@
 results/sweep_<i>/
   configs/sweep.json                 the specification
   seed_<k>/  or  point_<j>/seed_<k>/ run directories
-  evaluations.csv  summary.csv  sweep.md  curves.png  settings.png
+  evaluations.csv  summary.csv  sweep.md  curves.png  settings.png  tasks.png
 
 Imports at the top stay light, see `train`.
 """

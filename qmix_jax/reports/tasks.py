@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
+from qmix_jax.analysis.groups import differing_settings, settings_name
 from qmix_jax.analysis.overall import overall_estimate, probability_of_improvement
 from qmix_jax.analysis.run_record import RunRecord
 from qmix_jax.analysis.stats import Estimate, estimate
 from qmix_jax.analysis.tables import improvement_table, overall_table, scores_table
-from qmix_jax.analysis.tasks import Groups, by_group, final_scores, with_scores
+from qmix_jax.analysis.tasks import Groups, by_group, final_scores, task_names, with_scores
+from qmix_jax.config import Config
 from qmix_jax.errors import warn_on_failure
 
 PLOT = "tasks.png"
@@ -65,9 +67,23 @@ def task_blocks(
 
 
 def improvement_blocks(records: Sequence[RunRecord]) -> list[str]:
-    """Return Markdown blocks about which groups of runs on one task are better; none if there is only one group."""
+    """Return Markdown blocks about which groups on one task are better; none for one group, or one run of a group."""
     one_task = [""] * len(records)
-    return _improvement_blocks(by_group(with_scores(records, one_task), one_task), "")
+    groups = by_group(with_scores(records, one_task), one_task)
+    return [] if any(len(runs[""]) < 2 for runs in groups.values()) else _improvement_blocks(groups, "")
+
+
+def sweep_blocks(
+    folder: Path, title: str, records: Sequence[RunRecord], configs: Sequence[Config], best: Sequence[str]
+) -> list[str]:
+    """Return `task_blocks` of a sweep that tries several tasks, and else `improvement_blocks` of its best groups."""
+    tasks = task_names(configs)
+    if not any(tasks):
+        return improvement_blocks([record for name in best for record in records if record.group == name])
+    points = differing_settings(configs, tasks)
+    named = [record._replace(group=settings_name(point)) for record, point in zip(records, points, strict=True)]
+    several = f"## {len(set(tasks))} tasks together"
+    return [several, *task_blocks(folder, title, "settings", named, tasks)]
 
 
 def _improvement_blocks(groups: Groups, where: str) -> list[str]:

@@ -22,7 +22,7 @@ from qmix_jax.errors import RunError
 from qmix_jax.reports.options import ReportOptions
 from qmix_jax.reports.page import block_html, blocks, html_table, picture
 from qmix_jax.reports.report import report_findings, report_run
-from qmix_jax.reports.tasks import task_blocks
+from qmix_jax.reports.tasks import sweep_blocks, task_blocks
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.files import read_json
 from qmix_jax.storage.hparams import describe_run, write_hparams
@@ -254,6 +254,23 @@ def test_tasks_that_not_all_groups_were_trained_on_are_apart(tmp_path):
         "## Task by task",
         "| task | a | b |\n| --- | --- | --- |\n| 1 | 0.500 | - |\n| 2 | - | 0.500 |",
     ]
+
+
+def test_a_sweeps_page_has_its_tasks_together_or_the_best_groups(tmp_path):
+    configs = [replace(CONFIG, lr=lr, layout_seed=layout) for layout in (1, 3) for lr in (0.1, 0.2) for _ in range(2)]
+    points = [f"lr={config.lr} layout_seed={config.layout_seed}" for config in configs]
+    records = [read_record(name, 0, save_logs(tmp_path / f"{i}", [0.1 * i])) for i, name in enumerate(points)]
+    found = sweep_blocks(tmp_path, "title", records, configs, [])
+    assert found[0] == "## 2 tasks together"
+    assert found[1].splitlines()[2:] == [
+        "| lr=0.2 | 4 | 0.450 [0.400, 0.500] |",
+        "| lr=0.1 | 4 | 0.250 [0.200, 0.300] |",
+    ]
+    assert (tmp_path / "tasks.png").stat().st_size > 10_000
+    found = sweep_blocks(tmp_path, "title", records[:4], configs[:4], points[2:0:-1])
+    assert found[:1] == ["## Probability of improvement"]
+    assert found[1].splitlines()[2].startswith("| lr=0.2 layout_seed=1 | - | 100% ")
+    assert sweep_blocks(tmp_path, "title", records[1:4], configs[1:4], points[1:3]) == []  # a group of one run
 
 
 @pytest.fixture(scope="module")
