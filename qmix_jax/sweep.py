@@ -14,7 +14,14 @@ from qmix_jax.cli.command import program_name, run_command
 from qmix_jax.cli.parser import FlagParser
 from qmix_jax.config import Config
 from qmix_jax.errors import ConfigError
-from qmix_jax.experiments.sweep_spec import Sweep, SweepSettings, read_sweep, sweep_from_flags, write_sweep
+from qmix_jax.experiments.sweep_spec import (
+    Sweep,
+    SweepSettings,
+    check_search,
+    read_sweep,
+    sweep_from_flags,
+    write_sweep,
+)
 from qmix_jax.runs.distributed import FLAGS, end_joined, join, leave, take_machines
 from qmix_jax.runs.shell import check_backend, prepare_libraries
 from qmix_jax.storage.directory import RunDirectory, create_numbered, missing_folders, remove_refused
@@ -52,11 +59,14 @@ def _sweep(arguments: dict[str, Any]) -> None:
         given = arguments.pop("env", None)
         for name in arguments:
             raise ConfigError(f"--{name}: cannot be given with --resume")
-        recorded = read_sweep(path).config().env
+        resumed = read_sweep(path)
+        check_search(resumed)
+        recorded = resumed.config().env
         open_sweep, missing = partial(str, path), None
     else:
         sweep = sweep_from_flags(arguments)
         given = recorded = sweep.config().env
+        check_search(sweep)
         if machines is not None and sweep.settings.workers is not None:
             raise ConfigError(f"--workers {sweep.settings.workers}: cannot be given with --coordinator")
         check_output_folder("results_dir", sweep.config().results_dir)
@@ -79,7 +89,12 @@ def _sweep(arguments: dict[str, Any]) -> None:
         _leave_and_train(path, given)
     found = read_sweep(path)
     try:
-        run_sweep(path, found, given)
+        if found.settings.optuna is not None:
+            from qmix_jax.experiments.search import run_search
+
+            run_search(path, found)
+        else:
+            run_sweep(path, found, given)
     except ConfigError:  # which only a run could find
         if missing is not None:
             remove_refused(path, [RunDirectory(path / member.folder) for member in found.members()], missing)

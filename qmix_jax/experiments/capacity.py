@@ -51,6 +51,11 @@ def plan_shares(sweep: Sweep) -> list[list[Group]]:
     return [_split_groups(groups, limit, sweep.settings.memory_limit is not None) for groups in shares]
 
 
+def fit_groups(sweep: Sweep, groups: list[Group]) -> list[Group]:
+    """Return groups of a search, which one process trains, split so that they fit. Errors as for `plan_shares`."""
+    return _split_groups(groups, _memory_limit(sweep, 1), sweep.settings.memory_limit is not None)
+
+
 def _split_groups(groups: list[Group], limit: float, is_set: bool) -> list[Group]:
     """Split groups so that each fits into `limit` bytes a device and into the open files a process may have."""
     fitting_groups = []

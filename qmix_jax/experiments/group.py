@@ -48,8 +48,8 @@ from qmix_jax.training.trainer import make_trainer
 from qmix_jax.types import Progression
 
 
-def train_group(group: Group, root: Path, stop_signal: StopSignal) -> int | None:
-    """Train a group's members to their end, continuing from their newest common checkpoint if there is one.
+def train_group(group: Group, root: Path, stop_signal: StopSignal, until: int | None = None) -> int | None:
+    """Train a group's members to their end or `until`, continuing from their newest common checkpoint if there is one.
 
     A member whose updates are not finite keeps its last finite state; the others train on.
 
@@ -57,6 +57,7 @@ def train_group(group: Group, root: Path, stop_signal: StopSignal) -> int | None
         group: members that share a program.
         root: the sweep's folder.
         stop_signal: asked after every chunk for the signal to stop with.
+        until: environment steps of each member after whose chunk it stops, to be continued; None for none.
 
     Returns:
         The signal that stopped the training, None at its end.
@@ -103,12 +104,12 @@ def train_group(group: Group, root: Path, stop_signal: StopSignal) -> int | None
         baselines = {seed: background.submit(play_baselines, replace(config, seed=seed), environment) for seed in seeds}
 
         done = sum(point.notes.episodes for point in points or [])
-        loop = Loop(config, programs, state, done, len(group.members))
+        loop = Loop(config, programs, state, done, len(group.members), until)
         for chunk in loop.chunks(stop_signal):
             fetched = jax.device_get(chunk)
             for i, recorder in enumerate(recorders):
                 recorder.record(member_chunk(fetched, i))
-        if loop.stopped_by is not None:
+        if loop.stopped_by is not None or (until is not None and until < config.env_steps):
             return loop.stopped_by
         snapshot = programs.snapshot(loop.state.learner)
         params, evaluation = jax.device_get((snapshot.params, programs.evaluate(snapshot.params)))

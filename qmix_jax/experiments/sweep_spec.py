@@ -10,19 +10,21 @@ Imports at the top stay light, see `train`.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from qmix_jax.config import Config
-from qmix_jax.errors import ConfigError, DamagedError
+from qmix_jax.errors import ConfigError, DamagedError, missing
 from qmix_jax.experiments.flags import read_stored_flags
 from qmix_jax.experiments.plan import Group, Member, group_members, plan_members, share_groups
-from qmix_jax.experiments.points import Point, grid_points, random_points
+from qmix_jax.experiments.points import Point, grid_points, random_points, range_ends
 from qmix_jax.presets import make_config, with_preset
-from qmix_jax.settings import check_setting, read_settings, setting
+from qmix_jax.settings import as_text, check_setting, read_settings, setting
 from qmix_jax.storage.files import check_no_links, read_json, write_json
 
 _FORMAT = 4  # of sweep.json
+_ADDED = dict.fromkeys(("optuna", "batch", "prune"))  # since the first sweeps of this format
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,20 @@ class SweepSettings:
     )
     random: int | None = setting(None, "instead of --grid: this many draws from --ranges", at_least=1, at_most=10_000)
     ranges: tuple[str, ...] | None = setting(
-        None, "ranges for --random: lr=1e-4:1e-2:log gamma=0.9:0.99", metavar="NAME=LOW:HIGH[:log]"
+        None, "ranges for --random or --optuna: lr=1e-4:1e-2:log gamma=0.9:0.99", metavar="NAME=LOW:HIGH[:log]"
+    )
+    optuna: int | None = setting(
+        None,
+        "instead of --random: this many suggestions from --ranges, which learn from earlier runs (extra: optuna)",
+        at_least=1,
+        at_most=10_000,
+    )
+    batch: int | None = setting(
+        None, "suggestions of --optuna that are trained at once; not set: 8", at_least=1, at_most=10_000
+    )
+    prune: bool | None = setting(
+        None,
+        "stop two thirds of a batch of --optuna after a ninth and after a third of the steps; not set: true",
     )
     memory_limit: float | None = setting(
         None,
@@ -62,9 +77,18 @@ class SweepSettings:
             check_setting(declared, getattr(self, declared.name))
         if self.grid is not None and self.random is not None:
             raise ConfigError(f"--grid {' '.join(self.grid)} and --random {self.random}: give only one of them")
-        if (self.random is None) != (self.ranges is None):
-            given, missing = ("random", "ranges") if self.ranges is None else ("ranges", "random")
-            raise ConfigError(f"--{given}: must come with --{missing}")
+        for name in ("grid", "random"):
+            other = getattr(self, name)
+            if other is not None and self.optuna is not None:
+                raise ConfigError(f"--{name} {as_text(other)} and --optuna {self.optuna}: give only one of them")
+        drawn = "random" if self.random is not None else "optuna" if self.optuna is not None else None
+        if drawn is not None and self.ranges is None:
+            raise ConfigError(f"--{drawn}: must come with --ranges")
+        if drawn is None and self.ranges is not None:
+            raise ConfigError("--ranges: must come with --random or --optuna")
+        for name in ("batch", "prune"):
+            if getattr(self, name) is not None and self.optuna is None:
+                raise ConfigError(f"--{name} {as_text(getattr(self, name))}: must come with --optuna")
 
 
 class Sweep(NamedTuple):
@@ -72,6 +96,7 @@ class Sweep(NamedTuple):
 
     settings: SweepSettings
     flags: Mapping[str, Any]
+    found: tuple[Point, ...] | None = None  # the points of a search, as far as it has got
 
     def config(self) -> Config:
         """Return the configuration that members share, apart from the settings the sweep tries.
@@ -82,11 +107,15 @@ class Sweep(NamedTuple):
         return make_config(self.flags)
 
     def points(self) -> list[Point]:
-        """Return the points; a single empty one where only seeds differ.
+        """Return the points; a single empty one where only seeds differ, the ends of the ranges before a search.
 
         Raises:
             ConfigError: --grid or --ranges cannot be read.
         """
+        if self.found is not None:
+            return list(self.found)
+        if self.settings.optuna is not None:
+            return range_ends(self.settings.ranges or ())
         if self.settings.random is not None:
             return random_points(self.settings.ranges or (), self.settings.random, self.config().seed)
         return grid_points(self.settings.grid or ())
@@ -147,6 +176,16 @@ def sweep_from_flags(arguments: Mapping[str, Any]) -> Sweep:
     return sweep
 
 
+def check_search(sweep: Sweep) -> None:
+    """Refuse a search without Optuna.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    if sweep.settings.optuna is not None and find_spec("optuna") is None:
+        raise ConfigError(f"--optuna {sweep.settings.optuna}: {missing('optuna', 'optuna')}")
+
+
 def _tried(content: Mapping[str, Any]) -> set[str]:
     """Return the names of the settings that a sweep's file says it tries."""
     texts = content.get("grid") or content.get("ranges")
@@ -184,6 +223,7 @@ def read_sweep(path: Path, is_checked: bool = False) -> Sweep:
             check_no_links(path)
         content = read_json(written)
         flags = read_stored_flags(written, content, _FORMAT, tried=_tried(content))
+        content = _ADDED | content
         if content.keys() != {declared.name for declared in fields(SweepSettings)}:
             raise ConfigError(f"{written}: must hold the sweep's settings and flags")
         settings: dict[str, Any] = {
