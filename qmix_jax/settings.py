@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import Field, field, fields
 from difflib import get_close_matches
+from functools import cache
 from math import isfinite
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin
@@ -43,12 +44,14 @@ def setting(
     return field(default=default, metadata={"help": help, "group": group, "metavar": metavar, **marks, **limits})
 
 
+@cache  # read for every setting of every run of a sweep
 def scalar_type(declared: Field[Any]) -> type:
     """Return the type of one value: int for int, int | None, tuple[int, ...] and tuple[int, ...] | None."""
     kind = _without_none(declared)
     return get_args(kind)[0] if is_tuple(declared) else kind
 
 
+@cache
 def is_tuple(declared: Field[Any]) -> bool:
     """Whether the field holds several values."""
     return get_origin(_without_none(declared)) is tuple

@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,15 +43,10 @@ _ELSEWHERE = {
 }
 
 
-def main(argv: Sequence[str] | None = None, tied: bool = False) -> int:
-    """Train as the flags say. Returns the exit status, see `command.run_command`.
-
-    Args:
-        argv: arguments of the command, None for the process's own.
-        tied: whether another process started this one and stops it, see `StopRequest`.
-    """
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train as the flags say. Returns the exit status, see `command.run_command`."""
     parser = make_parser(program_name("train", argv))
-    return end_joined(lambda: run_command(parser, argv, partial(_train, tied=tied)))
+    return end_joined(lambda: run_command(parser, argv, _train))
 
 
 def make_parser(prog: str) -> FlagParser:
@@ -74,10 +68,10 @@ def make_parser(prog: str) -> FlagParser:
     return parser
 
 
-def _train(arguments: dict[str, Any], tied: bool) -> None:
+def _train(arguments: dict[str, Any]) -> None:
     check_system()
     machines = take_machines(arguments)
-    with StopRequest(leaves=not tied) as stop:
+    with StopRequest() as stop:
         if "resume" in arguments:
             _resume(arguments, stop, machines)
         else:

@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -101,8 +102,12 @@ def score_name(records: Sequence[RunRecord]) -> str:
     return "optimality" if known else "mean_return"
 
 
-def write_evaluations(path: Path, group_column: str, records: Sequence[RunRecord]) -> None:
+def write_evaluations(
+    path: Path, group_column: str, records: Sequence[RunRecord], folders: Mapping[str, str] = MappingProxyType({})
+) -> None:
     """Write all evaluations of all runs as one CSV in long form: group, seed, a column for each figure.
+
+    The last column holds the groups' `folders`, by name, if there are any.
 
     Raises:
         DamagedError: a run lacks a column that another one has.
@@ -110,7 +115,7 @@ def write_evaluations(path: Path, group_column: str, records: Sequence[RunRecord
     extras = [name for name in records[0].evaluations if name not in (*EVALUATION_COLUMNS, "seconds")]
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([group_column, "seed", *_COLUMNS, *extras])
+        writer.writerow([group_column, "seed", *_COLUMNS, *extras, *(["folder"] if folders else [])])
         for record in records:
             for missing in (name for name in extras if name not in record.evaluations):
                 raise DamagedError(
@@ -118,7 +123,9 @@ def write_evaluations(path: Path, group_column: str, records: Sequence[RunRecord
                 )
             columns = (record.evaluations[name] for name in (*_COLUMNS, *extras))
             for row in zip(*columns, strict=True):
-                writer.writerow([record.group, record.seed, *map(csv_number, row)])
+                writer.writerow(
+                    [record.group, record.seed, *map(csv_number, row), *([folders[record.group]] if folders else [])]
+                )
 
 
 def csv_number(value: float) -> str:

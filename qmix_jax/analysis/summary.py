@@ -1,9 +1,10 @@
 """Aggregated results of groups of seeds: a row of figures with intervals for each group."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import jax
@@ -115,13 +116,19 @@ def rank(records: Sequence[RunRecord]) -> tuple[float, float]:
     return float(first), float(second)
 
 
-def write_summary(path: Path, group_column: str, summaries: Sequence[Summary]) -> None:
-    """Write a CSV row for each group; a figure's interval follows it as <figure>_low and <figure>_high."""
+def write_summary(
+    path: Path, group_column: str, summaries: Sequence[Summary], folders: Mapping[str, str] = MappingProxyType({})
+) -> None:
+    """Write a CSV row for each group; a figure's interval follows it as <figure>_low and <figure>_high.
+
+    The last column holds the groups' `folders`, by name, if there are any.
+    """
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([group_column, *(name for name, _ in _flat(summaries[0]))])
+        writer.writerow([group_column, *(name for name, _ in _flat(summaries[0])), *(["folder"] if folders else [])])
         for summary in summaries:
-            writer.writerow([summary.group, *(csv_number(value) for _, value in _flat(summary))])
+            figures = [csv_number(value) for _, value in _flat(summary)]
+            writer.writerow([summary.group, *figures, *([folders[summary.group]] if folders else [])])
 
 
 def _flat(summary: Summary) -> list[tuple[str, float]]:

@@ -1,6 +1,7 @@
 """Summaries of several groups as Markdown tables."""
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
@@ -25,8 +26,13 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows))
 
 
-def figures_table(group_column: str, summaries: Sequence[Summary]) -> str:
-    """Return a table with a row of figures for each group; success rates only where they are known."""
+def figures_table(
+    group_column: str, summaries: Sequence[Summary], folders: Mapping[str, str] = MappingProxyType({})
+) -> str:
+    """Return a table with a row of figures for each group; success rates only where they are known.
+
+    The last column holds the groups' `folders`, by name, if there are any.
+    """
     has_success = _has_success(summaries)
     header = [
         group_column,
@@ -40,6 +46,7 @@ def figures_table(group_column: str, summaries: Sequence[Summary]) -> str:
         "kept its best",
         "steps/s",
         "parameters",
+        *(["folder"] if folders else []),
     ]
     rows = [
         [
@@ -54,6 +61,7 @@ def figures_table(group_column: str, summaries: Sequence[Summary]) -> str:
             _known(summary.kept, _percent),
             _cell(summary.steps_per_second, _whole),
             _known(summary.parameters, _whole),
+            *([f"`{folders[summary.group]}`"] if folders else []),
         ]
         for summary in summaries
     ]

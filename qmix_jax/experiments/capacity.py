@@ -7,8 +7,8 @@ import jax
 
 from qmix_jax.config import Config
 from qmix_jax.errors import ConfigError
-from qmix_jax.experiments.plan import Group, split_group
-from qmix_jax.experiments.sweep_spec import Sweep
+from qmix_jax.experiments.experiment import Experiment
+from qmix_jax.experiments.plan import Group, group_members, share_groups, split_group
 from qmix_jax.experiments.workers import available_cores
 from qmix_jax.runs.compilation import device_memory, sharing_devices
 from qmix_jax.runs.dashboards import check_dashboards
@@ -22,13 +22,13 @@ _USED = 0.7  # share of a device's memory for members without --memory_limit; co
 _PROCESS_BYTES = 2**30  # a process with its programs but without members: 0.8 GiB at most where measured
 
 
-def count_workers(sweep: Sweep) -> int:
+def count_workers(sweep: Experiment) -> int:
     """Return how many processes share a new sweep.
 
     Raises:
         ConfigError: --workers is more than this machine or the sweep can use.
     """
-    wanted, runs, cores = sweep.settings.workers, len(sweep.members()), len(available_cores())
+    wanted, runs, cores = sweep.settings.workers, len(sweep.members), len(available_cores())
     if jax.default_backend() != "cpu":
         if wanted not in (None, 1):
             raise ConfigError(f"--workers {wanted}: must be 1 where JAX has an accelerator, which trains all at once")
@@ -39,21 +39,16 @@ def count_workers(sweep: Sweep) -> int:
     return wanted or min(cores, runs, max(1, fitting))
 
 
-def plan_shares(sweep: Sweep) -> list[list[Group]]:
+def plan_shares(sweep: Experiment) -> list[list[Group]]:
     """Return each process's groups of members. A group is one compiled program, trained after the one before it.
 
     Raises:
         ConfigError: one member alone needs more memory or open files than there are, or a dashboard is not installed.
     """
-    check_dashboards(sweep.config())
-    shares = sweep.shares()
+    check_dashboards(sweep.config)
+    shares = share_groups(group_members(sweep.members), sweep.settings.workers or 1)
     limit = _memory_limit(sweep, len(shares))
     return [_split_groups(groups, limit, sweep.settings.memory_limit is not None) for groups in shares]
-
-
-def fit_groups(sweep: Sweep, groups: list[Group]) -> list[Group]:
-    """Return groups of a search, which one process trains, split so that they fit. Errors as for `plan_shares`."""
-    return _split_groups(groups, _memory_limit(sweep, 1), sweep.settings.memory_limit is not None)
 
 
 def _split_groups(groups: list[Group], limit: float, is_set: bool) -> list[Group]:
@@ -106,7 +101,7 @@ def _group_bytes(group: Group) -> int:
     return len(group.members) * member_bytes(group.members[0].config)
 
 
-def _memory_limit(sweep: Sweep, processes: int) -> float:
+def _memory_limit(sweep: Experiment, processes: int) -> float:
     """Return the bytes that members may take on each device."""
     if sweep.settings.memory_limit is not None:
         return sweep.settings.memory_limit * 2**30

@@ -16,6 +16,7 @@ import numpy as np
 from env_jax.types import Environment
 from qmix_jax.analysis.run_record import has_ended
 from qmix_jax.errors import ConfigError, DamagedError, warn_on_failure
+from qmix_jax.experiments.outcomes import last_row
 from qmix_jax.experiments.plan import Group, member_values
 from qmix_jax.runs.baselines import play_baselines
 from qmix_jax.runs.compilation import Programs, compile_programs
@@ -48,8 +49,8 @@ from qmix_jax.training.trainer import make_trainer
 from qmix_jax.types import Progression
 
 
-def train_group(group: Group, root: Path, stop_signal: StopSignal, until: int | None = None) -> int | None:
-    """Train a group's members to their end or `until`, continuing from their newest common checkpoint if there is one.
+def train_group(group: Group, root: Path, stop_signal: StopSignal) -> int | None:
+    """Train a group's members to their end or `group.until`, from their newest common checkpoint if there is one.
 
     A member whose updates are not finite keeps its last finite state; the others train on.
 
@@ -57,7 +58,6 @@ def train_group(group: Group, root: Path, stop_signal: StopSignal, until: int | 
         group: members that share a program.
         root: the sweep's folder.
         stop_signal: asked after every chunk for the signal to stop with.
-        until: environment steps of each member after whose chunk it stops, to be continued; None for none.
 
     Returns:
         The signal that stopped the training, None at its end.
@@ -104,12 +104,12 @@ def train_group(group: Group, root: Path, stop_signal: StopSignal, until: int | 
         baselines = {seed: background.submit(play_baselines, replace(config, seed=seed), environment) for seed in seeds}
 
         done = sum(point.notes.episodes for point in points or [])
-        loop = Loop(config, programs, state, done, len(group.members), until)
+        loop = Loop(config, programs, state, done, len(group.members), group.until)
         for chunk in loop.chunks(stop_signal):
             fetched = jax.device_get(chunk)
             for i, recorder in enumerate(recorders):
                 recorder.record(member_chunk(fetched, i))
-        if loop.stopped_by is not None or (until is not None and until < config.env_steps):
+        if loop.stopped_by is not None or (group.until is not None and group.until < config.env_steps):
             return loop.stopped_by
         snapshot = programs.snapshot(loop.state.learner)
         params, evaluation = jax.device_get((snapshot.params, programs.evaluate(snapshot.params)))
@@ -124,8 +124,12 @@ def train_group(group: Group, root: Path, stop_signal: StopSignal, until: int | 
 
 
 def is_finished(group: Group, root: Path) -> bool:
-    """Return whether an earlier process has finished the group: a member writes its plots last."""
+    """Return whether an earlier process has got to the group's end or `until`: a member writes its plots last."""
     directories = [RunDirectory(root / member.folder) for member in group.members]
+    if group.until is not None and group.until < group.members[0].config.env_steps:
+        return all(has_ended(run) or last_row(run.timing).get("env_steps", 0) >= group.until for run in directories)
+    if group.alone:
+        return has_ended(directories[0])
     return all(has_ended(directory) and directory.diagnostics_plots.is_file() for directory in directories)
 
 

@@ -10,7 +10,8 @@ from typing import NamedTuple
 from qmix_jax.analysis.run_record import has_ended
 from qmix_jax.config import Config
 from qmix_jax.errors import CannotWriteError, ConfigError
-from qmix_jax.experiments.workers import Outcome, WorkerPool, signal_name
+from qmix_jax.experiments.launcher import Launcher, Outcome
+from qmix_jax.experiments.workers import signal_name
 from qmix_jax.runs.progress import GroupProgress, GroupStatus, evaluation_fields
 from qmix_jax.runs.signals import StopRequest
 from qmix_jax.storage.directory import RunDirectory
@@ -28,13 +29,13 @@ class Run(NamedTuple):
 
 
 def follow(
-    outcomes: Iterable[Outcome], pool: WorkerPool, stop: StopRequest, ended: Callable[[Outcome], None]
+    outcomes: Iterable[Outcome], launcher: Launcher, stop: StopRequest, ended: Callable[[Outcome], None]
 ) -> dict[str, str]:
     """Wait for all processes. If one is refused or cannot write, as the next would be, ask the others to stop.
 
     Args:
         outcomes: the processes' outcomes, as they end.
-        pool: the processes.
+        launcher: trains them.
         stop: whether the user asked to stop.
         ended: called with the outcome of each process that ended by itself.
 
@@ -51,7 +52,7 @@ def follow(
         if outcome.status in (REFUSED, CANNOT_WRITE):
             error = ConfigError if outcome.status == REFUSED else CannotWriteError
             refusal = refusal or error(f"{outcome.job.name}: {reason(outcome)}")
-            pool.ask_to_stop(signal.SIGTERM)
+            launcher.ask_to_stop(signal.SIGTERM)
         elif outcome.status in (DONE, DIVERGED):
             ended(outcome)
         elif stop.signal_number is None and refusal is None:

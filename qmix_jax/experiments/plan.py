@@ -1,41 +1,81 @@
-"""The runs of a sweep, grouped by compiled program and divided among processes."""
+"""The runs of an experiment, resolved once, and grouped by compiled program."""
 
+import re
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
+from itertools import count
 from typing import Any, NamedTuple
 
+from qmix_jax.analysis.groups import settings_name
 from qmix_jax.config import TRACEABLE, Config
+from qmix_jax.errors import ConfigError
 from qmix_jax.experiments.points import Point, at_point
+
+_LONGEST_FOLDER = 100  # characters
+_SHAPING = tuple(declared.name for declared in fields(Config) if declared.name != "seed")
 
 
 class Member(NamedTuple):
-    """One run of a sweep."""
+    """One run of an experiment."""
 
     point: int  # index of its settings
     seed: int  # index of its seed
     config: Config
-    folder: str  # its run directory, relative to the sweep's folder
+    folder: str  # its run directory, relative to the experiment's folder; its name as shown to users
 
 
 class Group(NamedTuple):
-    """Members trained by one compiled program: they differ only in seeds and in traceable settings."""
+    """Members trained one after another by one compiled program: they differ only in seeds and traceable settings."""
 
     names: tuple[str, ...]  # the settings in which they differ
     members: tuple[Member, ...]
+    alone: bool = False  # a single member, trained as `qmix-jax train` does
+    until: int | None = None  # environment steps of each at which it stops, to be continued; None: at its end
 
 
-def plan_members(config: Config, points: Sequence[Point], num_seeds: int) -> list[Member]:
+def plan_members(
+    config: Config, points: Sequence[Point], num_seeds: int, folders: Sequence[str] | None = None
+) -> tuple[Member, ...]:
     """Return a run for every point and seed. Seeds count from the configuration's own.
+
+    Args:
+        config: settings of all runs.
+        points: what each point changes.
+        num_seeds: runs of each point.
+        folders: the points' folders, "" for none; None names them by their settings.
 
     Raises:
         ConfigError: a point's settings contradict each other.
     """
     members = []
-    for number, point in enumerate(points):
+    for number, (point, folder) in enumerate(zip(points, folders or point_folders(points), strict=True)):
+        at = at_point(config, point)
         for seed in range(num_seeds):
-            folder = f"seed_{seed}" if len(points) == 1 else f"point_{number}/seed_{seed}"
-            members.append(Member(number, seed, replace(at_point(config, point), seed=config.seed + seed), folder))
-    return members
+            path = f"{folder}/seed_{seed}" if folder else f"seed_{seed}"
+            members.append(Member(number, seed, replace(at, seed=config.seed + seed) if seed else at, path))
+    return tuple(members)
+
+
+def point_folders(points: Sequence[Point]) -> list[str]:
+    """Return a folder for each point, named by its settings; "" for a point without any."""
+    folders: dict[str, None] = {}
+    for point in points:
+        name = re.sub(r"[^A-Za-z0-9._=,-]", "_", settings_name(point).replace(" ", ",") if point else "")[
+            :_LONGEST_FOLDER
+        ]
+        others = (f"{name[: _LONGEST_FOLDER - 6]}_{number}" for number in count(2))
+        folders[name if name not in folders else next(other for other in others if other not in folders)] = None
+    return list(folders)
+
+
+def numbered_folders(points: Sequence[Point]) -> list[str]:
+    """Return the points' folders as earlier versions named them."""
+    return [f"point_{number}" for number in range(len(points))] if len(points) > 1 else [""]
+
+
+def is_folder(name: object) -> bool:
+    """Return whether `point_folders` or `numbered_folders` may have made this name."""
+    return isinstance(name, str) and re.fullmatch(r"([A-Za-z][A-Za-z0-9._=,-]{0,99})?", name) is not None
 
 
 def group_members(members: Sequence[Member]) -> list[Group]:
@@ -50,7 +90,13 @@ def share_groups(groups: Sequence[Group], count: int) -> list[list[Group]]:
     """Deal members to `count` processes, so that their shares of every group differ by at most one member.
 
     A part keeps its group's traced settings, even where its own members agree on them.
+
+    Raises:
+        ConfigError: there are more processes than members.
     """
+    runs = sum(len(group.members) for group in groups)
+    if count > runs:
+        raise ConfigError(f"--workers {count}: must be at most {runs}, the runs there are")
     shares: list[list[Group]] = [[] for _ in range(count)]
     done = 0
     for group in groups:
@@ -64,9 +110,9 @@ def share_groups(groups: Sequence[Group], count: int) -> list[list[Group]]:
 
 def split_group(group: Group, fitting: int) -> list[Group]:
     """Split a group into the fewest groups of at most `fitting` members, as equal in size as possible."""
-    count = -(-len(group.members) // fitting)
-    sizes = [len(group.members[part::count]) for part in range(count)]
-    ends = [sum(sizes[: part + 1]) for part in range(count)]
+    parts = -(-len(group.members) // fitting)
+    sizes = [len(group.members[part::parts]) for part in range(parts)]
+    ends = [sum(sizes[: part + 1]) for part in range(parts)]
     return [group._replace(members=group.members[end - size : end]) for size, end in zip(sizes, ends, strict=True)]
 
 
@@ -77,8 +123,8 @@ def member_values(group: Group) -> dict[str, list[float]]:
 
 def _shape(config: Config) -> tuple[Any, ...]:
     """Return the settings that shape the program: all but the seed and the traceable ones that are set."""
-    settings = asdict(replace(config, seed=0))
-    return tuple(None if name in TRACEABLE and value is not None else (name, value) for name, value in settings.items())
+    values = vars(config)
+    return tuple(None if name in TRACEABLE and values[name] is not None else (name, values[name]) for name in _SHAPING)
 
 
 def _differing(members: Sequence[Member]) -> tuple[str, ...]:

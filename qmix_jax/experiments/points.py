@@ -68,7 +68,7 @@ def random_points(words: Sequence[str], count: int, seed: int) -> list[Point]:
         ConfigError: as for `read_ranges`.
     """
     ranges, generator = read_ranges(words), random.Random(seed)
-    return [{name: _draw(generator, *limits) for name, limits in ranges.items()} for _ in range(count)]
+    return [{name: _draw(generator, limits) for name, limits in ranges.items()} for _ in range(count)]
 
 
 def read_ranges(words: Sequence[str]) -> dict[str, Range]:
@@ -95,10 +95,17 @@ def read_ranges(words: Sequence[str]) -> dict[str, Range]:
     return ranges
 
 
-def range_ends(words: Sequence[str]) -> list[Point]:
-    """Return the points of all lowest and of all highest values of `read_ranges`, for a check before the search."""
-    ranges = read_ranges(words)
-    return [{name: getattr(limits, end) for name, limits in ranges.items()} for end in ("low", "high")]
+def spread_points(words: Sequence[str], count: int) -> list[Point]:
+    """Return points from the lowest to the highest values of `read_ranges`, at least both: for a check before a search.
+
+    Raises:
+        ConfigError: as for `read_ranges`.
+    """
+    ranges, steps = read_ranges(words), max(count, 2) - 1
+    return [
+        {name: rounded(_at(step / steps, limits), limits) for name, limits in ranges.items()}
+        for step in range(steps + 1)
+    ]
 
 
 def rounded(value: float, limits: Range) -> float:
@@ -120,10 +127,13 @@ def at_point(config: Config, point: Point) -> Config:
     return replace(config, **settings)
 
 
-def _draw(generator: random.Random, low: float, high: float, logarithmic: bool, is_whole: bool) -> float:
-    share = generator.random()
-    value = low * (high / low) ** share if logarithmic else low + share * (high - low)
-    return rounded(value, Range(low, high, logarithmic, is_whole))
+def _draw(generator: random.Random, limits: Range) -> float:
+    return rounded(_at(generator.random(), limits), limits)
+
+
+def _at(share: float, limits: Range) -> float:
+    low, high = limits.low, limits.high
+    return low * (high / low) ** share if limits.is_logarithmic else low + share * (high - low)
 
 
 def _split(flag: str, word: str, form: str, known: Mapping[str, Any]) -> tuple[str, str]:

@@ -9,8 +9,8 @@ from qmix_jax.analysis.groups import settings_name
 from qmix_jax.analysis.search_plot import plot_search
 from qmix_jax.analysis.tables import markdown_table
 from qmix_jax.errors import warn_on_failure
-from qmix_jax.experiments.findings import write_sweep_findings
-from qmix_jax.experiments.sweep_spec import Sweep
+from qmix_jax.experiments.experiment import Experiment
+from qmix_jax.experiments.findings import write_findings
 from qmix_jax.storage.files import read_text, replacing
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ environment steps of each run; a pruned suggestion was stopped there, because ot
 because a run diverged. The plot shows the best value of a complete suggestion by the steps spent on all so far."""
 
 
-def write_search_findings(path: Path, sweep: Sweep, suggestions: Sequence["Suggestion"]) -> list[str]:
+def write_search_findings(path: Path, sweep: Experiment, suggestions: Sequence["Suggestion"]) -> list[str]:
     """Write a sweep's files about the complete suggestions, and all suggestions into sweep.md and search.png.
 
     Args:
@@ -37,9 +37,9 @@ def write_search_findings(path: Path, sweep: Sweep, suggestions: Sequence["Sugge
         DamagedError: a log of a run is not one that a run writes.
         OSError: a file cannot be read or written.
     """
-    complete = {s.number: index for index, s in enumerate(s for s in suggestions if s.state == "complete")}
-    members = [m._replace(point=complete[m.point]) for m in sweep.members() if m.point in complete]
-    lines = write_sweep_findings(path, sweep._replace(found=tuple(suggestions[i].point for i in complete)), members)
+    complete = {suggestion.number for suggestion in suggestions if suggestion.state == "complete"}
+    members = tuple(member for member in sweep.members if member.point in complete)
+    lines = write_findings(path, sweep._replace(members=members), members, {})
     steps = list(accumulate(sweep.settings.num_seeds * max(s.values, default=0) for s in suggestions))
     values = [max(s.values.items())[1] if s.number in complete else None for s in suggestions]
     with warn_on_failure(path / "search.png"):

@@ -7,28 +7,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Self
 
+from qmix_jax.experiments.launcher import Job, Outcome
 from qmix_jax.runs.signals import StopSignal
 
 _WAIT = 0.2  # seconds between polls
 _LONGEST_ERROR = 10_000  # bytes read from the end of stderr
-
-
-class Job(NamedTuple):
-    """Work for one fresh process."""
-
-    name: str
-    words: list[str]  # command-line arguments of the module
-
-
-class Outcome(NamedTuple):
-    """How a process ended."""
-
-    job: Job
-    status: int  # exit status; minus the signal, if one ended it
-    message: str  # last line of its stderr
 
 
 class _Process(NamedTuple):
@@ -40,7 +27,8 @@ class _Process(NamedTuple):
     def close(self) -> None:
         self.errors.close()
         if self.process.stdin is not None:
-            self.process.stdin.close()
+            with suppress(BrokenPipeError):
+                self.process.stdin.close()
 
 
 class WorkerPool:
@@ -116,9 +104,14 @@ class WorkerPool:
             env=program_environment(),
             process_group=0,
         )
+        self._running.append(_Process(job, process, errors, slot))
         if len(self._shares) > 1 and hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(process.pid, self._shares[slot])  # before it imports JAX, which counts them
-        self._running.append(_Process(job, process, errors, slot))
+        assert process.stdin is not None
+        if job.text:
+            with suppress(BrokenPipeError):  # it has ended, and its outcome tells why
+                process.stdin.write(job.text.encode() + b"\n")
+                process.stdin.flush()
 
 
 def program_words(module: str) -> tuple[str, ...]:

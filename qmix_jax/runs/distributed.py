@@ -14,7 +14,7 @@ from qmix_jax.errors import ConfigError
 FLAGS = {
     "coordinator": (
         "HOST:PORT|auto",
-        "one run or sweep over several processes: address of the first; auto: from SLURM, MPI or TPU",
+        "one run over several processes: address of the first; auto: from SLURM, MPI or TPU",
     ),
     "num_processes": ("N", "with --coordinator HOST:PORT: number of processes"),
     "process_id": ("N", "with --coordinator HOST:PORT: index of this process, from 0"),
@@ -97,13 +97,6 @@ def join(machines: Machines) -> None:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 1)
         os.close(null)
-
-
-def leave() -> None:
-    """Shut down the connection made by `join`. All joined processes must call it, and cannot use JAX afterwards."""
-    import jax
-
-    jax.distributed.shutdown()
 
 
 def end_joined(act: Callable[[], int]) -> int:

@@ -30,9 +30,7 @@ DOORS = ("__main__", "train", "evaluate", "report", "export", "sweep", "compare"
 HOST_LIBRARIES = {"json", "matplotlib", "orbax", "os", "pathlib", "tqdm"}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 TRACED = [path for path in MODULES if path.parent.name in TRACED_FOLDERS]
-EXCUSED = {
-    (PACKAGE / "experiments" / "comparison_worker.py", "qmix_jax.train"),  # a command too
-}
+EXCUSED = {}
 
 
 def name_of(path):

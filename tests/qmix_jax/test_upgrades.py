@@ -7,8 +7,9 @@ import pytest
 from env_jax import GridWorld25
 from qmix_jax.config import Config
 from qmix_jax.errors import ConfigError
-from qmix_jax.experiments.comparison_spec import Comparison, ComparisonSettings, read_comparison, write_comparison
-from qmix_jax.experiments.sweep_spec import read_sweep, sweep_file, sweep_from_flags, write_sweep
+from qmix_jax.experiments.comparison_spec import COMPARISON
+from qmix_jax.experiments.experiment import experiment_file, experiment_from_flags, read_experiment, write_experiment
+from qmix_jax.experiments.sweep_spec import SWEEP
 from qmix_jax.storage.hparams import FORMAT, describe_run, read_config
 from qmix_jax.upgrades import ADDED
 
@@ -51,20 +52,20 @@ def test_qplex_was_the_mixer_with_a_gap(tmp_path, written, algorithm):
 
 def test_an_older_sweep(tmp_path):
     """Its preset has another name now, and its algorithm too."""
-    write_sweep(tmp_path, sweep_from_flags({"num_seeds": "2"}))
-    content = json.loads(sweep_file(tmp_path).read_text())
+    write_experiment(tmp_path, experiment_from_flags(SWEEP, {"num_seeds": "2"}))
+    content = json.loads(experiment_file(tmp_path, SWEEP).read_text())
     for written, flags in ((3, {"preset": "pymarl2"}), (2, {"algorithm": "qplex"})):
-        sweep_file(tmp_path).write_text(json.dumps({**content, "format": written, "flags": flags}))
-        config = read_sweep(tmp_path).config()
+        experiment_file(tmp_path, SWEEP).write_text(json.dumps({**content, "format": written, "flags": flags}))
+        config = read_experiment(SWEEP, tmp_path).config
         assert (config.sequence_length, config.algorithm) == {3: (16, "qmix"), 2: (1, "qplex_gap")}[written]
         assert config.time_limit == ("terminal" if written == 2 else "auto")
 
 
 def test_an_older_comparison(tmp_path):
-    write_comparison(tmp_path, Comparison(ComparisonSettings(("qmix", "vdn")), {}))
+    write_experiment(tmp_path, experiment_from_flags(COMPARISON, {"algorithms": ["qmix", "vdn"]}))
     path = tmp_path / "configs" / "compare.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": 2, "flags": {"preset": "pymarl2"}}))
-    assert read_comparison(tmp_path).configs()[0].sequence_length == 16
+    assert read_experiment(COMPARISON, tmp_path).config.sequence_length == 16
 
 
 @pytest.mark.parametrize(
@@ -73,18 +74,18 @@ def test_an_older_comparison(tmp_path):
     ids=str,
 )
 def test_older_sweeps_and_comparisons_had_64_environments_by_default(tmp_path, flags, num_envs):
-    write_sweep(tmp_path, sweep_from_flags({"grid": ["lr=1e-3,1e-4"]}))
-    content = json.loads(sweep_file(tmp_path).read_text())
-    sweep_file(tmp_path).write_text(json.dumps({**content, "format": 3, "flags": flags}))
-    assert read_sweep(tmp_path).config().num_envs == num_envs
-    write_comparison(tmp_path, Comparison(ComparisonSettings(("qmix", "vdn")), {}))
+    write_experiment(tmp_path, experiment_from_flags(SWEEP, {"grid": ["lr=1e-3,1e-4"]}))
+    content = json.loads(experiment_file(tmp_path, SWEEP).read_text())
+    experiment_file(tmp_path, SWEEP).write_text(json.dumps({**content, "format": 3, "flags": flags}))
+    assert read_experiment(SWEEP, tmp_path).config.num_envs == num_envs
+    write_experiment(tmp_path, experiment_from_flags(COMPARISON, {"algorithms": ["qmix", "vdn"]}))
     path = tmp_path / "configs" / "compare.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": 2, "flags": flags}))
-    assert read_comparison(tmp_path).configs()[0].num_envs == num_envs
+    assert read_experiment(COMPARISON, tmp_path).config.num_envs == num_envs
 
 
 def test_an_older_sweep_that_tried_numbers_of_environments(tmp_path):
-    write_sweep(tmp_path, sweep_from_flags({"grid": ["num_envs=64,128"]}))
-    content = json.loads(sweep_file(tmp_path).read_text())
-    sweep_file(tmp_path).write_text(json.dumps({**content, "format": 3}))
-    assert [member.config.num_envs for member in read_sweep(tmp_path).members()] == [64, 128]
+    write_experiment(tmp_path, experiment_from_flags(SWEEP, {"grid": ["num_envs=64,128"]}))
+    content = json.loads(experiment_file(tmp_path, SWEEP).read_text())
+    experiment_file(tmp_path, SWEEP).write_text(json.dumps({**content, "format": 3}))
+    assert [member.config.num_envs for member in read_experiment(SWEEP, tmp_path).members] == [64, 128]

@@ -14,24 +14,18 @@ from finished_run import save_run
 from saved_run import listing
 
 from qmix_jax import compare
-from qmix_jax.cli.parser import FlagParser
 from qmix_jax.config import Config
-from qmix_jax.errors import ConfigError
-from qmix_jax.experiments import comparison as comparison_run
-from qmix_jax.experiments.comparison_spec import (
-    Comparison,
-    ComparisonSettings,
-    comparison_from_flags,
-    read_comparison,
-    write_comparison,
-)
-from qmix_jax.experiments.flags import flag_words
+from qmix_jax.experiments import start
+from qmix_jax.experiments.comparison_spec import COMPARISON, ComparisonSettings
+from qmix_jax.experiments.experiment import experiment_from_flags, flag_words, read_experiment, write_experiment
+from qmix_jax.experiments.jobs import group_jobs, read_group
+from qmix_jax.experiments.launcher import Outcome
 from qmix_jax.experiments.outcomes import Run, last_row, read_status
-from qmix_jax.experiments.workers import Outcome
-from qmix_jax.presets import make_config
+from qmix_jax.experiments.plan import Group
 from qmix_jax.runs.baselines import play_random
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.hparams import describe_run, write_hparams
+from qmix_jax.storage.lock import RunLock
 from qmix_jax.training.environments import make_environment
 
 ROOT = Path(__file__).parents[3]
@@ -106,7 +100,7 @@ def test_bad_flags_are_refused_before_anything_is_written(refusal, line, expecte
 
 @pytest.mark.parametrize(("changes", "expected"), EDITS, ids=[str(changes) for changes, _ in EDITS])
 def test_edited_settings_are_refused(folder, refusal, changes, expected):
-    write_comparison(folder, Comparison(ComparisonSettings(), {}))
+    write_experiment(folder, experiment_from_flags(COMPARISON, {}))
     path = folder / "configs" / "compare.json"
     content = json.loads(path.read_text()) | changes
     path.write_text(json.dumps({name: value for name, value in content.items() if value is not ...}))
@@ -116,34 +110,28 @@ def test_edited_settings_are_refused(folder, refusal, changes, expected):
 
 
 def test_a_link_is_not_followed(folder, refusal):
-    write_comparison(folder, Comparison(ComparisonSettings(), {}))
+    write_experiment(folder, experiment_from_flags(COMPARISON, {}))
     (folder / "qmix").symlink_to("/")
     assert "'qmix' is not a plain file or folder" in refusal("--resume", ".")
 
 
 def test_settings_come_back(tmp_path):
-    given = comparison_from_flags(
-        {"algorithms": ["vdn", "iql"], "num_seeds": " 2", "preset": "random", "hidden_sizes": [" 8"]}
+    given = experiment_from_flags(
+        COMPARISON, {"algorithms": ["vdn", "iql"], "num_seeds": " 2", "preset": "random", "hidden_sizes": [" 8"]}
     )
-    write_comparison(tmp_path, given)
-    assert read_comparison(tmp_path) == given
+    write_experiment(tmp_path, given)
+    assert read_experiment(COMPARISON, tmp_path) == given
     assert given.settings == ComparisonSettings(("vdn", "iql"), 2, 1)
 
 
-def test_every_run_has_its_folder_and_its_words():
-    comparison = comparison_from_flags(
-        {"algorithms": ["vdn", "iql"], "num_seeds": "2", "results_dir": "-x", "lr": " 1e-4"}
-    )
-    members = comparison.members(Path("-x/compare_1"))
-    assert [member.name for member in members] == ["vdn/seed_0", "iql/seed_0", "vdn/seed_1", "iql/seed_1"]
-    parser = FlagParser("", "")
-    parser.add_flag("run_directory", "", "", "")
-    parser.add_settings(Config)
-    for member in members:
-        read = parser.parse_flags(comparison.train_words(member))
-        assert read.pop("run_directory") == f"-x/compare_1/{member.name}"
-        assert make_config(read) == member.config
-        assert (member.config.lr, member.config.results_dir) == (1e-4, "-x")
+def test_every_run_has_its_folder_and_is_trained_seed_by_seed():
+    """Its process reads back the same settings."""
+    given = {"algorithms": ["vdn", "iql"], "num_seeds": "2", "results_dir": "-x", "lr": " 1e-4"}
+    members = experiment_from_flags(COMPARISON, given).members
+    assert [member.folder for member in members] == ["vdn/seed_0", "iql/seed_0", "vdn/seed_1", "iql/seed_1"]
+    assert {(member.config.lr, member.config.results_dir) for member in members} == {(1e-4, "-x")}
+    groups = [Group((), (member,), True) for member in members]
+    assert [read_group(job.text) for job in group_jobs(Path("-x/compare_1"), groups)] == groups
 
 
 def test_words_are_read_as_the_texts_they_were():
@@ -187,7 +175,7 @@ class Processes:
             if self.asked:
                 return
             status = self.statuses.get(job.name, 0)
-            self.trained.append((job.name, job.words[0].partition("=")[0]))
+            self.trained.append(job.name)
             save(Path("results/compare_1") / job.name, job.name, status)
             status = 3 if status == SKIPPING else status
             yield Outcome(job, status, f"train.py: error: reason {status}" if status > 0 else "")
@@ -213,7 +201,7 @@ def outcome(folder, monkeypatch, capsys):
 
     def run(statuses, *arguments):
         processes = Processes(statuses)
-        monkeypatch.setattr(comparison_run, "WorkerPool", processes)
+        monkeypatch.setattr(start, "WorkerPool", processes)
         status = compare.main(arguments or "--algorithms vdn iql --num_seeds 2".split())
         return status, *capsys.readouterr(), processes.trained
 
@@ -231,7 +219,7 @@ RESUME = ("--resume", "results/compare_1")
 def test_all_runs_end_well(outcome, folder):
     status, out, err, trained = outcome({})
     assert (status, err) == (0, "")
-    assert trained == [(name, "--algorithm") for name in NAMES]
+    assert trained == NAMES
     lines = [line for line in out.splitlines() if not is_progress(line)]
     assert lines.pop(0) == "writing to results/compare_1"
     assert lines.pop(0).startswith("notice: --buffer_capacity 100000: rounded down")  # each once, not for every run
@@ -284,7 +272,7 @@ def test_failed_runs_are_left_out_and_resumed(outcome, folder):
     shutil.rmtree(folder / "results" / "compare_1" / "vdn" / "seed_0")
     status, _, err, trained = outcome({}, *RESUME)
     assert (status, err) == (0, "")
-    assert trained == [("vdn/seed_0", "--algorithm"), ("iql/seed_0", "--resume"), ("vdn/seed_1", "--resume")]
+    assert trained == NAMES[:3]
     assert "missing" not in page.read_text()
 
 
@@ -397,5 +385,7 @@ def test_a_small_comparison_for_real(folder, monkeypatch, capsys):
 
 def test_two_comparisons_of_one_folder_are_refused(outcome):
     outcome({})
-    with comparison_run.RunLock(Path("results/compare_1")), pytest.raises(ConfigError, match="must not be in use"):
-        comparison_run.run_comparison(Path("results/compare_1"), read_comparison(Path("results/compare_1")))
+    with RunLock(Path("results/compare_1")):
+        status, _, err, _ = outcome({}, *RESUME)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "must not be in use" in err

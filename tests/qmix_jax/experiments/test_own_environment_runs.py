@@ -44,8 +44,8 @@ def test_a_sweep_over_its_arguments(folder):
     status, _, err = qmix_jax(folder, "sweep", *words)
     assert status == 0, err
     sweep = folder / "results" / "sweep_1"
-    for point, actions in enumerate(("3", "4")):
-        config = read_config(sweep / f"point_{point}" / "seed_0" / "configs" / "hparams.json")
+    for actions in ("3", "4"):
+        config = read_config(sweep / f"env_args.actions={actions}" / "seed_0" / "configs" / "hparams.json")
         assert (config.env, config.env_args) == (ENV, (f"actions={actions}",))
     assert {row["settings"] for row in rows(sweep / "summary.csv")} == {"env_args.actions=3", "env_args.actions=4"}
     assert f"--env {ENV}" in (sweep / "sweep.md").read_text()

@@ -7,9 +7,10 @@ from helpers import small_config
 
 from qmix_jax.config import TRACEABLE
 from qmix_jax.errors import ConfigError
+from qmix_jax.experiments.experiment import experiment_from_flags
 from qmix_jax.experiments.plan import group_members, member_values, plan_members, share_groups, split_group
 from qmix_jax.experiments.points import grid_points, random_points
-from qmix_jax.experiments.sweep_spec import SweepSettings, sweep_from_flags
+from qmix_jax.experiments.sweep_spec import SWEEP, SweepSettings
 
 
 def test_a_grid_is_every_combination():
@@ -23,18 +24,19 @@ def test_a_grid_is_every_combination():
 
 
 def test_arguments_of_the_environment_are_tried_as_text():
-    sweep = sweep_from_flags(
+    sweep = experiment_from_flags(
+        SWEEP,
         {
             "env": "jaxmarl:HeuristicEnemySMAX",
             "env_args": ["see_enemy_actions=false"],
             "grid": ["env_args.scenario=3m,2s3z", "lr=1e-3,5e-4"],
-        }
+        },
     )
-    assert sweep.points()[1] == {"env_args.scenario": "3m", "lr": 5e-4}
-    configs = [member.config for member in sweep.members()]
+    assert sweep.points[1] == {"env_args.scenario": "3m", "lr": 5e-4}
+    configs = [member.config for member in sweep.members]
     assert [config.env_args[1] for config in configs] == ["scenario=3m"] * 2 + ["scenario=2s3z"] * 2
     assert {config.env_args[0] for config in configs} == {"see_enemy_actions=false"}
-    assert [len(group.members) for group in group_members(sweep.members())] == [2, 2]  # a program for each scenario
+    assert [len(group.members) for group in group_members(sweep.members)] == [2, 2]  # a program for each scenario
 
 
 def test_random_points_lie_in_their_ranges_and_repeat_with_their_seed():
@@ -104,7 +106,7 @@ BAD = [
 @pytest.mark.parametrize(("arguments", "message"), BAD, ids=lambda value: str(value)[:60])
 def test_bad_input_is_refused_in_one_line(arguments, message):
     with pytest.raises(ConfigError) as refused:
-        sweep_from_flags(arguments)
+        experiment_from_flags(SWEEP, arguments)
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
 
@@ -113,7 +115,7 @@ def test_members_are_grouped_by_what_shapes_their_program():
     points = grid_points(["lr=1e-3,5e-4", "n_step=1,3", "gamma=0.9,0.95"])
     members = plan_members(small_config(seed=10), points, num_seeds=2)
     assert [member.config.seed for member in members[:4]] == [10, 11, 10, 11]
-    assert members[3].folder == "point_1/seed_1"
+    assert members[3].folder == "lr=0.001,n_step=1,gamma=0.95/seed_1"
     groups = group_members(members)
     assert [len(group.members) for group in groups] == [8, 8]
     assert [{member.config.n_step for member in group.members} for group in groups] == [{1}, {3}]
@@ -144,7 +146,7 @@ def test_a_decay_of_the_whole_run_is_not_traced():
 
 def test_the_defaults_are_a_single_seed():
     assert SweepSettings().num_seeds == 1
-    assert len(sweep_from_flags({}).members()) == 1
+    assert len(experiment_from_flags(SWEEP, {}).members) == 1
 
 
 def test_processes_share_every_group():

@@ -1,25 +1,26 @@
 """Searches: what a study suggests, which runs stop early, and that a killed search ends like one that was not."""
 
 import math
-import shutil
 
 import pytest
 from helpers import quick_compilation
 
 from qmix_jax import sweep
 from qmix_jax.analysis.search_plot import best_so_far, plot_search
-from qmix_jax.experiments import search
+from qmix_jax.experiments import jobs, search
+from qmix_jax.experiments.experiment import experiment_file, read_experiment
 from qmix_jax.experiments.halving import rung_steps, survivors
+from qmix_jax.experiments.plan import point_folders
 from qmix_jax.experiments.points import read_ranges
 from qmix_jax.experiments.study import Study
-from qmix_jax.experiments.sweep_spec import SweepSettings, read_sweep, sweep_file
+from qmix_jax.experiments.sweep_spec import SWEEP, SweepSettings
 from qmix_jax.storage.files import read_json, write_json
 
 RANGES = read_ranges(["lr=1e-4:1e-2:log", "epsilon_decay_steps=10:1000"])
 FLAGS = (
     "--optuna 3 --ranges lr=1e-4:1e-2:log gamma=0.8:0.99 --num_envs 4 --total_steps 180 --max_steps_per_ep 5 "
     "--min_buffer_size 16 --batch_size 4 --hidden_sizes 4 --mixing_size 4 --hypernet_size 4 --buffer_capacity 40 "
-    "--eval_interval 90 --eval_episodes 2"
+    "--eval_interval 90 --eval_episodes 2 --workers 1"
 ).split()
 
 
@@ -109,7 +110,7 @@ def run_search(folder, *arguments):
 def searched(tmp_path_factory):
     """The folder of a search that was killed before its second rung, and resumed."""
     folder = tmp_path_factory.mktemp("search")
-    train_group, calls = search.train_group, []
+    train_group, calls = jobs.train_group, []
 
     def killed_later(*arguments):
         calls.append(arguments)
@@ -118,7 +119,7 @@ def searched(tmp_path_factory):
         return train_group(*arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(search, "train_group", killed_later)
+        patch.setattr(jobs, "train_group", killed_later)
         with pytest.raises(KilledError):
             run_search(folder, *FLAGS)
     run_search(folder / "sweep_1")
@@ -131,6 +132,7 @@ def suggestions(path):
 
 def test_runs_stop_at_rungs_and_the_best_is_trained_to_the_end(searched):
     found = suggestions(searched)
+    folders = point_folders([suggestion.point for suggestion in found])
     assert sorted(suggestion.state for suggestion in found) == ["complete", "pruned", "pruned"]
     assert sorted([*suggestion.values] for suggestion in found) == [
         [68],
@@ -138,7 +140,7 @@ def test_runs_stop_at_rungs_and_the_best_is_trained_to_the_end(searched):
         [68, 180],
     ]  # evaluated at the ends of chunks
     for suggestion in found:
-        run = searched / f"point_{suggestion.number}" / "seed_0"
+        run = searched / folders[suggestion.number] / "seed_0"
         last = (run / "evaluation_log.csv").read_text().splitlines()[-1].split(",")
         assert int(last[0]) == max(suggestion.values)
         assert float(last[2]) == suggestion.values[int(last[0])]
@@ -153,7 +155,7 @@ def test_runs_stop_at_rungs_and_the_best_is_trained_to_the_end(searched):
 def test_a_killed_search_ends_like_one_that_was_not(searched, tmp_path):
     run_search(tmp_path, *FLAGS)
     assert suggestions(tmp_path / "sweep_1") == suggestions(searched)
-    for log in sorted(searched.glob("point_*/seed_0/*_log.csv")):
+    for log in sorted(searched.glob("lr=*/seed_0/*_log.csv")):
         assert (tmp_path / "sweep_1" / log.relative_to(searched)).read_bytes() == log.read_bytes()
 
 
@@ -166,9 +168,9 @@ def test_a_search_needs_its_extra(tmp_path, capsys, monkeypatch):
 
 def test_sweeps_of_before_are_read(searched, tmp_path):
     """Their files have no settings of a search."""
-    (tmp_path / "sweep_1" / "configs").mkdir(parents=True)
-    shutil.copy(sweep_file(searched), sweep_file(tmp_path / "sweep_1"))
-    content = read_json(sweep_file(tmp_path / "sweep_1"))
-    kept = {name: found for name, found in content.items() if name not in ("optuna", "batch", "prune", "ranges")}
-    write_json(sweep_file(tmp_path / "sweep_1"), {**kept, "ranges": None})
-    assert read_sweep(tmp_path / "sweep_1").settings == SweepSettings(workers=content["workers"])
+    content = read_json(experiment_file(searched, SWEEP))
+    kept = {name: found for name, found in content.items() if name not in ("optuna", "batch", "prune", "folders")}
+    written = experiment_file(tmp_path, SWEEP)
+    written.parent.mkdir()
+    write_json(written, {**kept, "ranges": None})
+    assert read_experiment(SWEEP, tmp_path).settings == SweepSettings(workers=1)

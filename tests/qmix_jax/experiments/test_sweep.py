@@ -18,8 +18,10 @@ from resumed import assert_same_run, wait_until
 from qmix_jax import sweep as sweep_program
 from qmix_jax.errors import ConfigError
 from qmix_jax.experiments import capacity, workers
-from qmix_jax.experiments import sweep as sweep_run
-from qmix_jax.experiments import sweep_spec as sweep_settings
+from qmix_jax.experiments.experiment import experiment_file, experiment_from_flags, read_experiment, write_experiment
+from qmix_jax.experiments.plan import is_folder, point_folders
+from qmix_jax.experiments.points import grid_points
+from qmix_jax.experiments.sweep_spec import SWEEP
 from qmix_jax.experiments.workers import available_cores
 from qmix_jax.storage.checkpoint import checkpoints, load_params
 from qmix_jax.storage.hparams import read_config
@@ -32,7 +34,7 @@ FLAGS = (
 ).split()
 ALONE = ["--workers", "1"]
 SHARED = ["--workers", str(min(2, len(available_cores())))]
-MEMBERS = [f"point_{point}/seed_{seed}" for point in range(2) for seed in range(2)]
+MEMBERS = [f"lr={lr}/seed_{seed}" for lr in ("0.001", "0.0005") for seed in range(2)]
 KILLS = 3
 
 
@@ -82,23 +84,42 @@ def test_it_says_what_it_will_do_and_where(whole):
     assert last == f"sweep directory: whole/{path.name}"
 
 
+LONG = ",".join(f"env_args.argument_{number}=1" for number in range(5))[:100]
+
+
 @pytest.mark.parametrize(
-    ("grid", "names"),
+    ("grid", "folders"),
     [
-        (None, ["seed_0", "seed_1"]),
-        (["lr=1e-3,5e-4"], [f"lr={lr} seed_{seed}" for lr in ("0.001", "0.0005") for seed in range(2)]),
-        (
-            ["lr=1e-3", "hidden_sizes=64x64", "buffer_capacity=20000", "gamma=0.9,0.95"],
-            [f"lr=0.001 hidden_sizes=64x64 ... point_{point}/seed_{seed}" for point in range(2) for seed in range(2)],
-        ),
+        ([], [""]),
+        (["lr=1e-3,5e-4", "hidden_sizes=64x32"], ["lr=0.001,hidden_sizes=64x32", "lr=0.0005,hidden_sizes=64x32"]),
+        (["reward_scale=1e30"], ["reward_scale=1e_30"]),
+        (["env_args.map=a/b,a_b,../x"], ["env_args.map=a_b", "env_args.map=a_b_2", "env_args.map=.._x"]),
+        ([*(f"env_args.argument_{i}=1" for i in range(5)), "lr=1e-3,1e-4"], [LONG, f"{LONG[:94]}_2"]),
     ],
 )
-def test_progress_names_a_member_by_its_settings(tmp_path, grid, names):
-    """In at most 40 characters; its folder tells what is cut."""
-    given = {"num_seeds": "2"} if grid is None else {"num_seeds": "2", "grid": grid}
-    sweep = sweep_settings.sweep_from_flags(given)
-    runs = sweep_run.member_runs(tmp_path, sweep, sweep.members())
-    assert [run.name for run in runs] == names
+def test_folders_are_named_by_their_settings(grid, folders):
+    """Letters, digits and ._=,- up to 100, and no two alike."""
+    assert point_folders(grid_points(grid)) == folders
+    assert all(map(is_folder, folders))
+
+
+def test_an_older_sweep_keeps_its_numbered_folders(tmp_path):
+    """Its file does not name them; and what it names must be folders inside it."""
+    sweep = experiment_from_flags(SWEEP, {"grid": ["lr=1e-3,5e-4"]})
+    write_experiment(tmp_path, sweep)
+    assert read_experiment(SWEEP, tmp_path) == sweep
+    path = experiment_file(tmp_path, SWEEP)
+    content = json.loads(path.read_text())
+    for folders in (["..", "b"], ["a/../..", "b"], ["a", "a"], ["a"], "ab", [1, 2]):
+        path.write_text(json.dumps({**content, "folders": folders}))
+        with pytest.raises(ConfigError, match="folders must be the names of 2 different folders"):
+            read_experiment(SWEEP, tmp_path)
+    del content["folders"]
+    path.write_text(json.dumps(content))
+    assert [member.folder for member in read_experiment(SWEEP, tmp_path).members] == [
+        "point_0/seed_0",
+        "point_1/seed_0",
+    ]
 
 
 def test_every_member_is_a_run_by_itself(whole):
@@ -135,7 +156,7 @@ def rows(page):
 def owners(path):
     """Numbers of the processes that train members just now."""
     numbers = set()
-    for lock in path.glob("point_*/seed_*/lock"):
+    for lock in path.glob("lr=*/seed_*/lock"):
         with suppress(OSError, ValueError):
             numbers.add(json.loads(lock.read_text())["pid"])
     return numbers
@@ -155,8 +176,8 @@ def test_kills_at_any_moment_change_nothing(folder, whole):
         if number == 1:
             time.sleep(generator.uniform(0.0, 8.0))
         else:  # some members have written a checkpoint, and others have not
-            known = set(path.glob("point_*/seed_*/models/*.writing*"))
-            wait_until(process, lambda known=known: set(path.glob("point_*/seed_*/models/*.writing*")) - known)
+            known = set(path.glob("lr=*/seed_*/models/*.writing*"))
+            wait_until(process, lambda known=known: set(path.glob("lr=*/seed_*/models/*.writing*")) - known)
         processes = owners(path)
         if number == 2:
             process.terminate()
@@ -175,7 +196,7 @@ def test_kills_at_any_moment_change_nothing(folder, whole):
     assert process.returncode == 0, err
     for member in MEMBERS:
         assert_same_run(path / member, whole[0] / member)
-    tables = [[line.rsplit("|", 3)[0] for line in rows(folder / "sweep.md")] for folder in (path, whole[0])]
+    tables = [[line.rsplit("|", 4)[0] for line in rows(folder / "sweep.md")] for folder in (path, whole[0])]
     assert tables[0] == tables[1]  # but for the steps/s
 
 
@@ -205,11 +226,11 @@ def test_runs_of_other_settings_are_refused(folder, whole, capsys):
 def test_a_member_whose_updates_are_not_finite_stands_still_and_the_others_go_on(folder):
     flags = ["--grid", "reward_scale=1e30,1", "--max_bad_updates", "5", *FLAGS[4:], *ALONE]
     _, err = sweep(folder, *flags, "--num_seeds", "1", "--results_dir", "bad", status=3)
-    assert err.splitlines()[-1].endswith("error: 1 of 2 runs diverged: point_0/seed_0")
+    assert err.splitlines()[-1].endswith("error: 1 of 2 runs diverged: reward_scale=1e_30/seed_0")
     path = folder / "bad" / "sweep_1"
-    assert list((path / "point_0/seed_0/models").glob("diverged_ep*"))
-    assert not (path / "point_0/seed_0/models/final_model").exists()
-    assert (path / "point_1/seed_0/models/final_model").exists()
+    assert list((path / "reward_scale=1e_30/seed_0/models").glob("diverged_ep*"))
+    assert not (path / "reward_scale=1e_30/seed_0/models/final_model").exists()
+    assert (path / "reward_scale=1.0/seed_0/models/final_model").exists()
     found = [line.split(" | ")[:2] for line in (path / "sweep.md").read_text().splitlines() if "reward_scale=1" in line]
     healthy, diverged = found[-2:]  # which comes last, whatever its last policy is worth
     assert healthy == ["| reward_scale=1.0", "1"]
@@ -235,14 +256,19 @@ def test_a_process_that_dies_is_named_and_the_sweep_goes_on(folder, whole, monke
     """One share's members are gone, and its process cannot even start; then it can. The other one has ended."""
     monkeypatch.chdir(folder)
     path = Path(shutil.copytree(whole[0], folder / "broken" / "sweep_1"))
-    written = sweep_settings.read_sweep(path).shared_by(2)
-    sweep_settings.write_sweep(path, written)
-    for member in written.shares()[1][0].members:
+    written = read_experiment(SWEEP, path).shared_by(2)
+    write_experiment(path, written)
+    gone = capacity.plan_shares(written)[1][0].members
+    for member in gone:
         shutil.rmtree(path / member.folder)
     program = workers.program_words
     monkeypatch.setattr(workers, "program_words", lambda module: ("-c", "import os; os.kill(os.getpid(), 9)"))
     assert sweep_program.main(["--resume", str(path)]) == 1
-    assert "1 of 1 processes failed: process 1 ended by SIGKILL; to continue: --resume" in capsys.readouterr().err
+    assert (
+        f"2 of 4 runs failed: {gone[0].folder} and 1 more ended by SIGKILL; to continue: --resume"
+        in capsys.readouterr().err
+    )
+    assert f"| {gone[0].folder} and 1 more | ended by SIGKILL |" in (path / "sweep.md").read_text()
     monkeypatch.setattr(workers, "program_words", program)
     assert sweep_program.main(["--resume", str(path)]) == 0
     for member in MEMBERS:
@@ -254,8 +280,10 @@ def test_a_process_that_dies_is_named_and_the_sweep_goes_on(folder, whole, monke
     [
         (["--workers", "0"], "--workers 0: must be a whole number, at least 1"),
         (["--workers", "9999"], "--workers 9999: must be at most "),
-        (["--workers", "1", "--coordinator", "auto"], "--workers 1: cannot be given with --coordinator"),
-        (["--coordinator", "here:1"], "--num_processes: --coordinator auto excludes"),
+        (
+            ["--coordinator", "auto"],
+            "--coordinator: unknown flag; it is of `qmix-jax train`, for one run: for a sweep ",
+        ),
     ],
 )
 def test_processes_that_cannot_be(tmp_path, monkeypatch, capsys, flags, line):
@@ -268,14 +296,14 @@ def test_processes_that_cannot_be(tmp_path, monkeypatch, capsys, flags, line):
 def test_as_many_processes_as_memory_has_room_for(monkeypatch):
     monkeypatch.setattr(capacity, "available_cores", lambda: [*range(64)])
     monkeypatch.setattr(capacity, "device_memory", lambda: 8 * 2**30)
-    assert capacity.count_workers(sweep_settings.sweep_from_flags({"num_seeds": "4"})) == 4
-    assert capacity.count_workers(sweep_settings.sweep_from_flags({"num_seeds": "100"})) == 5
-    assert capacity.count_workers(sweep_settings.sweep_from_flags({"num_seeds": "100", "workers": "64"})) == 64
+    assert capacity.count_workers(experiment_from_flags(SWEEP, {"num_seeds": "4"})) == 4
+    assert capacity.count_workers(experiment_from_flags(SWEEP, {"num_seeds": "100"})) == 5
+    assert capacity.count_workers(experiment_from_flags(SWEEP, {"num_seeds": "100", "workers": "64"})) == 64
 
 
 def test_with_an_accelerator_there_is_one_process(monkeypatch):
     monkeypatch.setattr(capacity.jax, "default_backend", lambda: "gpu")
-    four = sweep_settings.sweep_from_flags({"num_seeds": "4"})
+    four = experiment_from_flags(SWEEP, {"num_seeds": "4"})
     assert capacity.count_workers(four) == 1
     with pytest.raises(ConfigError, match="--workers 2: must be 1 where JAX has an accelerator"):
         capacity.count_workers(four.shared_by(2))
@@ -290,8 +318,8 @@ def test_with_an_accelerator_there_is_one_process(monkeypatch):
     ],
 )
 def test_edited_settings_are_refused(tmp_path, capsys, change, line):
-    sweep_settings.write_sweep(tmp_path, sweep_settings.sweep_from_flags({"num_seeds": "4"}).shared_by(2))
-    path = sweep_settings.sweep_file(tmp_path)
+    write_experiment(tmp_path, experiment_from_flags(SWEEP, {"num_seeds": "4"}).shared_by(2))
+    path = experiment_file(tmp_path, SWEEP)
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     assert sweep_program.main(["--resume", str(tmp_path)]) == 2
     assert line in capsys.readouterr().err

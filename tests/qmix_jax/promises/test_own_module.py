@@ -13,8 +13,9 @@ from qmix_jax import compare, evaluate, export, report, sweep
 from qmix_jax import train as cli
 from qmix_jax.cli.command import run_command
 from qmix_jax.errors import StoppedError
-from qmix_jax.experiments.comparison_spec import comparison_from_flags, write_comparison
-from qmix_jax.experiments.sweep_spec import sweep_from_flags, write_sweep
+from qmix_jax.experiments.comparison_spec import COMPARISON
+from qmix_jax.experiments.experiment import experiment_from_flags, write_experiment
+from qmix_jax.experiments.sweep_spec import SWEEP
 from qmix_jax.training import environments
 
 ENV = f"{NAME}:Agree"
@@ -148,7 +149,7 @@ def test_a_sweeps_runs_are_asked_before_it_goes_on(folder, capsys, change):
     path = folder / "sweep_8"
     shutil.copytree(folder / "as_trained", path / "seed_0")
     shutil.rmtree(path / "seed_0" / "models" / "final_model")
-    write_sweep(path, sweep_from_flags({**flags, **own, "workers": "1"}))
+    write_experiment(path, experiment_from_flags(SWEEP, {**flags, **own, "workers": "1"}))
     change("return jnp.zeros(()), self.show", "return jnp.zeros(2), self.show")
     assert sweep.main(["--resume", str(path), "--env", ENV]) == 2
     assert capsys.readouterr().err.endswith(": state is float32[2], must be float32[], as the run was trained\n")
@@ -217,8 +218,16 @@ def test_sweeps_and_comparisons_of_files(folder, capsys):
     flags = dict(zip([word.lstrip("-") for word in TINY[::2]], TINY[1::2], strict=True))
     flags = {**flags, "hidden_sizes": ["4"], "env": ENV}
     for command, write, folder_name in (
-        (sweep, lambda path: write_sweep(path, sweep_from_flags({**flags, "workers": "1"})), "sweep_7"),
-        (compare, lambda path: write_comparison(path, comparison_from_flags({**flags, "num_seeds": "1"})), "compare_7"),
+        (
+            sweep,
+            lambda path: write_experiment(path, experiment_from_flags(SWEEP, {**flags, "workers": "1"})),
+            "sweep_7",
+        ),
+        (
+            compare,
+            lambda path: write_experiment(path, experiment_from_flags(COMPARISON, {**flags, "num_seeds": "1"})),
+            "compare_7",
+        ),
     ):
         path = folder / folder_name
         path.mkdir()

@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from resumed import assert_same_run, saved_state, wait_until
+from resumed import saved_state, wait_until
 
 from qmix_jax import train as cli
 from qmix_jax.runs.collectives import broadcast_from_first, max_over_processes
@@ -69,15 +69,15 @@ def test_a_process_alone_has_nobody_to_ask():
     assert broadcast_from_first(lambda: "run_1") == "run_1"
 
 
-def start(folder, *arguments, program=(str(ROOT / "train.py"),)):
-    """Two processes of one run or sweep: (first, second)."""
+def start(folder, *arguments):
+    """Two processes of one run: (first, second)."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         coordinator = f"127.0.0.1:{free.getsockname()[1]}"
     environ = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     joined = ["--coordinator", coordinator, "--num_processes", "2", "--process_id"]
-    command = [sys.executable, *program, *arguments, *joined]
+    command = [sys.executable, str(ROOT / "train.py"), *arguments, *joined]
     return [subprocess.Popen([*command, str(i)], cwd=folder, env=environ, **pipes) for i in range(2)]
 
 
@@ -122,30 +122,3 @@ def test_two_processes_make_one_run_that_goes_on_after_a_kill(tmp_path):
     (out, _), _ = finish(processes, 143)
     assert "resuming checkpoint_ep" in out
     assert (checkpoints(run / "models")[0] / "resume.npz").exists()
-
-
-@pytest.mark.slow
-def test_two_processes_share_a_sweep_and_go_on_after_a_kill(tmp_path, monkeypatch):
-    """Two devices each, four members; the processes part once they know the folder, so that one outlives the other."""
-    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
-    program = ("-m", "qmix_jax.sweep")
-    flags = ["--num_seeds", "4", "--total_episodes", "64", *FLAGS[2:]]
-    whole_sweep, sweep = tmp_path / "whole" / "sweep_1", tmp_path / "killed" / "sweep_1"
-    (out, _), (silent, _) = finish(start(tmp_path, *flags, "--results_dir", "whole", program=program), 0)
-    assert "in 2 groups of 2, 2 on 4 x cpu (cpu), in a process each\n" in out
-    assert out.splitlines()[-1] == f"sweep directory: {whole_sweep.relative_to(tmp_path)}"
-    assert silent == ""
-    assert (whole_sweep / "sweep.md").is_file()
-
-    processes = start(tmp_path, *flags, "--results_dir", "killed", program=program)
-    wait_until(processes[1], lambda: rows(sweep / "seed_1") > 2)
-    processes[1].kill()
-    (out, err), _ = [process.communicate(timeout=300) for process in processes]
-    assert processes[0].returncode == 0, err
-    assert "2 of 4 runs have ended" in out
-    assert not (sweep / "sweep.md").exists()
-    _, (_, err) = finish(start(tmp_path, "--resume", str(sweep), program=program), 0)
-    assert err == ""
-    assert (sweep / "sweep.md").is_file()
-    for seed in range(4):
-        assert_same_run(sweep / f"seed_{seed}", whole_sweep / f"seed_{seed}")

@@ -9,8 +9,10 @@ import pytest
 from saved_run import CONFIG, listing, save_run, saved
 
 from qmix_jax import train as cli
+from qmix_jax.experiments.experiment import experiment_from_flags
 from qmix_jax.experiments.group import train_group
-from qmix_jax.experiments.sweep_spec import sweep_from_flags
+from qmix_jax.experiments.plan import group_members
+from qmix_jax.experiments.sweep_spec import SWEEP
 from qmix_jax.runs import runner
 from qmix_jax.runs.initial import initial_params, start_from
 from qmix_jax.storage.checkpoint import FINAL, load_params
@@ -55,8 +57,8 @@ def test_the_target_network_starts_from_it_too(other):
 
 def test_all_members_of_a_sweep_start_from_it(other, tmp_path):
     words = dict(flag.removeprefix("--").split("=") for flag in flags(other))
-    sweep = sweep_from_flags({**words, "hidden_sizes": [words["hidden_sizes"]], "num_seeds": "2"})
-    (share,) = sweep.shares()
+    sweep = experiment_from_flags(SWEEP, {**words, "hidden_sizes": [words["hidden_sizes"]], "num_seeds": "2"})
+    share = group_members(sweep.members)
     for group in share:
         train_group(group, tmp_path, lambda: 2)
         for member in group.members:

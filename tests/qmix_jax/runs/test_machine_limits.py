@@ -11,7 +11,8 @@ import pytest
 from qmix_jax.config import Config
 from qmix_jax.errors import ConfigError
 from qmix_jax.experiments import capacity
-from qmix_jax.experiments.sweep_spec import sweep_from_flags
+from qmix_jax.experiments.experiment import experiment_from_flags
+from qmix_jax.experiments.sweep_spec import SWEEP
 from qmix_jax.runs import compilation, descriptors, runner
 from qmix_jax.storage.machine_memory import available_memory, format_bytes
 from qmix_jax.training.environments import make_environment
@@ -170,7 +171,7 @@ def sizes(sweep):
 
 
 def test_groups_are_no_larger_than_files_that_may_be_open(monkeypatch):
-    sweep = sweep_from_flags({"num_seeds": "80", "memory_limit": "8"})
+    sweep = experiment_from_flags(SWEEP, {"num_seeds": "80", "memory_limit": "8"})
     limited(monkeypatch, 20_000)
     assert sizes(sweep) == [[80]]
     limited(monkeypatch, resource.RLIM_INFINITY)
@@ -178,9 +179,11 @@ def test_groups_are_no_larger_than_files_that_may_be_open(monkeypatch):
     limited(monkeypatch, 256)  # 64 for all, and 5 for each of 38 runs
     assert sizes(sweep) == [[27, 27, 26]]
     assert sizes(sweep.shared_by(2)) == [[20, 20], [20, 20]]
-    assert sizes(sweep_from_flags({"num_seeds": "80", "memory_limit": "8", "tensorboard": "true"})) == [[27, 27, 26]]
+    assert sizes(experiment_from_flags(SWEEP, {"num_seeds": "80", "memory_limit": "8", "tensorboard": "true"})) == [
+        [27, 27, 26]
+    ]
     limited(monkeypatch, 64 + 2 * 5)
-    assert sizes(sweep_from_flags({"num_seeds": "3", "memory_limit": "8"})) == [[2, 1]]
+    assert sizes(experiment_from_flags(SWEEP, {"num_seeds": "3", "memory_limit": "8"})) == [[2, 1]]
     limited(monkeypatch, 68)
     with pytest.raises(ConfigError, match="ulimit -n: must be at least 69, for the files of one run"):
         sizes(sweep)
@@ -211,14 +214,14 @@ def test_the_soft_limit_is_raised_to_the_hard_one(monkeypatch):
 def test_memory_for_not_even_one_member_is_refused_by_the_flag_that_was_given(monkeypatch):
     monkeypatch.setattr(capacity, "device_memory", lambda: 2**20)
     with pytest.raises(ConfigError) as caught:
-        sizes(sweep_from_flags({"num_seeds": "2"}))
+        sizes(experiment_from_flags(SWEEP, {"num_seeds": "2"}))
     size = capacity.member_bytes(Config())
     free = format_bytes(0.7 * 2**20 / capacity.sharing_devices())
     assert str(caught.value) == (
         f"--buffer_capacity 100000: one run takes {format_bytes(size)}, but only {free} are free"
     )
     with pytest.raises(ConfigError) as caught:
-        sizes(sweep_from_flags({"num_seeds": "2", "memory_limit": "0.001"}))
+        sizes(experiment_from_flags(SWEEP, {"num_seeds": "2", "memory_limit": "0.001"}))
     assert str(caught.value).startswith("--memory_limit 0.001: must be at least ")
     least = str(caught.value).split()[6]
-    assert sizes(sweep_from_flags({"num_seeds": "2", "memory_limit": least}))
+    assert sizes(experiment_from_flags(SWEEP, {"num_seeds": "2", "memory_limit": least}))

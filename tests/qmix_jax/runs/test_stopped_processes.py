@@ -13,7 +13,10 @@ import pytest
 
 from qmix_jax import train as cli
 from qmix_jax.cli import command
+from qmix_jax.config import Config
 from qmix_jax.errors import StoppedError
+from qmix_jax.experiments.jobs import group_jobs
+from qmix_jax.experiments.plan import Group, Member
 
 ROOT = Path(__file__).parents[3]
 # A comparison's process, whose run saves for a second once it is asked to stop. Nothing is compiled.
@@ -21,10 +24,10 @@ SHARE = """
 import runpy, sys, time
 from pathlib import Path
 from types import ModuleType
-from qmix_jax import train as cli
 from qmix_jax.errors import StoppedError
+from qmix_jax.runs import shell
 
-def run(config, stop_signal, directory, heading):
+def run(config, stop_signal, directory):
     print("trains", flush=True)
     while stop_signal() is None:
         time.sleep(0.01)
@@ -34,16 +37,20 @@ def run(config, stop_signal, directory, heading):
 
 sys.modules["qmix_jax.reports.training"] = ModuleType("qmix_jax.reports.training")
 sys.modules["qmix_jax.reports.training"].run = run
-cli.prepare_libraries = lambda: None
-cli._start_jax = lambda config, on_all, machines: config
-runpy.run_module("qmix_jax.experiments.comparison_worker", run_name="__main__")
+sys.modules["qmix_jax.reports.training"].resume_run = None
+shell.prepare_libraries = lambda: None
+sys.argv[1:] = ["--folder=results"]
+runpy.run_module("qmix_jax.experiments.worker", run_name="__main__")
 """
+JOB = group_jobs(Path("results"), [Group((), (Member(0, 0, Config(), "vdn/seed_0"),), True)])[0].text
 
 
 @pytest.fixture
 def share():
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen([sys.executable, "-c", SHARE], cwd=ROOT, **pipes) as process:
+        process.stdin.write(f"{JOB}\n")
+        process.stdin.flush()
         assert process.stdout.readline() == "trains\n"
         yield process
         process.kill()
@@ -93,7 +100,7 @@ def test_a_caller_in_python_gets_a_command_of_the_shell(monkeypatch, capsys):
     assert capsys.readouterr().err == "stopped at 8; to continue: qmix-jax train --resume 'results/run 1'\n"
 
 
-def stop(arguments, tied):
+def stop(arguments):
     raise StoppedError(Path("results/run 1"), signal.SIGINT, "8")
 
 

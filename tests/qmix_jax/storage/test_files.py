@@ -11,7 +11,9 @@ from qmix_jax import compare
 from qmix_jax.analysis import run_record
 from qmix_jax.analysis.run_record import RunRecord, read_record, write_evaluations
 from qmix_jax.errors import DamagedError
-from qmix_jax.experiments.comparison_spec import comparison_file, comparison_from_flags, write_comparison
+from qmix_jax.experiments import start
+from qmix_jax.experiments.comparison_spec import COMPARISON
+from qmix_jax.experiments.experiment import experiment_file, experiment_from_flags, write_experiment
 from qmix_jax.experiments.outcomes import last_row
 from qmix_jax.learning.faults import init_faults
 from qmix_jax.runs.messages import conclusion_lines
@@ -107,12 +109,12 @@ def test_runs_whose_logs_have_other_columns_are_not_merged(tmp_path):
 
 
 def test_a_comparison_that_is_in_use_is_not_written_to(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(compare, "_check_workers", lambda comparison: None)
-    write_comparison(tmp_path, comparison_from_flags({"num_seeds": "1"}))
-    written = comparison_file(tmp_path).read_bytes()
+    monkeypatch.setattr(start, "_check_workers", lambda comparison: None)
+    write_experiment(tmp_path, experiment_from_flags(COMPARISON, {"num_seeds": "1"}))
+    written = experiment_file(tmp_path, COMPARISON).read_bytes()
     with RunLock(tmp_path):
         held = sorted(path.name for path in tmp_path.rglob("*"))
         assert compare.main(["--resume", str(tmp_path), "--workers", "2"]) == 2
         assert f"{tmp_path}: must not be in use, but process {os.getpid()}" in capsys.readouterr().err
-        assert comparison_file(tmp_path).read_bytes() == written
+        assert experiment_file(tmp_path, COMPARISON).read_bytes() == written
         assert sorted(path.name for path in tmp_path.rglob("*")) == held

@@ -1,0 +1,134 @@
+"""Starts or resumes an experiment as a command's flags say. Imports at the top stay light, see `train`."""
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qmix_jax.cli.parser import FlagParser
+from qmix_jax.config import Config
+from qmix_jax.errors import ConfigError
+from qmix_jax.experiments.experiment import Experiment, Kind, experiment_from_flags, read_experiment
+from qmix_jax.experiments.plan import Group
+from qmix_jax.experiments.workers import WorkerPool, available_cores
+from qmix_jax.runs.shell import check_backend, prepare_libraries
+from qmix_jax.settings import read_settings
+from qmix_jax.storage.directory import RunDirectory, create_numbered, missing_folders, remove_refused
+from qmix_jax.storage.lock import check_system
+from qmix_jax.storage.output_file import check_output_folder
+
+if TYPE_CHECKING:
+    from qmix_jax.experiments.launcher import Launcher
+
+_WORKER = "qmix_jax.experiments.worker"
+ELSEWHERE = {
+    "coordinator": "it is of `qmix-jax train`, for one run: for a sweep over many machines, see --launcher ray, or the "
+    "array of jobs in docs/machines.md"
+}
+
+
+def add_experiment(parser: FlagParser, kind: Kind) -> None:
+    """Declare the flags of an experiment."""
+    parser.add_beginnings(f"The {kind.name}", f"results/{kind.command}_1")
+    parser.add_settings(kind.settings)
+    parser.add_settings(Config, common=())
+
+
+def start_experiment(kind: Kind, arguments: dict[str, Any]) -> None:
+    """Train as the flags say, given as text by name.
+
+    Raises:
+        ConfigError: a flag is not accepted, before anything is written.
+        RunError: see `engine.run_experiment`.
+    """
+    check_system()
+    if "resume" in arguments:
+        path, env = Path(arguments.pop("resume")), arguments.pop("env", None)
+        given = {name: arguments.pop(name) for name in ("workers",) if kind.alone and name in arguments}
+        for name, text in arguments.items():
+            value = " ".join(text) if isinstance(text, list) else text
+            raise ConfigError(f"--{name} {value}: cannot be given with --resume")
+        experiment = read_experiment(kind, path)
+        changes = read_settings(kind.settings, given)
+        experiment = experiment._replace(settings=replace(experiment.settings, **changes))
+        _check_workers(experiment)
+        _prepare(experiment, env)
+        _run(path, experiment)
+        return
+    experiment = experiment_from_flags(kind, arguments)
+    _check_workers(experiment)
+    check_output_folder("results_dir", experiment.config.results_dir)
+    missing = missing_folders(Path(experiment.config.results_dir))
+    _prepare(experiment, experiment.config.env)
+    experiment = _checked(experiment)
+    path = create_numbered(experiment.config.results_dir, kind.command)
+    try:
+        _run(path, experiment)
+    except ConfigError:  # which only a run could find, such as too little memory
+        remove_refused(path, [RunDirectory(path / member.folder) for member in experiment.members], missing)
+        raise
+
+
+def _prepare(experiment: Experiment, env: str | None) -> None:
+    """Import JAX, and the environment that the command line's --env names."""
+    prepare_libraries()
+    import jax
+
+    from qmix_jax.runs.descriptors import raise_limit
+    from qmix_jax.runs.user_module import import_repeated
+
+    raise_limit()
+    if experiment.kind.alone:
+        jax.config.update("jax_platforms", "cpu")  # an accelerator is for the processes that train
+    check_backend()
+    import_repeated(env, experiment.config.env)
+
+
+def _checked(experiment: Experiment) -> Experiment:
+    """Return a new experiment with its number of processes, after a check that all its runs can be trained."""
+    from qmix_jax.experiments.capacity import count_workers
+    from qmix_jax.runs.initial import initial_params
+    from qmix_jax.training.environments import choose_environment
+
+    configs = list(dict.fromkeys(replace(member.config, seed=0) for member in experiment.members))
+    for config in {(config.env, config.env_args): config for config in configs}.values():
+        choose_environment(config, None, check=True)
+    for config in configs:
+        initial_params(config, choose_environment(config, None).spec)
+    return experiment if experiment.kind.alone else experiment.shared_by(count_workers(experiment))
+
+
+def _run(path: Path, experiment: Experiment) -> None:
+    import jax
+
+    from qmix_jax.experiments.capacity import plan_lines, plan_shares
+    from qmix_jax.experiments.engine import run_experiment
+    from qmix_jax.experiments.jobs import InProcess
+
+    workers = experiment.settings.workers or 1
+    in_process = workers == 1 or jax.default_backend() != "cpu"  # an accelerator belongs to one process
+    if getattr(experiment.settings, "optuna", None) is not None:
+        from qmix_jax.experiments.search import run_search
+
+        pool = partial(WorkerPool, min(workers, len(available_cores())), _WORKER)
+        run_search(path, experiment, partial(InProcess, path) if in_process else pool)
+        return
+    launcher: Launcher
+    if experiment.kind.alone:
+        groups = [Group((), (member,), True) for member in experiment.members]
+        run_experiment(path, experiment, groups, WorkerPool(workers, _WORKER))
+        return
+    shares = plan_shares(experiment)
+    longest = max(map(len, shares))
+    groups = [share[number] for number in range(longest) for share in shares if number < len(share)]
+    if in_process:
+        launcher = InProcess(path)
+    else:
+        launcher = WorkerPool(min(workers, len(available_cores())), _WORKER)
+    run_experiment(path, experiment, groups, launcher, plan_lines(shares))
+
+
+def _check_workers(experiment: Experiment) -> None:
+    workers, cores = experiment.settings.workers, len(available_cores())
+    if experiment.kind.alone and workers > cores:
+        raise ConfigError(f"--workers {workers}: must be at most {cores}, the number of cores")
