@@ -105,5 +105,5 @@ def _memory_limit(sweep: Experiment, processes: int) -> float:
     """Return the bytes that members may take on each device."""
     if sweep.settings.memory_limit is not None:
         return sweep.settings.memory_limit * 2**30
-    shared = processes if jax.default_backend() == "cpu" else 1
+    shared = min(processes, len(available_cores())) if jax.default_backend() == "cpu" else 1
     return _USED * device_memory() / (shared * sharing_devices())

@@ -1,6 +1,7 @@
 """Starts or resumes an experiment as a command's flags say. Imports at the top stay light, see `train`."""
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,13 +13,14 @@ from qmix_jax.experiments.experiment import Experiment, Kind, experiment_from_fl
 from qmix_jax.experiments.plan import Group
 from qmix_jax.experiments.workers import WorkerPool, available_cores
 from qmix_jax.runs.shell import check_backend, prepare_libraries
-from qmix_jax.settings import read_settings
+from qmix_jax.settings import check_setting, read_settings, setting
 from qmix_jax.storage.directory import RunDirectory, create_numbered, missing_folders, remove_refused
 from qmix_jax.storage.lock import check_system
 from qmix_jax.storage.output_file import check_output_folder
 
 if TYPE_CHECKING:
     from qmix_jax.experiments.launcher import Launcher
+    from qmix_jax.experiments.ray_launcher import Slots
 
 _WORKER = "qmix_jax.experiments.worker"
 ELSEWHERE = {
@@ -27,10 +29,34 @@ ELSEWHERE = {
 }
 
 
+@dataclass(frozen=True)
+class LaunchSettings:
+    """Flags that say where runs are trained; they may differ when an experiment is resumed."""
+
+    launcher: str = setting(
+        "local", "local: this machine; ray: tasks of Ray, on a cluster", choices=("local", "ray"), group="The launcher"
+    )
+    ray_address: str | None = setting(
+        None, "with --launcher ray: auto, or HOST:PORT of a running Ray; not set: starts one on this machine"
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse an address without Ray.
+
+        Raises:
+            ConfigError: naming the flag.
+        """
+        for declared in fields(self):
+            check_setting(declared, getattr(self, declared.name))
+        if self.ray_address is not None and self.launcher != "ray":
+            raise ConfigError(f"--ray_address {self.ray_address}: must come with --launcher ray")
+
+
 def add_experiment(parser: FlagParser, kind: Kind) -> None:
     """Declare the flags of an experiment."""
     parser.add_beginnings(f"The {kind.name}", f"results/{kind.command}_1")
     parser.add_settings(kind.settings)
+    parser.add_settings(LaunchSettings)
     parser.add_settings(Config, common=())
 
 
@@ -42,6 +68,9 @@ def start_experiment(kind: Kind, arguments: dict[str, Any]) -> None:
         RunError: see `engine.run_experiment`.
     """
     check_system()
+    own = {declared.name for declared in fields(LaunchSettings)}
+    words = {name: arguments.pop(name) for name in own & arguments.keys()}
+    launch = LaunchSettings(**read_settings(LaunchSettings, words))
     if "resume" in arguments:
         path, env = Path(arguments.pop("resume")), arguments.pop("env", None)
         given = {name: arguments.pop(name) for name in ("workers",) if kind.alone and name in arguments}
@@ -52,25 +81,34 @@ def start_experiment(kind: Kind, arguments: dict[str, Any]) -> None:
         changes = read_settings(kind.settings, given)
         experiment = experiment._replace(settings=replace(experiment.settings, **changes))
         _check_workers(experiment)
-        _prepare(experiment, env)
-        _run(path, experiment)
+        slots = _prepare(experiment, env, launch)
+        _run(path, experiment, slots)
         return
+    if launch.launcher == "ray" and "workers" in arguments:
+        raise ConfigError(f"--workers {arguments['workers']}: cannot be given with --launcher ray, which counts them")
     experiment = experiment_from_flags(kind, arguments)
     _check_workers(experiment)
     check_output_folder("results_dir", experiment.config.results_dir)
     missing = missing_folders(Path(experiment.config.results_dir))
-    _prepare(experiment, experiment.config.env)
-    experiment = _checked(experiment)
+    slots = _prepare(experiment, experiment.config.env, launch)
+    experiment = _checked(experiment, slots)
     path = create_numbered(experiment.config.results_dir, kind.command)
     try:
-        _run(path, experiment)
+        _run(path, experiment, slots)
     except ConfigError:  # which only a run could find, such as too little memory
         remove_refused(path, [RunDirectory(path / member.folder) for member in experiment.members], missing)
         raise
 
 
-def _prepare(experiment: Experiment, env: str | None) -> None:
-    """Import JAX, and the environment that the command line's --env names."""
+def _prepare(experiment: Experiment, env: str | None, launch: LaunchSettings) -> "Slots | None":
+    """Import JAX, and the environment that the command line's --env names; return what Ray offers if it launches."""
+    slots = None
+    if launch.launcher == "ray" and _searches(experiment):
+        raise ConfigError("--launcher ray: cannot be given with --optuna, whose batches are trained on this machine")
+    if launch.launcher == "ray":
+        from qmix_jax.experiments.ray_launcher import connect
+
+        slots = connect(launch.ray_address)
     prepare_libraries()
     import jax
 
@@ -78,13 +116,14 @@ def _prepare(experiment: Experiment, env: str | None) -> None:
     from qmix_jax.runs.user_module import import_repeated
 
     raise_limit()
-    if experiment.kind.alone:
+    if experiment.kind.alone or slots is not None:
         jax.config.update("jax_platforms", "cpu")  # an accelerator is for the processes that train
     check_backend()
     import_repeated(env, experiment.config.env)
+    return slots
 
 
-def _checked(experiment: Experiment) -> Experiment:
+def _checked(experiment: Experiment, slots: "Slots | None") -> Experiment:
     """Return a new experiment with its number of processes, after a check that all its runs can be trained."""
     from qmix_jax.experiments.capacity import count_workers
     from qmix_jax.runs.initial import initial_params
@@ -95,10 +134,13 @@ def _checked(experiment: Experiment) -> Experiment:
         choose_environment(config, None, check=True)
     for config in configs:
         initial_params(config, choose_environment(config, None).spec)
-    return experiment if experiment.kind.alone else experiment.shared_by(count_workers(experiment))
+    if experiment.kind.alone:
+        return experiment
+    workers = count_workers(experiment) if slots is None else min(slots.jobs, len(experiment.members))
+    return experiment.shared_by(workers)
 
 
-def _run(path: Path, experiment: Experiment) -> None:
+def _run(path: Path, experiment: Experiment, slots: "Slots | None") -> None:
     import jax
 
     from qmix_jax.experiments.capacity import plan_lines, plan_shares
@@ -106,26 +148,35 @@ def _run(path: Path, experiment: Experiment) -> None:
     from qmix_jax.experiments.jobs import InProcess
 
     workers = experiment.settings.workers or 1
-    in_process = workers == 1 or jax.default_backend() != "cpu"  # an accelerator belongs to one process
-    if getattr(experiment.settings, "optuna", None) is not None:
+    make_launcher: Callable[[], Launcher]
+    if slots is not None:
+        from qmix_jax.experiments.ray_launcher import RayLauncher
+
+        path = path.absolute()  # for nodes, which work elsewhere
+        make_launcher = partial(RayLauncher, path, _WORKER, slots.gpus)
+    elif experiment.kind.alone:
+        make_launcher = partial(WorkerPool, workers, _WORKER)
+    elif workers == 1 or jax.default_backend() != "cpu":  # an accelerator belongs to one process
+        make_launcher = partial(InProcess, path)
+    else:
+        make_launcher = partial(WorkerPool, min(workers, len(available_cores())), _WORKER)
+    if _searches(experiment):
         from qmix_jax.experiments.search import run_search
 
-        pool = partial(WorkerPool, min(workers, len(available_cores())), _WORKER)
-        run_search(path, experiment, partial(InProcess, path) if in_process else pool)
+        run_search(path, experiment, make_launcher)
         return
-    launcher: Launcher
     if experiment.kind.alone:
-        groups = [Group((), (member,), True) for member in experiment.members]
-        run_experiment(path, experiment, groups, WorkerPool(workers, _WORKER))
-        return
-    shares = plan_shares(experiment)
-    longest = max(map(len, shares))
-    groups = [share[number] for number in range(longest) for share in shares if number < len(share)]
-    if in_process:
-        launcher = InProcess(path)
+        lines, groups = [], [Group((), (member,), True) for member in experiment.members]
     else:
-        launcher = WorkerPool(min(workers, len(available_cores())), _WORKER)
-    run_experiment(path, experiment, groups, launcher, plan_lines(shares))
+        shares = plan_shares(experiment)
+        lines, longest = plan_lines(shares), max(map(len, shares))
+        groups = [share[number] for number in range(longest) for share in shares if number < len(share)]
+    run_experiment(path, experiment, groups, make_launcher(), lines)
+
+
+def _searches(experiment: Experiment) -> bool:
+    """Whether points are suggested while runs are trained; only sweeps can."""
+    return getattr(experiment.settings, "optuna", None) is not None
 
 
 def _check_workers(experiment: Experiment) -> None:

@@ -166,6 +166,13 @@ def test_a_search_needs_its_extra(tmp_path, capsys, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_search_is_not_launched_on_ray(tmp_path, capsys):
+    flags = [flag for flag in FLAGS if flag not in ("--workers", "1")]
+    assert sweep.main([*flags, "--launcher", "ray", "--results_dir", str(tmp_path)]) == 2
+    assert "--launcher ray: cannot be given with --optuna" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_sweeps_of_before_are_read(searched, tmp_path):
     """Their files have no settings of a search."""
     content = read_json(experiment_file(searched, SWEEP))
