@@ -18,25 +18,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from accelerator_page import describe, plot
 from counting import count_layers
-from curves import Panel, draw
+from device_rates import measure_device
 from environment import jax_steps
 from growth import BASE
 from hlo import count_unknown_loops
 from kernels import count_update
-from measuring import (
-    ROOT,
-    Options,
-    Spread,
-    commit,
-    finish,
-    make_options,
-    make_parser,
-    number,
-    peak_memory,
-    spread,
-    table,
-)
+from measuring import ROOT, Options, commit, finish, make_options, make_parser, peak_memory, spread
 from processes import describe_error, run_within
 
 from qmix_jax.config import Config
@@ -53,7 +42,6 @@ from qmix_jax.types import Array, LearnerState, TrainState, UpdateMetrics
 _MINUTES = 8.0
 _ENVIRONMENTS = (64, 1_024, 8_192, 65_536)
 _STEPS_PER_CALL = 2**20
-_LONG_ENOUGH = 0.05  # seconds of a product or copy that are not the cost of starting it
 _NEVER = 10_000  # vector steps that no measurement reaches
 
 
@@ -112,92 +100,6 @@ _QUICK_SIZES = Sizes(
     copy=2**12,
     turns=10,
 )
-
-
-def describe_device() -> dict[str, Any]:
-    """Return what is known of the device that JAX finds."""
-    device = jax.local_devices()[0]
-    return {
-        "platform": device.platform,
-        "kind": device.device_kind,
-        "devices": jax.local_device_count(),
-        "memory_mib": (device.memory_stats() or {}).get("bytes_limit", 0) / 2**20 or None,
-        "runtime": device.client.platform_version,
-    }
-
-
-def measure_device(sizes: Sizes, options: Options) -> dict[str, Any]:
-    """Measure the device's ceilings: products, copies, and iterations of loops."""
-    options = options._replace(seconds=options.seconds / 5)
-    figures: dict[str, Any] = {"device": describe_device()}
-    for precision in ("default", "highest"):
-        figures[f"product_{precision}"] = product_rate(sizes.product, precision, options)
-    figures["copy"] = copy_rate(sizes.copy, options)
-    for name, is_known in (("known", True), ("unknown", False)):
-        work = loop_work(sizes.turns, is_known)
-        rates = options.interleave({name: work})[name]
-        figures[f"loop_{name}"] = spread(1 / rate for rate in rates)
-    return figures
-
-
-def product_rate(largest: int, precision: str, options: Options) -> dict[str, Any]:
-    """Measure operations/s of the product of two square float32 matrices, at the size where they are highest.
-
-    Sizes double until one product takes long, or to `largest`.
-    """
-    best: dict[str, Any] = {}
-    side = min(512, largest)
-    while side <= largest:
-        left, right = jax.random.normal(jax.random.key(0), (2, side, side))
-        work = call_work(jax.jit(lambda a, b: jnp.matmul(a, b, precision=precision)), (left, right), 2 * side**3)
-        rate = spread(options.interleave({"": work})[""])
-        if not best or rate.median > best["per_second"].median:
-            best = {"side": side, "per_second": rate}
-        if 2 * side**3 / rate.median > _LONG_ENOUGH:
-            break
-        side *= 2
-    return best
-
-
-def copy_rate(largest: int, options: Options) -> dict[str, Any]:
-    """Measure the bytes/s that are read and written together, of the largest array that does not take long."""
-    add_one = jax.jit(lambda x: x + 1.0, donate_argnums=0)  # in place: a CPU would also have to find new memory
-    size = min(2**22, largest)
-    while True:
-        array = jnp.zeros(size)
-
-        def work() -> float:
-            nonlocal array
-            array = jax.block_until_ready(add_one(array))
-            return 2 * array.nbytes
-
-        rate = spread(options.interleave({"": work})[""])
-        if 2 * size > largest or 2 * array.nbytes / rate.median > _LONG_ENOUGH:
-            return {"mib": array.nbytes / 2**20, "per_second": rate}
-        size *= 2
-
-
-def call_work(function: Callable[..., Any], arguments: tuple[Any, ...], amount: float) -> Callable[[], float]:
-    """Call a function and wait for it, which is `amount` of work."""
-
-    def work() -> float:
-        jax.block_until_ready(function(*arguments))
-        return amount
-
-    return work
-
-
-def loop_work(turns: int, is_known: bool) -> Callable[[], float]:
-    """Run `turns` iterations of a loop around a small product; XLA knows their number, or learns it on the device."""
-    matrix = jnp.eye(64)
-
-    def body(_: Array, carry: Array) -> Array:
-        return jnp.matmul(carry, carry)
-
-    def call(matrix: Array, count: Array) -> Array:
-        return jax.lax.fori_loop(0, turns if is_known else count, body, matrix)
-
-    return call_work(jax.jit(call), (matrix, jnp.int32(turns)), turns)
 
 
 def measure_environment(num_envs: int, options: Options) -> dict[str, Any]:
@@ -361,7 +263,9 @@ def measure(sizes: Sizes, options: Options, minutes: float) -> dict[str, Any]:
         print(f"{name}: {outcome}, {time.perf_counter() - begun:.1f} s", file=sys.stderr, flush=True)
         return row
 
-    figures: dict[str, Any] = {"ceilings": run("device", measure_device, sizes, options)}
+    figures: dict[str, Any] = {
+        "ceilings": run("device", measure_device, sizes.product, sizes.copy, sizes.turns, options)
+    }
     figures["device"] = figures["ceilings"].pop("device", {"kind": "unknown"})
     figures |= {part: {} for part in ("training", "update", "environment")}
     for name, (function, *arguments) in rows(sizes, options).items():
@@ -383,116 +287,6 @@ def add_shares(figures: dict[str, Any]) -> None:
             update["operations"] / seconds.median / ceilings["product_default"]["per_second"].median
         )
         update["share_of_bandwidth"] = update["bytes"] / seconds.median / ceilings["copy"]["per_second"].median
-
-
-def describe(figures: dict[str, Any]) -> str:
-    """Format the figures as Markdown."""
-    device = figures["device"]
-    about = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in device.items() if name != "kind" and value)
-    parts = [
-        f"## Accelerator: {device['kind']}\n\n{' '.join(about.split())}. Commit {figures['commit']}, measured in "
-        f"{figures['seconds']:.0f} s{', in CPU time' if figures['cpu_time'] else ''}. Medians, with the range over "
-        "repetitions in brackets.",
-        _ceilings_table(figures["ceilings"]),
-        "Training; rates are summed over seeds, and an update is one of all seeds at once. 'Acting' is a vector step "
-        "without updates. 'Kernels' are those of an update with its share of its block (`kernels.py`). 'Unknown loops' "
-        "are those whose iterations XLA does not know: a GPU's host waits for each.",
-        _table(
-            figures["training"],
-            {
-                "steps/s": lambda row: row["steps_per_second"],
-                "updates/s": lambda row: row["updates_per_second"],
-                "update (us)": lambda row: _scaled(row["update_seconds"], 1e6),
-                "kernels": lambda row: number(row["kernels"]),
-                "us per kernel": lambda row: number(1e6 * row["update_seconds"].median / row["kernels"]),
-                "acting (us)": lambda row: _scaled(row["acting_seconds"], 1e6),
-                "compilation (s)": lambda row: number(row["compile_seconds"]),
-                "peak memory (MiB)": lambda row: number(row["peak_memory_mib"]),
-                "state updated in place (MiB)": lambda row: number(row["state_mib"]),
-                "temporaries (MiB)": lambda row: number(row["temporaries_mib"]),
-                "unknown loops": lambda row: row["unknown_loops"],
-            },
-        ),
-        "One update, counted from a program of its own, and its shares of the rates above, by the time of an update in "
-        "training. Operations are XLA's count before optimisation, of which the products are counted from the shapes; "
-        "bytes are what the compiled kernels read and write; more than the bandwidth means that they stay in a cache.",
-        _table(
-            figures["update"],
-            {
-                "million operations": lambda row: number(row["operations"] / 1e6),
-                "of which products": lambda row: number(row["product_operations"] / 1e6),
-                "MB": lambda row: number(row["bytes"] / 1e6),
-                "share of the product rate": lambda row: f"{row['share_of_products']:.2%}",
-                "share of the bandwidth": lambda row: f"{row['share_of_bandwidth']:.2%}",
-            },
-        ),
-        "The environment alone: random starts, auto-reset, observations, random actions.",
-        _table(figures["environment"], {"steps/s": lambda row: row["steps_per_second"]}),
-    ]
-    return "\n\n".join(parts)
-
-
-def _ceilings_table(ceilings: dict[str, Any]) -> str:
-    if "error" in ceilings:
-        return f"The device's rates: {ceilings['error']}"
-    body = [
-        [
-            f"float32 product, {precision} precision, side {found['side']} (GFLOP/s)",
-            _scaled(found["per_second"], 1e-9),
-        ]
-        for precision in ("default", "highest")
-        for found in [ceilings[f"product_{precision}"]]
-    ]
-    copy = ceilings["copy"]
-    body.append([f"copy of {copy['mib']:.3g} MiB, read and written (GB/s)", _scaled(copy["per_second"], 1e-9)])
-    for name in ("known", "unknown"):
-        label = f"iteration of a loop around a 64 x 64 product, {name} trip count (us)"
-        body.append([label, _scaled(ceilings[f"loop_{name}"], 1e6)])
-    return table(["the device alone", "median (range)"], body)
-
-
-def _table(rows: dict[str, Any], columns: dict[str, Callable[[dict[str, Any]], Any]]) -> str:
-    """Format rows by name. A row that failed has its error in place of the first column, a missing figure a dash."""
-    body = []
-    for name, row in rows.items():
-        label = f"{int(name):,} environments" if name.isdigit() else name
-        if "error" in row:
-            body.append([label, row["error"].replace("|", "/"), *[""] * (len(columns) - 1)])
-            continue
-        cells = []
-        for column in columns.values():
-            try:
-                cells.append(column(row))
-            except KeyError:  # a share of something that was not measured
-                cells.append("-")
-        body.append([label, *cells])
-    return table(["", *columns], body)
-
-
-def _scaled(figure: Spread, factor: float) -> Spread:
-    return Spread(*(factor * value for value in figure))
-
-
-def plot(path: Path, figures: dict[str, Any]) -> None:
-    """Plot the environment's steps/s over environments, and updates/s over seeds of one program."""
-    environments = {int(name): row for name, row in figures["environment"].items() if "error" not in row}
-    by_seeds = {
-        row["seeds"]: row
-        for name, row in figures["training"].items()
-        if "error" not in row and name.startswith(next(iter(figures["training"])))
-    }
-    panels = []
-    for title, x_label, y_label, rows, figure in (
-        ("Environment alone", "environments", "environment steps/s", environments, "steps_per_second"),
-        ("Training, default", "seeds in one program", "updates/s, all seeds", by_seeds, "updates_per_second"),
-    ):
-        if rows:
-            rates = [row[figure] for row in rows.values()]
-            medians = [rate.median for rate in rates]
-            grows = max(medians) > 10 * min(medians)
-            panels.append(Panel(title, x_label, y_label, list(rows), rates, log=grows))
-    if panels:
-        draw(path, figures["device"]["kind"], [panels])
 
 
 def main() -> None:

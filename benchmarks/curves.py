@@ -62,7 +62,7 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     if panel.log:
         axes.set_yscale("log")
     else:
-        axes.set_ylim(0, None)
+        axes.set_ylim(0, 1.05 * axes.get_ylim()[1])  # the margin alone is a share of the range, which may be small
     if max(medians) >= 1_000:
         axes.yaxis.set_major_formatter(EngFormatter(sep=" "))
     axes.grid(alpha=0.3, linewidth=0.6)

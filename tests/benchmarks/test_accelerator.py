@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import pytest
 from counting import count_layers
 from hlo import count_kernels, count_unknown_loops
-from measuring import spread
+from measuring import number, spread
 from processes import run_within
 
 from qmix_jax.config import Config
@@ -51,7 +51,7 @@ def test_it_runs_in_small(tmp_path, monkeypatch, capsys):
     assert update["bytes"] > 1_000
     assert figures["environment"]["64"] == {"error": "RuntimeError: RESOURCE_EXHAUSTED: Out of memory | while"}
 
-    assert f"| {accelerator.number(one['kernels'])} |" in text
+    assert f"| {number(one['kernels'])} |" in text
     assert one["kernels"] > 20
     assert "| 64 environments | RuntimeError: RESOURCE_EXHAUSTED: Out of memory / while |" in text
 
