@@ -74,24 +74,16 @@ def plot_curves(path: Path, title: str, records: Sequence[RunRecord], score: str
         score: column of the score, see `score_name`.
         wall_time: whether a second panel shows them against time, which means nothing for runs trained in turn.
     """
-    figure = Figure(
-        figsize=(13 if wall_time else 8, 5.6), dpi=DENSITY, layout="constrained"
-    )  # no pyplot: no global state
-    figure.get_layout_engine().set(h_pad=0.12, w_pad=0.12)  # type: ignore[union-attr, call-arg]
-    figure.suptitle(f"{title}\ninterquartile mean over seeds, 95% bootstrap intervals", fontsize=13)
+    figure = curve_figure(f"{title}\ninterquartile mean over seeds, 95% bootstrap intervals", 1 + wall_time)
     left, *right = figure.subplots(1, 1 + wall_time, sharey=True, squeeze=False)[0]
     decorate(left, "Against environment steps", "environment steps", _LABELS[score])
-    _plot_bands(left, make_bands(records, score, training_steps))
+    plot_bands(left, make_bands(records, score, training_steps))
     for axes in right:
         decorate(axes, "Against wall time", "seconds of training, after the first chunk", "")
         axes.xaxis.set_major_formatter(ScalarFormatter())  # no 50 m for 0.05 s
-        _plot_bands(axes, make_bands(records, score, training_seconds))
+        plot_bands(axes, make_bands(records, score, training_seconds))
     scale_scores(left, score)
-    handles, labels = left.get_legend_handles_labels()
-    if handles:
-        room = int(figure.get_figwidth() * _CHARACTERS_AN_INCH / (_LINE_SAMPLE + max(map(len, labels))))
-        columns = max(1, min(len(handles), room))
-        figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
+    add_legend(figure, left)
     save_figure(path, figure)
 
 
@@ -123,6 +115,23 @@ def plot_settings(
     save_figure(path, figure)
 
 
+def curve_figure(title: str, panels: int) -> Figure:
+    """Return an empty figure for one or two panels of curves; `add_legend` is for their groups."""
+    figure = Figure(figsize=(13 if panels > 1 else 8, 5.6), dpi=DENSITY, layout="constrained")  # no pyplot: no globals
+    figure.get_layout_engine().set(h_pad=0.12, w_pad=0.12)  # type: ignore[union-attr, call-arg]
+    figure.suptitle(title, fontsize=13)
+    return figure
+
+
+def add_legend(figure: Figure, axes: Axes) -> None:
+    """Put the legend of a panel below all panels, in as many columns as fit."""
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        room = int(figure.get_figwidth() * _CHARACTERS_AN_INCH / (_LINE_SAMPLE + max(map(len, labels))))
+        columns = max(1, min(len(handles), room))
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
+
+
 def scale_scores(axes: Axes, score: str) -> None:
     """Show shares in percent; of scores that are all alike, the whole scale instead of one of their rounding."""
     if score != "optimality":
@@ -133,7 +142,8 @@ def scale_scores(axes: Axes, score: str) -> None:
         axes.set_ylim(min(-0.03, low), max(1.05, high))
 
 
-def _plot_bands(axes: Axes, bands: Mapping[str, Band]) -> None:
+def plot_bands(axes: Axes, bands: Mapping[str, Band]) -> None:
+    """Draw a curve with its intervals for each group."""
     for number, (name, band) in enumerate(bands.items()):
         colour, style = _COLOURS[number % len(_COLOURS)], _STYLES[number % len(_STYLES)]
         axes.fill_between(band.x, band.low, band.high, color=colour, alpha=0.18, linewidth=0)

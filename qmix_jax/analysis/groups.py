@@ -1,4 +1,4 @@
-"""Groups of runs by the settings in which they differ."""
+"""Groups of runs by the settings in which they differ, on one task or on several."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -7,20 +7,29 @@ from typing import Any
 from qmix_jax.config import Config
 from qmix_jax.settings import as_text
 
+TASK_SETTINGS = ("env", "env_args", "env_mode", "layout_seed", "max_steps_per_ep")  # they make a task
 _IGNORED = ("seed", "results_dir")
 
 
-def differing_settings(configs: Sequence[Config]) -> list[dict[str, Any]]:
-    """Return for each run its values of the settings in which the runs differ, in the order of `Config`.
+def differing_settings(configs: Sequence[Config], tasks: Sequence[str]) -> list[dict[str, Any]]:
+    """Return for each run its values of the settings in which runs on one task differ, in the order of `Config`.
 
-    Seeds, folders, and settings that leave training unchanged make no difference.
+    Seeds, folders, and settings that leave training unchanged make no difference. Nor does what differs only from task
+    to task, such as the number of steps: it belongs to the task.
+
+    Args:
+        configs: the runs' settings.
+        tasks: the task of each run, see `tasks.task_names`.
     """
-    candidates = [
-        declared.name
-        for declared in fields(Config)
-        if declared.name not in _IGNORED and not declared.metadata["changeable"]
-    ]
-    names = [name for name in candidates if len({getattr(config, name) for config in configs}) > 1]
+    several = len(set(tasks)) > 1
+    names = []
+    for declared in fields(Config):
+        name = declared.name
+        if name in _IGNORED or declared.metadata["changeable"] or (several and name in TASK_SETTINGS):
+            continue
+        values = {(task, getattr(config, name)) for task, config in zip(tasks, configs, strict=True)}
+        if len(values) > len(set(tasks)):
+            names.append(name)
     return [{name: getattr(config, name) for name in names} for config in configs]
 
 

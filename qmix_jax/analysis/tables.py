@@ -141,6 +141,31 @@ def questions_table(summaries: Sequence[Summary], reference: str | None) -> str:
     return markdown_table(["question", "measured by", *(summary.group for summary in summaries)], rows)
 
 
+def overall_table(group_column: str, rows: Sequence[tuple[str, int, Estimate]]) -> str:
+    """Return a table with a row for each group: its name, its runs on all tasks, and their interquartile mean."""
+    cells = [[group, f"{runs}", _cell(score, _three_digits)] for group, runs, score in rows]
+    return markdown_table([group_column, "runs", "score over all tasks"], cells)
+
+
+def scores_table(scores: Mapping[str, Mapping[str, Estimate]]) -> str:
+    """Return a table with a row for each task and a column for each group: `scores` by group, then by task."""
+    tasks = dict.fromkeys(task for found in scores.values() for task in found)
+    rows = [
+        [task, *(_cell(found[task], _three_digits) if task in found else _UNKNOWN for found in scores.values())]
+        for task in tasks
+    ]
+    return markdown_table(["task", *scores], rows)
+
+
+def improvement_table(groups: Sequence[str], better: Mapping[tuple[str, str], Estimate]) -> str:
+    """Return a table of the probability that a run of the row's group is better than one of the column's."""
+    rows = [
+        [row, *(_UNKNOWN if row == column else _cell(better[row, column], _percent) for column in groups)]
+        for row in groups
+    ]
+    return markdown_table(["better than", *groups], rows)
+
+
 def find_warnings(records: Sequence[RunRecord], summaries: Sequence[Summary]) -> list[str]:
     """Return caveats about the tables, a line each."""
     found = few_seeds(min(summary.runs for summary in summaries)), some_skipped(records)

@@ -36,6 +36,7 @@ class Kind(NamedTuple):
     check: Callable[["Experiment"], None]  # refuses settings in which its runs cannot be trained
     without: Mapping[str, str] = MappingProxyType({})  # flags of `train` that it does not take, and why
     alone: bool = False  # whether each run is trained as `train` does, in a process of its own
+    added: tuple[str, ...] = ()  # settings that the first files of this format lack
 
 
 class Experiment(NamedTuple):
@@ -131,6 +132,7 @@ def read_experiment(kind: Kind, path: Path) -> Experiment:
         content = read_json(written)
         folders = content.pop("folders", None)
         flags = _read_flags(written, content, kind)
+        content = dict.fromkeys(kind.added) | content
         names = [declared.name for declared in fields(kind.settings)]
         if content.keys() != set(names):
             raise ConfigError(f"{written}: must hold {', '.join(names)} and flags")

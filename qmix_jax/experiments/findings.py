@@ -21,6 +21,7 @@ from qmix_jax.analysis.tables import (
 from qmix_jax.errors import warn_on_failure
 from qmix_jax.experiments.experiment import Experiment, flag_words
 from qmix_jax.experiments.plan import Member
+from qmix_jax.reports.tasks import improvement_blocks, sweep_blocks
 from qmix_jax.runs.baselines import play_random
 from qmix_jax.runs.messages import task_name
 from qmix_jax.storage.directory import RunDirectory
@@ -81,6 +82,7 @@ def write_findings(
     order = list(groups)
     if not compares:
         order.sort(key=lambda number: rank(groups[number]), reverse=True)
+    best = order[:_MOST_CURVES]
     ranked = [summaries[number] for number in order]
     warnings = find_warnings(records, list(summaries.values()))
     folders = {name: folder for name, folder in zip(names, experiment.folders, strict=True) if folder and not compares}
@@ -97,11 +99,18 @@ def write_findings(
             *([markdown_table(["failed", "reason"], reasons)] if failures else []),
             *(f"**Warning**: {warning}." for warning in warnings),
         ]
-        temporary.write_text("\n\n".join([*blocks, "![Learning curves](curves.png)\n"]), encoding="utf-8")
+        blocks.append("![Learning curves](curves.png)")
+        if compares:
+            blocks += improvement_blocks(records)
+        else:
+            title = f"{len(members)} runs"
+            blocks += sweep_blocks(
+                path, title, records, [member.config for member in members], [names[i] for i in best]
+            )
+        temporary.write_text("\n\n".join(blocks) + "\n", encoding="utf-8")
     if compares:
         title, curves = _comparison_title(members[0], groups), records
     else:
-        best = order[:_MOST_CURVES]
         title = f"{members[0].config.algorithm} on {make_environment(members[0].config).spec.name}"
         title += f", the best {len(best)} of {len(points)} points" if len(best) < len(points) else ""
         curves = [record for number in best for record in groups[number]]

@@ -16,6 +16,7 @@ import numpy as np
 from env_jax.types import Environment
 from qmix_jax.analysis.run_record import has_ended
 from qmix_jax.errors import ConfigError, DamagedError, warn_on_failure
+from qmix_jax.experiments.outcomes import last_row
 from qmix_jax.experiments.plan import Group, member_values
 from qmix_jax.runs.baselines import play_baselines
 from qmix_jax.runs.compilation import Programs, compile_programs
@@ -49,7 +50,7 @@ from qmix_jax.types import Progression
 
 
 def train_group(group: Group, root: Path, stop_signal: StopSignal) -> int | None:
-    """Train a group's members to their end, continuing from their newest common checkpoint if there is one.
+    """Train a group's members to their end or `group.until`, from their newest common checkpoint if there is one.
 
     A member whose updates are not finite keeps its last finite state; the others train on.
 
@@ -103,12 +104,12 @@ def train_group(group: Group, root: Path, stop_signal: StopSignal) -> int | None
         baselines = {seed: background.submit(play_baselines, replace(config, seed=seed), environment) for seed in seeds}
 
         done = sum(point.notes.episodes for point in points or [])
-        loop = Loop(config, programs, state, done, len(group.members))
+        loop = Loop(config, programs, state, done, len(group.members), group.until)
         for chunk in loop.chunks(stop_signal):
             fetched = jax.device_get(chunk)
             for i, recorder in enumerate(recorders):
                 recorder.record(member_chunk(fetched, i))
-        if loop.stopped_by is not None:
+        if loop.stopped_by is not None or (group.until is not None and group.until < config.env_steps):
             return loop.stopped_by
         snapshot = programs.snapshot(loop.state.learner)
         params, evaluation = jax.device_get((snapshot.params, programs.evaluate(snapshot.params)))
@@ -123,8 +124,10 @@ def train_group(group: Group, root: Path, stop_signal: StopSignal) -> int | None
 
 
 def is_finished(group: Group, root: Path) -> bool:
-    """Return whether an earlier process has finished the group: a member writes its plots last."""
+    """Return whether an earlier process has got to the group's end or `until`: a member writes its plots last."""
     directories = [RunDirectory(root / member.folder) for member in group.members]
+    if group.until is not None and group.until < group.members[0].config.env_steps:
+        return all(has_ended(run) or last_row(run.timing).get("env_steps", 0) >= group.until for run in directories)
     if group.alone:
         return has_ended(directories[0])
     return all(has_ended(directory) and directory.diagnostics_plots.is_file() for directory in directories)

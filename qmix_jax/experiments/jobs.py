@@ -33,7 +33,7 @@ def read_group(text: str) -> Group:
         Member(run["point"], run["seed"], replace(base, **_settings(run["settings"])), run["folder"])
         for run in content["runs"]
     ]
-    return Group(tuple(content["names"]), tuple(members), content["alone"])
+    return Group(tuple(content["names"]), tuple(members), content["alone"], content["until"])
 
 
 def train_job(path: Path, group: Group, stop_signal: StopSignal) -> int | None:
@@ -97,7 +97,8 @@ def _job(path: Path, group: Group) -> Job:
         runs.append(
             {name: value for name, value in member._asdict().items() if name != "config"} | {"settings": changes}
         )
-    content = {"names": group.names, "alone": group.alone, "config": asdict(first.config), "runs": runs}
+    content = {**group._asdict(), "config": asdict(first.config), "runs": runs}
+    del content["members"]
     # A module is imported only where its name was typed, see `user_module`: whoever continues has repeated it.
     env = [f"--env={first.config.env}"] if names_module(first.config.env) else []
     name = first.folder + (f" and {len(others)} more" if others else "")

@@ -30,6 +30,7 @@ class Group(NamedTuple):
     names: tuple[str, ...]  # the settings in which they differ
     members: tuple[Member, ...]
     alone: bool = False  # a single member, trained as `qmix-jax train` does
+    until: int | None = None  # environment steps of each at which it stops, to be continued; None: at its end
 
 
 def plan_members(

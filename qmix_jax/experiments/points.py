@@ -8,7 +8,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, fields, replace
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 from qmix_jax.cli.synonyms import nearest_flag
 from qmix_jax.config import Config, names_module
@@ -23,6 +23,15 @@ _SETTINGS: dict[str, Field[Any]] = {
 }
 _ARGUMENT = "env_args."  # before the name of an argument of the environment
 _MOST_POINTS = 10_000
+
+
+class Range(NamedTuple):
+    """Where a setting is drawn from."""
+
+    low: float
+    high: float
+    is_logarithmic: bool
+    is_whole: bool  # whether it is rounded to whole numbers
 
 
 def grid_points(words: Sequence[str]) -> list[Point]:
@@ -51,15 +60,25 @@ def grid_points(words: Sequence[str]) -> list[Point]:
 
 
 def random_points(words: Sequence[str], count: int, seed: int) -> list[Point]:
-    """Return `count` draws, uniform over 'NAME=LOW:HIGH' words, log-uniform where a word ends in ':log'.
+    """Return `count` draws, uniform over `read_ranges`, log-uniform where a word says so.
 
-    Whole numbers are rounded. The same words, count and seed give the same points.
+    The same words, count and seed give the same points.
+
+    Raises:
+        ConfigError: as for `read_ranges`.
+    """
+    ranges, generator = read_ranges(words), random.Random(seed)
+    return [{name: _draw(generator, limits) for name, limits in ranges.items()} for _ in range(count)]
+
+
+def read_ranges(words: Sequence[str]) -> dict[str, Range]:
+    """Return the ranges of 'NAME=LOW:HIGH' or 'NAME=LOW:HIGH:log' words by name.
 
     Raises:
         ConfigError: naming the word and what would be accepted.
     """
     form = "NAME=LOW:HIGH or NAME=LOW:HIGH:log"
-    ranges: dict[str, tuple[float, float, bool]] = {}
+    ranges: dict[str, Range] = {}
     for word in words:
         name, text = _split("ranges", word, form, ranges)
         low_text, _, rest = text.partition(":")
@@ -72,9 +91,26 @@ def random_points(words: Sequence[str], count: int, seed: int) -> list[Point]:
         low, high = (_read(f"ranges {word}", name, end) for end in (low_text, high_text))
         if low >= high or (scale and low <= 0):
             raise ConfigError(f"--ranges {word}: must have LOW below HIGH{', and LOW above 0' if scale else ''}")
-        ranges[name] = low, high, bool(scale)
-    generator = random.Random(seed)
-    return [{name: _draw(generator, name, *limits) for name, limits in ranges.items()} for _ in range(count)]
+        ranges[name] = Range(low, high, bool(scale), scalar_type(declared) is int)
+    return ranges
+
+
+def spread_points(words: Sequence[str], count: int) -> list[Point]:
+    """Return points from the lowest to the highest values of `read_ranges`, at least both: for a check before a search.
+
+    Raises:
+        ConfigError: as for `read_ranges`.
+    """
+    ranges, steps = read_ranges(words), max(count, 2) - 1
+    return [
+        {name: rounded(_at(step / steps, limits), limits) for name, limits in ranges.items()}
+        for step in range(steps + 1)
+    ]
+
+
+def rounded(value: float, limits: Range) -> float:
+    """Return a drawn value as tables show it, so that a row can be typed as flags."""
+    return round(value) if limits.is_whole else float(f"{min(max(value, limits.low), limits.high):.6g}")
 
 
 def at_point(config: Config, point: Point) -> Config:
@@ -91,12 +127,13 @@ def at_point(config: Config, point: Point) -> Config:
     return replace(config, **settings)
 
 
-def _draw(generator: random.Random, name: str, low: float, high: float, logarithmic: bool) -> float:
-    share = generator.random()
-    value = low * (high / low) ** share if logarithmic else low + share * (high - low)
-    if scalar_type(_SETTINGS[name]) is int:
-        return round(value)
-    return float(f"{min(max(value, low), high):.6g}")  # as tables show it, so that a row can be typed as flags
+def _draw(generator: random.Random, limits: Range) -> float:
+    return rounded(_at(generator.random(), limits), limits)
+
+
+def _at(share: float, limits: Range) -> float:
+    low, high = limits.low, limits.high
+    return low * (high / low) ** share if limits.is_logarithmic else low + share * (high - low)
 
 
 def _split(flag: str, word: str, form: str, known: Mapping[str, Any]) -> tuple[str, str]:

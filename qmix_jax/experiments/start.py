@@ -1,6 +1,8 @@
 """Starts or resumes an experiment as a command's flags say. Imports at the top stay light, see `train`."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,6 +103,8 @@ def start_experiment(kind: Kind, arguments: dict[str, Any]) -> None:
 def _prepare(experiment: Experiment, env: str | None, launch: LaunchSettings) -> "Slots | None":
     """Import JAX, and the environment that the command line's --env names; return what Ray offers if it launches."""
     slots = None
+    if launch.launcher == "ray" and _searches(experiment):
+        raise ConfigError("--launcher ray: cannot be given with --optuna, whose batches are trained on this machine")
     if launch.launcher == "ray":
         from qmix_jax.experiments.ray_launcher import connect
 
@@ -144,25 +148,35 @@ def _run(path: Path, experiment: Experiment, slots: "Slots | None") -> None:
     from qmix_jax.experiments.jobs import InProcess
 
     workers = experiment.settings.workers or 1
-    launcher: Launcher
+    make_launcher: Callable[[], Launcher]
+    if slots is not None:
+        from qmix_jax.experiments.ray_launcher import RayLauncher
+
+        path = path.absolute()  # for nodes, which work elsewhere
+        make_launcher = partial(RayLauncher, path, _WORKER, slots.gpus)
+    elif experiment.kind.alone:
+        make_launcher = partial(WorkerPool, workers, _WORKER)
+    elif workers == 1 or jax.default_backend() != "cpu":  # an accelerator belongs to one process
+        make_launcher = partial(InProcess, path)
+    else:
+        make_launcher = partial(WorkerPool, min(workers, len(available_cores())), _WORKER)
+    if _searches(experiment):
+        from qmix_jax.experiments.search import run_search
+
+        run_search(path, experiment, make_launcher)
+        return
     if experiment.kind.alone:
         lines, groups = [], [Group((), (member,), True) for member in experiment.members]
     else:
         shares = plan_shares(experiment)
         lines, longest = plan_lines(shares), max(map(len, shares))
         groups = [share[number] for number in range(longest) for share in shares if number < len(share)]
-    if slots is not None:
-        from qmix_jax.experiments.ray_launcher import RayLauncher
+    run_experiment(path, experiment, groups, make_launcher(), lines)
 
-        path = path.absolute()  # for nodes, which work elsewhere
-        launcher = RayLauncher(path, _WORKER, slots.gpus)
-    elif experiment.kind.alone:
-        launcher = WorkerPool(workers, _WORKER)
-    elif workers == 1 or jax.default_backend() != "cpu":  # an accelerator belongs to one process
-        launcher = InProcess(path)
-    else:
-        launcher = WorkerPool(min(workers, len(available_cores())), _WORKER)
-    run_experiment(path, experiment, groups, launcher, lines)
+
+def _searches(experiment: Experiment) -> bool:
+    """Whether points are suggested while runs are trained; only sweeps can."""
+    return getattr(experiment.settings, "optuna", None) is not None
 
 
 def _check_workers(experiment: Experiment) -> None:

@@ -86,7 +86,10 @@ class ReportOptions:
     seed: int = setting(0, "of the evaluation's starts and intervals", at_least=0, at_most=2**32 - 1)
     replays: int = setting(20, "most episodes to replay, the worst first", at_least=1, at_most=1_000)
     output: str | None = setting(None, "file to write; report.html in the folder by default", metavar="FILE")
+    marl_eval: str | None = setting(
+        None, "also write the evaluations of all runs to this file, as JSON for marl-eval", metavar="FILE"
+    )
 
     def __post_init__(self) -> None:
         """Refuse invalid options, see `check_options`."""
-        check_options(self, "output")
+        check_options(self, "output", "marl_eval")

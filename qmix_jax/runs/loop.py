@@ -49,26 +49,36 @@ class Loop:
         state: where training stands.
         episodes: how many were finished by then, by all members together.
         members: how many rows of a population's state are members, not padding; None for one run.
+        until: environment steps of each run after whose chunk to stop early, with a checkpoint; None for none.
     """
 
     def __init__(
-        self, config: Config, programs: Programs, state: TrainState, episodes: int, members: int | None = None
+        self,
+        config: Config,
+        programs: Programs,
+        state: TrainState,
+        episodes: int,
+        members: int | None = None,
+        until: int | None = None,
     ) -> None:
         self._config = config
         self._programs = programs
         self.state = state
         self._episodes = episodes
         self._members = members
+        self._until = config.env_steps if until is None else until
         self.stopped_by: int | None = None
 
     def chunks(self, stop_signal: StopSignal) -> Iterator[Chunk]:
-        """Train to the end, until `stop_signal` returns a number, or until the run or all members have diverged.
+        """Train to the end or `until`, until `stop_signal` returns a number, or until all members have diverged.
 
         A checkpoint is due whenever `save_interval` more episodes have finished, in a population on average.
         """
         config, programs, pending = self._config, self._programs, None
         interval = config.save_interval * (self._members or 1)
         for end in chunk_ends(config, int(self.state.vector_step)):
+            if end - config.chunk_length * config.num_envs >= self._until:
+                break
             self.state, log = programs.train_chunk(self.state)
             progression = programs.snapshot(self.state.learner)
             evaluation = programs.evaluate(progression.params) if evaluation_due(config, end) else None
@@ -80,11 +90,12 @@ class Loop:
             self.stopped_by = max_over_processes(stop_signal())
             diverged = np.asarray(progression.faults.streak) >= config.max_bad_updates
             ends = end == config.env_steps or bool(np.all(diverged))
-            save = ends or self.stopped_by is not None or self._episodes // interval > before // interval
+            leaves = ends or self.stopped_by is not None or end >= self._until
+            save = leaves or self._episodes // interval > before // interval
             with_replay = config.checkpoint_replay or bool(np.all(diverged))
             state = state_arrays(self.state, with_replay) if save else None
             pending = Chunk(end, log, progression, evaluation, state, diverged & ends)
-            if ends or self.stopped_by is not None:
+            if leaves:
                 break
         if pending is not None:
             yield pending

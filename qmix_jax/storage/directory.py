@@ -97,6 +97,17 @@ def existing_run(path: str) -> RunDirectory:
     return run
 
 
+def runs_below(path: Path) -> list[RunDirectory]:
+    """Return the runs of a sweep or a comparison that have begun, numbers within their names in ascending order."""
+
+    def in_order(folder: Path) -> list[tuple[bool, int, str]]:
+        parts = re.split("([0-9]+)", str(folder.relative_to(path)))
+        return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]
+
+    found = [file.parents[1] for depth in ("*", "*/*") for file in path.glob(f"{depth}/configs/hparams.json")]
+    return [RunDirectory(folder) for folder in sorted(found, key=in_order)]
+
+
 def check_run_directory(path: str) -> None:
     """Refuse a folder that no new run can be written into, without creating it.
 

@@ -234,6 +234,7 @@ def test_all_runs_end_well(outcome, folder):
     random_return = np.mean([play_random(Config(seed=seed)) for seed in range(2)])
     assert f"| vdn | 2 | 1.800 [1.800, 1.800] | {random_return:.3f} | 0.900 [0.900, 0.900] |" in page
     assert "| value decomposition | final score, minus that of iql | 0.000 [0.000, 0.000] | - |" in page
+    assert "| better than | vdn | iql |\n| --- | --- | --- |\n| vdn | - | 50% [50%, 50%] |" in page
 
 
 def test_a_diverged_run_is_marked_and_the_others_go_on(outcome, folder):

@@ -15,13 +15,14 @@ from PIL import Image
 from saved_run import CONFIG, listing, save_run
 
 from qmix_jax import report
-from qmix_jax.analysis.run_record import RunRecord
+from qmix_jax.analysis.run_record import RunRecord, read_record
 from qmix_jax.analysis.summary import summarise_group
 from qmix_jax.analysis.tables import figures_table, questions_table
 from qmix_jax.errors import RunError
 from qmix_jax.reports.options import ReportOptions
 from qmix_jax.reports.page import block_html, blocks, html_table, picture
 from qmix_jax.reports.report import report_findings, report_run
+from qmix_jax.reports.tasks import sweep_blocks, task_blocks
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.files import read_json
 from qmix_jax.storage.hparams import describe_run, write_hparams
@@ -119,7 +120,9 @@ def test_pictures_outside_the_folder_are_not_read():
         (["{run}", "--episodes", "0"], "--episodes 0: must be a whole number, at least 1"),
         (["{run}", "--output", "{run}/none/a.html"], "/none does not"),
         (["{run}", "--checkpoint", "ep5"], "--checkpoint ep5: must be one of final, best, ep0, ep4, ep8"),
-        (["{run}", "{run}/sweep"], "/sweep: must be the folder of a run, with configs/hparams.json"),
+        (["{run}", "{run}/sweep"], "/sweep: must hold runs, but none has begun"),
+        (["{run}", "{run}/models"], "/models: must be the folder of a run, with configs/hparams.json"),
+        (["{run}", "--marl_eval", "{run}/none/a.json"], "/none does not"),
         (["{run}", "--output", "out.html", "--pages", "2"], "--pages: unknown flag"),
     ],
 )
@@ -198,6 +201,79 @@ def test_runs_started_one_by_one_are_grouped_by_what_differs(alone):
 
 
 @pytest.fixture(scope="module")
+def several(tmp_path_factory):
+    """A sweep's folder with two algorithms on two layouts, and a run of one of them that was started by hand."""
+    folder = tmp_path_factory.mktemp("several")
+    (folder / "sweep_1" / "configs").mkdir(parents=True)
+    (folder / "sweep_1" / "configs" / "sweep.json").write_text("{}")
+    groups = [("qmix", 1), ("vdn", 1), ("qmix", 5), ("vdn", 5)]
+    for number, (algorithm, layout) in enumerate(groups):
+        for seed in range(11 if number == 0 else 2):
+            path = folder / "sweep_1" / f"point_{number}" / f"seed_{seed}"
+            save(path, [0.1, 0.6 + 0.1 * seed % 0.2 + 0.15 * (algorithm == "qmix")], algorithm, layout, seed)
+    save(folder / "run_1", [0.1, 0.5], "vdn", 5, 2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("qmix_jax.runs.compilation.enable_compilation_cache", lambda: None)
+        patch.setattr("qmix_jax.reports.runs.play_random", lambda config: 0.0)
+        assert report.main([str(folder / "sweep_1"), str(folder / "run_1")]) == 0
+    return folder / "report.html"
+
+
+def save(path, scores, algorithm, layout, seed):
+    config = replace(CONFIG, algorithm=algorithm, layout_seed=layout, seed=seed)
+    write_hparams(save_logs(path, scores).hparams, describe_run(config, make_environment(config)))
+
+
+def test_runs_on_several_tasks_are_compared_over_all_of_them(several):
+    page = several.read_text(encoding="utf-8")
+    assert "<title>18 runs on 2 tasks</title>" in page
+    overall = re.findall(r'<th scope="row">(\S+)</th><td data-label="runs"><div><span>(\d+)', page)
+    assert overall == [("algorithm=qmix", "13"), ("algorithm=vdn", "5")]
+    better = 'data-label="algorithm=vdn"><div><span>100%<small>[100%, 100%]</small>'
+    assert (
+        f'<th scope="row">algorithm=qmix</th><td data-label="algorithm=qmix"><div><span>-</span></div></td><td {better}'
+        in page
+    )
+    assert re.findall(r'<th scope="row">(layout_seed=\d)</th>', page) == ["layout_seed=1", "layout_seed=5"]
+    rows = re.findall(r'<th scope="row">(sweep_1/point_\d/seed_\d+|run_1)</th>', page)
+    assert rows[:3] + rows[9:12] == [f"sweep_1/point_0/seed_{seed}" for seed in (0, 1, 2, 9, 10)] + [
+        "sweep_1/point_2/seed_0"
+    ]
+    assert "fewer than 5 seeds" in page
+    assert page.count('src="data:image/png') == 1
+
+
+def test_tasks_that_not_all_groups_were_trained_on_are_apart(tmp_path):
+    records = [read_record(group, 0, save_logs(tmp_path / f"{i}", [0.5])) for i, group in enumerate("aba")]
+    blocks = task_blocks(tmp_path, "title", "group", records, ["1", "1", "2"])
+    assert blocks[0] == "**Warning**: not every group has runs on 2; only other tasks are compared."
+    assert blocks[-1].splitlines()[-2:] == ["| 1 | 0.500 | 0.500 |", "| 2 | 0.500 | - |"]
+    blocks = task_blocks(tmp_path, "title", "group", records[:2], ["1", "2"])
+    assert blocks[0].startswith("**Warning**: not every group has runs on 1, 2; ")
+    assert blocks[1:] == [
+        "## Task by task",
+        "| task | a | b |\n| --- | --- | --- |\n| 1 | 0.500 | - |\n| 2 | - | 0.500 |",
+    ]
+
+
+def test_a_sweeps_page_has_its_tasks_together_or_the_best_groups(tmp_path):
+    configs = [replace(CONFIG, lr=lr, layout_seed=layout) for layout in (1, 3) for lr in (0.1, 0.2) for _ in range(2)]
+    points = [f"lr={config.lr} layout_seed={config.layout_seed}" for config in configs]
+    records = [read_record(name, 0, save_logs(tmp_path / f"{i}", [0.1 * i])) for i, name in enumerate(points)]
+    found = sweep_blocks(tmp_path, "title", records, configs, [])
+    assert found[0] == "## 2 tasks together"
+    assert found[1].splitlines()[2:] == [
+        "| lr=0.2 | 4 | 0.450 [0.400, 0.500] |",
+        "| lr=0.1 | 4 | 0.250 [0.200, 0.300] |",
+    ]
+    assert (tmp_path / "tasks.png").stat().st_size > 10_000
+    found = sweep_blocks(tmp_path, "title", records[:4], configs[:4], points[2:0:-1])
+    assert found[:1] == ["## Probability of improvement"]
+    assert found[1].splitlines()[2].startswith("| lr=0.2 layout_seed=1 | - | 100% ")
+    assert sweep_blocks(tmp_path, "title", records[1:4], configs[1:4], points[1:3]) == []  # a group of one run
+
+
+@pytest.fixture(scope="module")
 def compared(tmp_path_factory):
     """The page of a comparison as wide as any: eleven columns, and a picture of 13 inches."""
     folder = tmp_path_factory.mktemp("compared")
@@ -213,7 +289,7 @@ def compared(tmp_path_factory):
 
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [390, 768, 900, 1280, 1920])
-@pytest.mark.parametrize("name", ["alone", "compared"])
+@pytest.mark.parametrize("name", ["alone", "several", "compared"])
 def test_nothing_is_cut(browser, request, name, width):
     resize(browser, width, 800)
     browser.get(request.getfixturevalue(name).as_uri())
