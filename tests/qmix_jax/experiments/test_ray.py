@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -146,7 +147,7 @@ def test_without_ray_its_extra_is_named(tmp_path, monkeypatch, capsys):
 
 
 TINY = (
-    "--grid lr=1e-3,5e-4 --num_envs 8 --total_steps 960 --max_steps_per_ep 20 --min_buffer_size 100 --batch_size 8 "
+    "--grid lr=1e-3,5e-4 --num_envs 8 --total_steps 2880 --max_steps_per_ep 20 --min_buffer_size 100 --batch_size 8 "
     "--hidden_sizes 16 --mixing_size 8 --hypernet_size 8 --eval_interval 80 --eval_episodes 4 --save_interval 8 "
     "--buffer_capacity 2000"
 ).split()
@@ -162,6 +163,7 @@ def test_runs_whose_process_is_killed_are_those_of_the_local_launcher(address, t
     process = subprocess.Popen([*command, "--launcher", "ray", "--ray_address", address], env=environ)
     path, killed = tmp_path / "ray" / "sweep_1", set()
     while process.poll() is None:
+        time.sleep(0.01)
         for folder in set(FOLDERS) - killed:
             with suppress(OSError, ValueError):
                 if (path / folder / "evaluation_log.csv").read_text().count("\n") > 3:
