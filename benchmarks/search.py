@@ -52,12 +52,23 @@ def main() -> int:
 
 def read_search(path: Path) -> tuple[list[int], list[float | None]]:
     """Return steps and values of the points in their order, for `search_plot`."""
+    from qmix_jax.experiments.experiment import read_experiment
+    from qmix_jax.experiments.plan import point_folders
+    from qmix_jax.experiments.points import read_ranges
+    from qmix_jax.experiments.search import JOURNAL
+    from qmix_jax.experiments.study import Study
+    from qmix_jax.experiments.sweep_spec import SWEEP
     from qmix_jax.storage.directory import RunDirectory
     from qmix_jax.storage.logs import EVALUATION_COLUMNS, read_log
 
-    runs = [RunDirectory(path / f"point_{number}" / "seed_0") for number in range(POINTS)]
+    experiment = read_experiment(SWEEP, path)
+    settings, folders = experiment.settings, experiment.folders
+    if settings.optuna is not None:
+        study = Study(path / JOURNAL, read_ranges(settings.ranges), settings.optuna, experiment.config.seed)
+        folders = point_folders([suggestion.point for suggestion in study.suggestions()])
+    runs = [RunDirectory(path / folder / "seed_0") for folder in folders]
     returns = [read_log(run.evaluation_log, EVALUATION_COLUMNS)["mean_return"] for run in runs]
-    return [STEPS * (number + 1) for number in range(POINTS)], [float(found[-1]) for found in returns]
+    return [STEPS * (number + 1) for number in range(len(runs))], [float(found[-1]) for found in returns]
 
 
 if __name__ == "__main__":
