@@ -206,7 +206,7 @@ def test_tasks_are_the_same_for_both_sides(name):
     theirs = budget(task)
     for algorithm in task.ours:
         config = make_config(make_parser("train").parse_flags(flags(task, algorithm)))
-        own = "qmix" if algorithm == "general" else algorithm
+        own = {"general": "qmix", "pqn": "qmix", "pqn_vdn": "vdn"}.get(algorithm, algorithm)
         assert (config.algorithm, config.env) == (own, task.env)
         assert task.env.endswith(theirs["ENV_NAME"])
         assert config.env_steps - task.steps < config.num_envs
