@@ -619,8 +619,8 @@ def calls(tree):
 
 @pytest.fixture(scope="module")
 def trees():
-    # Orbax forgets tasks that failed; where the collector finds one while a tree is built, Python formats its traceback,
-    # which builds another tree, and 3.11 ends with a SystemError.
+    # Orbax forgets tasks that failed. Where the collector finds one while a tree is built, Python formats its
+    # traceback, which builds another tree, and 3.11 ends with a SystemError.
     gc.collect()
     return {path: ast.parse(path.read_text()) for path in MODULES}
 
