@@ -59,7 +59,7 @@ def test_the_rule():
         ("default", 185),
         ("throughput", 255),
         pytest.param("random", 215, marks=pytest.mark.slow),
-        pytest.param("pqn", 195, marks=pytest.mark.slow),
+        pytest.param("pqn", 245, marks=pytest.mark.slow),
     ],
 )
 def test_an_update_has_few_kernels(preset, ceiling):
