@@ -443,6 +443,11 @@ class Config:
         return self.hidden_sizes[-1] if self.agent == "gru" else 0
 
     @property
+    def stored_memory_size(self) -> int:
+        """Width of the hidden state that transitions hold: a rollout goes on from it, replay from zeros."""
+        return self.memory_size if self.replay == "none" else 0
+
+    @property
     def eval_devices(self) -> int:
         """Devices that share an evaluation's episodes; 1: they do not divide evenly, and every device plays all."""
         return self.num_devices if self.eval_episodes % self.num_devices == 0 else 1

@@ -89,9 +89,11 @@ def write_findings(
     write_evaluations(path / "evaluations.csv", column, records, folders)
     write_summary(path / "summary.csv", column, ranked, folders)
     with replacing(path / page_name) as temporary:
-        make_page = _comparison_page if compares else _sweep_page
-        table = figures_table(column, ranked, folders)
-        blocks = make_page(path, experiment, members, records, ranked, explain_figures(score), table)
+        figures, table = explain_figures(score), figures_table(column, ranked, folders)
+        if compares:
+            blocks = _comparison_page(path, experiment, members[0], ranked, figures, table)
+        else:
+            blocks = _sweep_page(path, experiment, members[0], records, figures, table)
         missing = len(experiment.members) - len(members)
         reasons = [[name, why.replace("|", "/")] for name, why in failures.items()]
         blocks[2:2] = [
@@ -141,18 +143,12 @@ def _comparison_title(first: Member, groups: Mapping[int, Sequence[RunRecord]]) 
 
 
 def _sweep_page(
-    path: Path,
-    sweep: Experiment,
-    members: Sequence[Member],
-    records: Sequence[RunRecord],
-    ranked: Sequence[Summary],
-    figures: str,
-    table: str,
+    path: Path, sweep: Experiment, first: Member, records: Sequence[RunRecord], figures: str, table: str
 ) -> list[str]:
-    hparams, spec = RunDirectory(path / members[0].folder).hparams, make_environment(members[0].config).spec
+    hparams, spec = RunDirectory(path / first.folder).hparams, make_environment(first.config).spec
     command = shlex.join(flag_words(sweep.words()))
     return [
-        f"# {len(sweep.members)} runs of {members[0].config.env_steps:,} environment steps",
+        f"# {len(sweep.members)} runs of {first.config.env_steps:,} environment steps",
         f"`qmix-jax sweep {command}` on {spec.name}; {sweep.settings.workers or 1} x {machine_line(hparams)}.",
         table,
         _SWEEP_EXPLANATION.format(figures=figures),
@@ -161,22 +157,16 @@ def _sweep_page(
 
 
 def _comparison_page(
-    path: Path,
-    comparison: Experiment,
-    members: Sequence[Member],
-    records: Sequence[RunRecord],
-    ranked: Sequence[Summary],
-    figures: str,
-    table: str,
+    path: Path, comparison: Experiment, first: Member, ranked: Sequence[Summary], figures: str, table: str
 ) -> list[str]:
-    settings, config = comparison.settings, members[0].config
+    settings, config = comparison.settings, first.config
     concurrency = f"{settings.workers} runs at once" if settings.workers > 1 else "one run at a time"
     has_reference = len(ranked) > 1 and any(summary.group == REFERENCE for summary in ranked)
     return [
         f"# {', '.join(settings.algorithms)} at {config.env_steps:,} environment steps",
         f"`qmix-jax compare {shlex.join(flag_words(comparison.words()))}` on "
         f"{task_name(config, make_environment(config).spec)}; "
-        f"{machine_line(RunDirectory(path / members[0].folder).hparams, config.num_devices)}.",
+        f"{machine_line(RunDirectory(path / first.folder).hparams, config.num_devices)}.",
         table,
         _COMPARISON_EXPLANATION.format(figures=figures, concurrency=concurrency),
         f"## Question by question\n\n{questions_table(ranked, REFERENCE if has_reference else None)}",

@@ -40,7 +40,7 @@ def describe_run(config: Config, environment: Environment) -> dict[str, Any]:
     """Return the content of hparams.json: the settings at the top level, the rest in sections."""
     spec = environment.spec
     bootstraps = bootstraps_at_limit(config, spec)
-    per_transition = transition_bytes(spec, config.memory_size if config.replay == "none" else 0, bootstraps)
+    per_transition = transition_bytes(spec, config.stored_memory_size, bootstraps)
     derived = {name: getattr(config, name) for name in _DERIVED}
     return {
         "format": FORMAT,

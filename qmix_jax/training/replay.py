@@ -39,7 +39,6 @@ def make_replay(config: Config, spec: EnvSpec, num_devices: int = 1) -> Replay:
     """Build the replay of `config`, or the share of one of `num_devices` devices."""
     num_envs = config.num_envs // num_devices
     _check_episodes(config, spec)
-    memory_size = config.memory_size if config.replay == "none" else 0
     sizes = {
         "add_batch_size": num_envs,
         "sample_batch_size": config.batch_size // num_devices,
@@ -91,10 +90,10 @@ def make_replay(config: Config, spec: EnvSpec, num_devices: int = 1) -> Replay:
             return buffer.set_priorities(state, batch.indices, priorities)
 
     if not bootstraps_at_limit(config, spec):
-        return Replay(lambda: buffer.init(empty_transition(spec, memory_size)), add, sample, reprioritise)
+        return Replay(lambda: buffer.init(empty_transition(spec, config.stored_memory_size)), add, sample, reprioritise)
 
     def init_cut() -> CutReplay:
-        transition = empty_transition(spec, memory_size, bootstraps=True)
+        transition = empty_transition(spec, config.stored_memory_size, bootstraps=True)
         return CutReplay(buffer.init(transition), empty_final_steps(config, spec, num_envs))
 
     def add_cut(state: CutReplay, transition: Transition, stepped: TimeStep) -> CutReplay:

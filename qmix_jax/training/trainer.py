@@ -118,7 +118,7 @@ def vector_step(
     transition = jax.vmap(make_transition, in_axes=(None, 0, 0, 0, 0))(
         environment.spec, state.time_step, actions, replace(stepped, rewards=rewards), state.episodes.length
     )
-    if config.replay == "none" and config.memory_size:
+    if config.stored_memory_size:
         transition = replace(transition, memory=state.memory)
     replay_state = replay.add(state.replay, transition, stepped)
 
@@ -259,13 +259,11 @@ def updates_due(config: Config, step: Array, replay_start: Array) -> Array:
     `rollout_updates` when the targets of another `sequence_length` steps can be computed.
     """
 
-    def updates_by(env_steps: Array) -> Array:
-        return jnp.maximum(env_steps - config.first_update_step, 0) // config.train_frequency
-
-    def rollouts_by(vector_steps: Array) -> Array:
-        return jnp.maximum(vector_steps - config.bootstrap_distance, 0) // config.sequence_length
+    def updates_by(vector_steps: Array) -> Array:
+        if config.replay == "none":
+            rollouts = jnp.maximum(vector_steps - config.bootstrap_distance, 0) // config.sequence_length
+            return rollouts * config.rollout_updates
+        return jnp.maximum(vector_steps * config.num_envs - config.first_update_step, 0) // config.train_frequency
 
     filled = (step + 1 - replay_start) * config.num_envs >= config.first_update_step
-    if config.replay == "none":
-        return jnp.where(filled, (rollouts_by(step + 1) - rollouts_by(step)) * config.rollout_updates, 0)
-    return jnp.where(filled, updates_by((step + 1) * config.num_envs) - updates_by(step * config.num_envs), 0)
+    return jnp.where(filled, updates_by(step + 1) - updates_by(step), 0)

@@ -29,7 +29,7 @@ def _replay(rows, length, batch=BATCH, spec=SPEC, envs=ENVS, replay="uniform", e
         sample_length=length,
         replay=replay,
         priority_exponent=exponent,
-        memory_size=0,
+        stored_memory_size=0,
         time_limit="auto",
         sequence_start=start,
         buffer_capacity=rows * envs,
