@@ -10,12 +10,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from subprocess import DEVNULL
 
 import pytest
-from resumed import assert_same_run, wait_until
+from resumed import assert_same_run
 
 from qmix_jax import sweep
 from qmix_jax.experiments.launcher import Job
@@ -76,28 +77,40 @@ def programs():
 
 @pytest.fixture(scope="module")
 def environ(programs):
-    """The variables of processes that find the programs."""
-    return os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(programs)]), "RAY_USAGE_STATS_ENABLED": "0"}
+    """The variables of processes that find the programs and may connect: else whoever reaches the port could."""
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in token.items():
+            patch.setenv(name, value)
+        yield {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(programs)])}
+
+
+@contextmanager
+def node(environ, *words):
+    """A node of Ray. Ended by its id, as if its machine were lost: `ray stop` would end every other Ray here too."""
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *words]
+    process = subprocess.Popen(command, env=environ, stdout=DEVNULL, stderr=DEVNULL, start_new_session=True)
+    yield process
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@contextmanager
+def head(programs, environ, processors):
+    """The address of a new Ray."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = ["--head", f"--port={port}", f"--temp-dir={programs}", "--include-dashboard=false"]
+    with node(environ, *words, f"--num-cpus={processors}") as process:
+        wait_for(partial(listens, port), process)
+        yield f"127.0.0.1:{port}"
 
 
 @pytest.fixture(scope="module")
 def address(programs, environ):
-    """A Ray with two processors."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    words = ["--head", "--block", "--num-cpus=2", f"--port={port}", f"--temp-dir={programs}"]
-    command = [sys.executable, "-m", "ray.scripts.scripts", "start", *words, "--include-dashboard=false"]
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}.items():
-            patch.setenv(name, value)  # else whoever reaches the port could run programs here
-            patch.setitem(environ, name, value)
-        # Ended by its id: `ray stop` would end every other Ray of the machine too.
-        ray = subprocess.Popen(command, env=environ, stdout=DEVNULL, stderr=DEVNULL, start_new_session=True)
-        wait_until(ray, partial(listens, port))
-        yield f"127.0.0.1:{port}"
-    os.killpg(ray.pid, signal.SIGKILL)
-    ray.wait()
+    with head(programs, environ, 2) as found:
+        yield found
 
 
 def wait_for(condition, process=None):
@@ -262,28 +275,24 @@ def test_a_search_whose_run_is_killed_is_that_of_the_local_launcher(address, loc
 def test_runs_stopped_by_ctrl_c_are_resumed_exactly(local, patient):
     process, path = patient(*GRID)
     wait_for(partial(waiting, path), process)
+    numbers = waiting(path).values()
     os.killpg(process.pid, signal.SIGINT)  # a terminal's reaches all processes, those of Ray too
     assert process.wait() == 128 + signal.SIGINT
-    assert all(map(has_gone, waiting(path).values()))
-    assert not (path / "sweep.md").exists()
+    assert all(map(has_gone, numbers))
+    assert not list(path.glob("*/seed_0/models/final_model"))
+    (path / "waited").touch()
     assert patient("--resume", str(path))[0].wait() == 0
     assert_same_sweep(path, local[0])
 
 
 @pytest.mark.slow
-def test_the_run_of_a_lost_node_goes_on_at_another(local, patient):
-    from ray.cluster_utils import Cluster
-
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    try:
-        node = cluster.add_node(num_cpus=1)
-        process, path = patient(*GRID, "--ray_address", cluster.address)
-        wait_for(lambda: len(waiting(path)) == 2, process)
-        numbers = waiting(path).values()
-        cluster.remove_node(node, allow_graceful=False)
+def test_the_run_of_a_lost_node_goes_on_at_another(programs, environ, local, patient):
+    with head(programs, environ, 1) as address:
+        with node(environ, "--address", address, "--num-cpus=1"):
+            process, path = patient(*GRID, "--ray_address", address)
+            wait_for(lambda: len(waiting(path)) == 2, process)
+            numbers = waiting(path).values()
         wait_for(lambda: any(map(has_gone, numbers)), process)
         (path / "waited").touch()
         assert process.wait() == 0
-    finally:
-        cluster.shutdown()
     assert_same_sweep(path, local[0])
