@@ -334,8 +334,12 @@ def preset_config(name: str, **settings: Any) -> Config:
     return Config(**{**preset, **settings})
 
 
-def make_config(arguments: Mapping[str, Any]) -> Config:
+def make_config(arguments: Mapping[str, Any], tried: Mapping[str, Any] = MappingProxyType({})) -> Config:
     """Return the configuration that `--preset` and the flags of Config, as text by name, describe.
+
+    Args:
+        arguments: the flags.
+        tried: further settings, as values; arguments of the environment, `env_args.NAME`, are left out.
 
     Raises:
         ConfigError: a value is not accepted, or two contradict each other.
@@ -347,4 +351,5 @@ def make_config(arguments: Mapping[str, Any]) -> Config:
             "give only one of them"
         )
     settings = {name: text for name, text in arguments.items() if name != "preset"}
-    return preset_config(arguments.get("preset", "default"), **read_settings(Config, settings))
+    further = {name: value for name, value in tried.items() if "." not in name}
+    return preset_config(arguments.get("preset", "default"), **read_settings(Config, settings), **further)

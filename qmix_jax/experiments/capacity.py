@@ -1,6 +1,7 @@
-"""Fits a sweep to this machine: how many processes train it, and how many runs share a compiled program."""
+"""Fits an experiment to this machine: how many processes train it, and how many runs share a compiled program."""
 
 import math
+from dataclasses import replace
 from functools import cache
 
 import jax
@@ -22,33 +23,36 @@ _USED = 0.7  # share of a device's memory for members without --memory_limit; co
 _PROCESS_BYTES = 2**30  # a process with its programs but without members: 0.8 GiB at most where measured
 
 
-def count_workers(sweep: Experiment) -> int:
-    """Return how many processes share a new sweep.
+def count_workers(experiment: Experiment) -> int:
+    """Return how many processes share an experiment.
 
     Raises:
-        ConfigError: --workers is more than this machine or the sweep can use.
+        ConfigError: --workers is more than this machine or the experiment can use.
     """
-    wanted, runs, cores = sweep.settings.workers, len(sweep.members), len(available_cores())
+    wanted, runs, cores = experiment.settings.workers, len(experiment.members), len(available_cores())
+    devices = experiment.config.num_devices  # of each run
+    most = max(1, min(runs, cores // devices))
     if jax.default_backend() != "cpu":
         if wanted not in (None, 1):
             raise ConfigError(f"--workers {wanted}: must be 1 where JAX has an accelerator, which trains all at once")
         return 1
-    if wanted is not None and wanted > min(cores, runs):
-        raise ConfigError(f"--workers {wanted}: must be at most {min(cores, runs)}, of {cores} cores and {runs} runs")
+    if wanted is not None and wanted > most:
+        each = f" of {devices} devices" if devices > 1 else ""
+        raise ConfigError(f"--workers {wanted}: must be at most {most}, of {cores} cores and {runs} runs{each}")
     fitting = int(_USED * device_memory() // _PROCESS_BYTES)
-    return wanted or min(cores, runs, max(1, fitting))
+    return wanted or min(most, max(1, fitting))
 
 
-def plan_shares(sweep: Experiment) -> list[list[Group]]:
+def plan_shares(experiment: Experiment) -> list[list[Group]]:
     """Return each process's groups of members. A group is one compiled program, trained after the one before it.
 
     Raises:
         ConfigError: one member alone needs more memory or open files than there are, or a dashboard is not installed.
     """
-    check_dashboards(sweep.config)
-    shares = share_groups(group_members(sweep.members), sweep.settings.workers or 1)
-    limit = _memory_limit(sweep, len(shares))
-    return [_split_groups(groups, limit, sweep.settings.memory_limit is not None) for groups in shares]
+    check_dashboards(experiment.config)
+    shares = share_groups(group_members(experiment.members), experiment.settings.workers or 1)
+    limit = _memory_limit(experiment, len(shares))
+    return [_split_groups(groups, limit, experiment.settings.memory_limit is not None) for groups in shares]
 
 
 def _split_groups(groups: list[Group], limit: float, is_set: bool) -> list[Group]:
@@ -76,7 +80,8 @@ def _split_groups(groups: list[Group], limit: float, is_set: bool) -> list[Group
 @cache  # traces a run's initialisation, for plan_shares and plan_lines alike
 def member_bytes(config: Config) -> int:
     """Return the bytes of a member's training state, most of it replay. Running programs need more."""
-    state = jax.eval_shape(make_trainer(config, make_environment(config)).init, seed_key(0))
+    trainer = make_trainer(replace(config, num_devices=1), make_environment(config))
+    state = jax.eval_shape(trainer.init, seed_key(0))
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
 
 
@@ -101,9 +106,9 @@ def _group_bytes(group: Group) -> int:
     return len(group.members) * member_bytes(group.members[0].config)
 
 
-def _memory_limit(sweep: Experiment, processes: int) -> float:
+def _memory_limit(experiment: Experiment, processes: int) -> float:
     """Return the bytes that members may take on each device."""
-    if sweep.settings.memory_limit is not None:
-        return sweep.settings.memory_limit * 2**30
+    if experiment.settings.memory_limit is not None:
+        return experiment.settings.memory_limit * 2**30
     shared = min(processes, len(available_cores())) if jax.default_backend() == "cpu" else 1
     return _USED * device_memory() / (shared * sharing_devices())

@@ -12,23 +12,22 @@ from types import MappingProxyType
 
 from qmix_jax.config import Config
 from qmix_jax.errors import ConfigError
-from qmix_jax.experiments.experiment import Kind
+from qmix_jax.experiments.experiment import SEEDS, ExperimentSettings, Kind
 from qmix_jax.experiments.points import Point
-from qmix_jax.settings import check_setting, setting
+from qmix_jax.settings import setting
 
 _ALGORITHMS = {declared.name: declared for declared in fields(Config)}["algorithm"].metadata["choices"]
 
 
 @dataclass(frozen=True)
-class ComparisonSettings:
+class ComparisonSettings(ExperimentSettings):
     """Flags of a comparison; Config has those of each run."""
 
+    num_seeds: int = setting(
+        5, "runs of each algorithm, with seeds --seed, --seed + 1, ...", at_least=1, at_most=10_000, group=SEEDS
+    )
     algorithms: tuple[str, ...] = setting(
         ("qmix", "vdn", "iql", "madqn"), "algorithms to compare", choices=_ALGORITHMS, group="The comparison"
-    )
-    num_seeds: int = setting(5, "runs of each algorithm, with seeds 0, 1, ...", at_least=1, at_most=1_000)
-    workers: int = setting(
-        1, "runs at once, each on an equal share of the cores; 1: each run has the whole machine", at_least=1
     )
 
     def __post_init__(self) -> None:
@@ -37,14 +36,13 @@ class ComparisonSettings:
         Raises:
             ConfigError: naming the flag.
         """
-        for declared in fields(self):
-            check_setting(declared, getattr(self, declared.name))
+        super().__post_init__()
         for name in self.algorithms:
             if self.algorithms.count(name) > 1:
                 raise ConfigError(f"--algorithms {' '.join(self.algorithms)}: must name {name} only once")
 
 
-def _points(settings: ComparisonSettings, config: Config) -> list[Point]:
+def _points(settings: ComparisonSettings, seed: int) -> list[Point]:
     return [{"algorithm": algorithm} for algorithm in settings.algorithms]
 
 
@@ -55,18 +53,13 @@ def _folders(points: Sequence[Point]) -> list[str]:
 COMPARISON = Kind(
     "comparison",
     "compare",
+    "algorithm",
     4,
     ComparisonSettings,
     _points,
     _folders,
     _folders,
-    lambda comparison: None,  # each run is trained by itself
-    MappingProxyType(
-        {
-            "algorithm": "see --algorithms",
-            "seed": "see --num_seeds",
-            "init_from": "algorithms differ in parameters",
-        }
-    ),
-    alone=True,
+    lambda comparison: None,
+    ("memory_limit",),
+    MappingProxyType({"algorithm": "see --algorithms", "init_from": "algorithms differ in parameters"}),
 )

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from qmix_jax.analysis.run_record import has_diverged, read_record
+from qmix_jax.analysis.run_record import has_diverged, has_ended, read_record
 from qmix_jax.errors import DivergedError, RunError, StoppedError, reporting, warn_on_failure
 from qmix_jax.experiments.experiment import Experiment, write_experiment
 from qmix_jax.experiments.findings import write_findings
-from qmix_jax.experiments.jobs import group_jobs, unfinished
+from qmix_jax.experiments.jobs import group_jobs, read_group, unfinished
 from qmix_jax.experiments.launcher import Launcher, Outcome
 from qmix_jax.experiments.notices import notice_lines
 from qmix_jax.experiments.outcomes import DIVERGED, DONE, Run, follow, group_progress, reason
@@ -83,7 +83,6 @@ def train_groups(path: Path, groups: Sequence[Group], launcher: Launcher, quiet:
         RunError: a file could not be written, or a signal stopped the training.
     """
     members = [member for group in groups for member in group.members]
-    alone = {group.members[0].folder: group.members[0] for group in groups if group.alone}
     jobs = group_jobs(path, groups)
     with (
         group_progress(runs_of(path, members), quiet) as progress,
@@ -91,7 +90,7 @@ def train_groups(path: Path, groups: Sequence[Group], launcher: Launcher, quiet:
         StopRequest(last_act=launcher.kill) as stop,
     ):
         outcomes = launcher.train(jobs, lambda: stop.signal_number)
-        failures = follow(outcomes, launcher, stop, _say_ended(path, alone, progress.say))
+        failures = follow(outcomes, launcher, stop, _say_ended(path, progress.say))
         progress.refresh()
     if stop.signal_number is not None:
         done = len(members) - len(unfinished(path, members))
@@ -104,14 +103,16 @@ def runs_of(path: Path, members: Sequence[Member]) -> list[Run]:
     return [Run(member.folder, member.config, RunDirectory(path / member.folder)) for member in members]
 
 
-def _say_ended(path: Path, alone: dict[str, Member], say: Callable[[str], None]) -> Callable[[Outcome], None]:
-    """Return what prints a line when a job has ended: of a group only if it failed, since others' ends are shown."""
+def _say_ended(path: Path, say: Callable[[str], None]) -> Callable[[Outcome], None]:
+    """Return what prints a line for each run of a job that has ended, or why the job failed."""
 
     def say_ended(outcome: Outcome) -> None:
         if outcome.status not in (DONE, DIVERGED):
             say(f"{outcome.job.name}: failed, {reason(outcome)}")
-        elif outcome.job.name in alone:
-            say(_ended_line(path, alone[outcome.job.name], outcome))
+            return
+        for member in read_group(outcome.job.text).members:
+            if has_ended(RunDirectory(path / member.folder)):
+                say(_ended_line(path, member, outcome))
 
     return say_ended
 
@@ -119,7 +120,9 @@ def _say_ended(path: Path, alone: dict[str, Member], say: Callable[[str], None])
 def _ended_line(path: Path, member: Member, outcome: Outcome) -> str:
     record = read_record(member.folder, member.seed, RunDirectory(path / member.folder))
     last = {name: values[-1] for name, values in record.evaluations.items() if len(values)}
-    parts = [f"diverged, {reason(outcome)}"] if record.diverged else []
+    parts = []
+    if record.diverged:
+        parts.append(f"diverged, {reason(outcome)}" if outcome.status == DIVERGED else "diverged")
     if record.skipped and not record.diverged:
         parts.append(f"{record.skipped} of {record.updates} updates skipped")
     if last:

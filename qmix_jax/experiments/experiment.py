@@ -6,21 +6,51 @@ Imports at the top stay light, see `train`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
-from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from qmix_jax.config import Config
 from qmix_jax.errors import ConfigError, DamagedError
-from qmix_jax.experiments.plan import Member, is_folder, plan_members
+from qmix_jax.experiments.plan import Member, group_members, is_folder, plan_members, share_groups
 from qmix_jax.experiments.points import Point
 from qmix_jax.presets import PRESETS, make_config, with_preset
-from qmix_jax.settings import is_tuple, read_settings
+from qmix_jax.settings import check_setting, is_tuple, read_settings, setting
 from qmix_jax.storage.files import check_no_links, read_json, write_json
 from qmix_jax.upgrades import IMPLIED, RENAMED, rename_values
+
+SEEDS = "Seeds and processes"
+
+
+@dataclass(frozen=True)
+class ExperimentSettings:
+    """Flags of every experiment; Config has those of each run."""
+
+    num_seeds: int = setting(
+        1, "runs of each point, with seeds --seed, --seed + 1, ...", at_least=1, at_most=10_000, group=SEEDS
+    )
+    workers: int | None = setting(
+        None,
+        "processes at once, each on an equal share of the cores; not set: one for each core, or 1 with an accelerator",
+        at_least=1,
+        changeable=True,
+    )
+    memory_limit: float | None = setting(
+        None,
+        "GiB for the runs trained at once, on each device or in each process; not set: 70 % of the memory",
+        above=0.0,
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse invalid values.
+
+        Raises:
+            ConfigError: naming the flag.
+        """
+        for declared in fields(self):
+            check_setting(declared, getattr(self, declared.name))
 
 
 class Kind(NamedTuple):
@@ -28,15 +58,15 @@ class Kind(NamedTuple):
 
     name: str  # in messages
     command: str  # and the names of folder and file
+    column: str  # what its tables call a point
     format: int  # of its file
-    settings: type  # dataclass of its own flags
-    points: Callable[[Any, Config], list[Point]]  # from its own settings and those of all runs
+    settings: type  # dataclass of its own flags, which are more than `ExperimentSettings`
+    points: Callable[[Any, int], list[Point]]  # from its own settings and the first seed
     folders: Callable[[Sequence[Point]], list[str]]  # of the points
     earlier_folders: Callable[[Sequence[Point]], list[str]]  # where the file does not name them
-    check: Callable[["Experiment"], None]  # refuses settings in which its runs cannot be trained
+    check: Callable[["Experiment"], None]  # refuses settings with which its runs cannot be trained
+    added: tuple[str, ...]  # settings that the first files of this format lack
     without: Mapping[str, str] = MappingProxyType({})  # flags of `train` that it does not take, and why
-    alone: bool = False  # whether each run is trained as `train` does, in a process of its own
-    added: tuple[str, ...] = ()  # settings that the first files of this format lack
 
 
 class Experiment(NamedTuple):
@@ -45,7 +75,7 @@ class Experiment(NamedTuple):
     kind: Kind
     settings: Any  # its own, of type `kind.settings`
     flags: Mapping[str, Any]  # of `train`, as text by name
-    config: Config  # settings of all runs, but for those of the points
+    config: Config  # of all runs, but for what the points change: here it has the first point's settings
     points: list[Point]
     folders: list[str]  # of the points
     members: tuple[Member, ...]
@@ -75,16 +105,15 @@ def resolve(
     Raises:
         ConfigError: a flag is not accepted, or settings contradict each other.
     """
-    first = {"algorithm": settings.algorithms[0]} if kind.alone else {}
-    config = make_config({**flags, **first})
-    points = kind.points(settings, config)
+    seed = read_settings(Config, {name: flags[name] for name in ("seed",) if name in flags}).get("seed", Config.seed)
+    points = kind.points(settings, seed)
+    config = make_config(flags, {name: value for name, value in points[0].items() if name not in flags})
     for name in points[0]:
         if name in flags or name in {f"env_args.{argument}" for argument in config.env_arguments}:
             raise ConfigError(f"--{name}: cannot be given beside --grid or --ranges, which try values of it")
     folders = name_folders(points)
     members = plan_members(config, points, settings.num_seeds, folders)
-    if kind.alone:  # seed by seed: an hour in which the machine is slow affects all points alike
-        members = tuple(sorted(members, key=attrgetter("seed")))
+    share_groups(group_members(members), settings.workers or 1)  # refuses more workers than runs
     experiment = Experiment(kind, settings, flags, config, points, folders, members)
     kind.check(experiment)
     return experiment

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,14 +32,29 @@ from qmix_jax.training.environments import make_environment
 
 REFERENCE = "iql"  # learns from the same reward without a mixer: what the others gain on it, they gain by mixing
 _MOST_CURVES = 6
-_SWEEP_EXPLANATION = """\
-The best final return comes first; a run that diverged, or skipped more than a tenth of its updates, ranks below all
-others. {figures} *Steps/s*: environment steps a second of one run while its group was trained: at once on an
-accelerator, in turn on a CPU."""
-_COMPARISON_EXPLANATION = """\
-{figures} *Steps/s*: environment steps a second, median over a run's chunks after the first, {concurrency}. A run
-that diverged, or skipped more than a tenth of its updates, counts with its last evaluation, and one without any as
-worse than all others."""
+_EXPLANATION = """\
+{order}{figures} *Steps/s*: environment steps a second of one run, median over its chunks after the first. Runs that
+take turns on a CPU count their share of its time; on an accelerator, those of a program are trained at once. A run that
+diverged, or skipped more than a tenth of its updates, {diverged}."""
+_ORDER = "The best final return comes first. "
+_RANKED_LAST = "ranks below all others"
+_COUNTED = "counts with its last evaluation, and one without any as worse than all others"
+
+
+class _Found(NamedTuple):
+    """Runs that have ended, by point and seed, and what they came to."""
+
+    members: list[Member]
+    records: list[RunRecord]
+    names: list[str]  # of all points
+    score: str
+    order: list[int]  # points, as tables list them
+    summaries: list[Summary]  # in this order
+
+    def of(self, points: Sequence[int]) -> list[RunRecord]:
+        """Return the runs of some points, point by point."""
+        pairs = list(zip(self.members, self.records, strict=True))
+        return [record for point in points for member, record in pairs if member.point == point]
 
 
 def write_findings(
@@ -59,9 +75,39 @@ def write_findings(
         DamagedError: a log of a run is not one that a run writes.
         OSError: a file cannot be read or written.
     """
-    compares, points = experiment.kind.alone, experiment.points
-    column, page_name = "algorithm" if compares else "settings", f"{experiment.kind.name}.md"
-    names = [point["algorithm"] if compares else settings_name(point) for point in points]
+    column, page = experiment.kind.column, path / f"{experiment.kind.name}.md"
+    found = _read(path, experiment, members)
+    warnings = find_warnings(found.records, found.summaries)
+    pairs = [] if _compares(experiment) else zip(found.names, experiment.folders, strict=True)
+    folders = {name: folder for name, folder in pairs if folder}
+    write_evaluations(path / "evaluations.csv", column, found.records, folders)
+    write_summary(path / "summary.csv", column, found.summaries, folders)
+    blocks = _head(path, experiment, found.members[0])
+    missing = len(experiment.members) - len(found.members)
+    reasons = [[name, why.replace("|", "/")] for name, why in failures.items()]
+    blocks += [f"**{missing} runs are missing**: they have not ended."] if missing else []
+    blocks += [markdown_table(["failed", "reason"], reasons)] if failures else []
+    blocks += [f"**Warning**: {warning}." for warning in warnings]
+    blocks.append(figures_table(column, found.summaries, folders))
+    if _compares(experiment):
+        blocks += _comparison_blocks(found)
+    else:
+        blocks += _sweep_blocks(path, experiment, found)
+    with replacing(page) as temporary:
+        temporary.write_text("\n\n".join(blocks) + "\n", encoding="utf-8")
+    _plot(path, experiment, found)
+    lines = [f"warning: {warning}" for warning in warnings]
+    return lines if _compares(experiment) else [*lines, f"best: {_first_line(found.summaries[0])}; all in {page}"]
+
+
+def _compares(experiment: Experiment) -> bool:
+    """Whether points are algorithms, in the order given and told apart by what they gain on each other."""
+    return experiment.kind.column == "algorithm"
+
+
+def _read(path: Path, experiment: Experiment, members: Sequence[Member]) -> _Found:
+    compares = _compares(experiment)
+    names = [point["algorithm"] if compares else settings_name(point) for point in experiment.points]
     members = sorted(members, key=attrgetter("point", "seed"))
     records = [
         read_record(names[member.point], member.seed, RunDirectory(path / member.folder))._replace(
@@ -69,105 +115,78 @@ def write_findings(
         )
         for member in members
     ]
-    score = score_name(records)
-    groups: dict[int, list[RunRecord]] = {member.point: [] for member in members}
-    for member, record in zip(members, records, strict=True):
-        groups[member.point].append(record)
+    found = _Found(members, records, names, score_name(records), [], [])
     configs = {member.point: member.config for member in members}
-    reference = [record for record in records if compares and record.group == REFERENCE]
-    summaries = {
-        number: summarise_group(group, score, count_parameters(configs[number]), reference)
-        for number, group in groups.items()
-    }
-    order = list(groups)
+    order = list(configs)
     if not compares:
-        order.sort(key=lambda number: rank(groups[number]), reverse=True)
-    best = order[:_MOST_CURVES]
-    ranked = [summaries[number] for number in order]
-    warnings = find_warnings(records, list(summaries.values()))
-    folders = {name: folder for name, folder in zip(names, experiment.folders, strict=True) if folder and not compares}
-    write_evaluations(path / "evaluations.csv", column, records, folders)
-    write_summary(path / "summary.csv", column, ranked, folders)
-    with replacing(path / page_name) as temporary:
-        figures, table = explain_figures(score), figures_table(column, ranked, folders)
-        if compares:
-            blocks = _comparison_page(path, experiment, members[0], ranked, figures, table)
-        else:
-            blocks = _sweep_page(path, experiment, members[0], records, figures, table)
-        missing = len(experiment.members) - len(members)
-        reasons = [[name, why.replace("|", "/")] for name, why in failures.items()]
-        blocks[2:2] = [
-            *([f"**{missing} runs are missing**: they have not ended."] if missing else []),
-            *([markdown_table(["failed", "reason"], reasons)] if failures else []),
-            *(f"**Warning**: {warning}." for warning in warnings),
-        ]
-        blocks.append("![Learning curves](curves.png)")
-        if compares:
-            blocks += improvement_blocks(records)
-        else:
-            title = f"{len(members)} runs"
-            blocks += sweep_blocks(
-                path, title, records, [member.config for member in members], [names[i] for i in best]
-            )
-        temporary.write_text("\n\n".join(blocks) + "\n", encoding="utf-8")
+        order.sort(key=lambda point: rank(found.of([point])), reverse=True)
+    reference = [record for record in records if compares and record.group == REFERENCE]
+    summaries = [
+        summarise_group(found.of([point]), found.score, count_parameters(configs[point]), reference) for point in order
+    ]
+    return found._replace(order=order, summaries=summaries)
+
+
+def _head(path: Path, experiment: Experiment, first: Member) -> list[str]:
+    """Return title and command of the page."""
+    points, config = experiment.points, first.config
+    names = ", ".join(point["algorithm"] for point in points) if _compares(experiment) else ""
+    command = f"qmix-jax {experiment.kind.command} {shlex.join(flag_words(experiment.words()))}"
+    machine = machine_line(RunDirectory(path / first.folder).hparams, config.num_devices)
+    return [
+        f"# {names or f'{len(experiment.members)} runs'} {'at' if names else 'of'} {config.env_steps:,} "
+        "environment steps",
+        f"`{command}` on {task_name(config, make_environment(config).spec)}; "
+        f"{experiment.settings.workers or 1} x {machine}.",
+    ]
+
+
+def _comparison_blocks(found: _Found) -> list[str]:
+    names = [summary.group for summary in found.summaries]
+    reference = REFERENCE if len(names) > 1 and REFERENCE in names else None
+    return [
+        _EXPLANATION.format(order="", figures=explain_figures(found.score), diverged=_COUNTED),
+        f"## Question by question\n\n{questions_table(found.summaries, reference)}",
+        "![Learning curves](curves.png)",
+        *improvement_blocks(found.records),
+    ]
+
+
+def _sweep_blocks(path: Path, sweep: Experiment, found: _Found) -> list[str]:
+    best = [found.names[point] for point in found.order[:_MOST_CURVES]]
+    configs = [member.config for member in found.members]
+    return [
+        _EXPLANATION.format(order=_ORDER, figures=explain_figures(found.score), diverged=_RANKED_LAST),
+        "![Final scores by setting](settings.png)" if sweep.points[0] else seeds_table(found.records),
+        "![Learning curves](curves.png)",
+        *sweep_blocks(path, f"{len(configs)} runs", found.records, configs, best),
+    ]
+
+
+def _plot(path: Path, experiment: Experiment, found: _Found) -> None:
+    compares, first = _compares(experiment), found.members[0].config
+    best = found.order if compares else found.order[:_MOST_CURVES]
+    task = task_name(first, make_environment(first).spec)
     if compares:
-        title, curves = _comparison_title(members[0], groups), records
+        seeds = max(summary.runs for summary in found.summaries)
+        names = ", ".join(summary.group for summary in found.summaries)
+        title = f"{names} on {task}, {seeds} seed{'s' * (seeds > 1)}"
     else:
-        title = f"{members[0].config.algorithm} on {make_environment(members[0].config).spec.name}"
-        title += f", the best {len(best)} of {len(points)} points" if len(best) < len(points) else ""
-        curves = [record for number in best for record in groups[number]]
+        title = f"{first.algorithm} on {task}"
+        title += f", the best {len(best)} of {len(found.names)} points" if len(best) < len(found.names) else ""
     with warn_on_failure(path / "curves.png"):
         from qmix_jax.analysis.curves import plot_curves
 
-        plot_curves(path / "curves.png", title, curves, score, wall_time=compares)
-    if points[0] and not compares:
+        plot_curves(path / "curves.png", title, found.of(best), found.score, wall_time=compares)
+    if experiment.points[0] and not compares:
         with warn_on_failure(path / "settings.png"):
             from qmix_jax.analysis.curves import plot_settings
 
-            plot_settings(path / "settings.png", title, [points[member.point] for member in members], records, score)
-    lines = [f"warning: {warning}" for warning in warnings]
-    return lines if compares else [*lines, f"best: {_first_line(ranked[0])}; all in {path / page_name}"]
+            points = [experiment.points[member.point] for member in found.members]
+            plot_settings(path / "settings.png", title, points, found.records, found.score)
 
 
 def _first_line(first: Summary) -> str:
     share = "" if np.isnan(first.optimality.value) else f" ({first.optimality.value:z.1%} of the best possible)"
     diverged = f", of which {first.diverged} diverged" if first.diverged else ""
     return f"{first.group}, return {first.final_return.value:z.3f}{share} over {first.runs} seed(s){diverged}"
-
-
-def _comparison_title(first: Member, groups: Mapping[int, Sequence[RunRecord]]) -> str:
-    seeds = max(map(len, groups.values()))
-    environment = task_name(first.config, make_environment(first.config).spec)
-    names = ", ".join(records[0].group for records in groups.values())
-    return f"{names} on {environment}, {seeds} seed{'s' * (seeds > 1)}"
-
-
-def _sweep_page(
-    path: Path, sweep: Experiment, first: Member, records: Sequence[RunRecord], figures: str, table: str
-) -> list[str]:
-    hparams, spec = RunDirectory(path / first.folder).hparams, make_environment(first.config).spec
-    command = shlex.join(flag_words(sweep.words()))
-    return [
-        f"# {len(sweep.members)} runs of {first.config.env_steps:,} environment steps",
-        f"`qmix-jax sweep {command}` on {spec.name}; {sweep.settings.workers or 1} x {machine_line(hparams)}.",
-        table,
-        _SWEEP_EXPLANATION.format(figures=figures),
-        "![Final scores by setting](settings.png)" if sweep.points[0] else seeds_table(records),
-    ]
-
-
-def _comparison_page(
-    path: Path, comparison: Experiment, first: Member, ranked: Sequence[Summary], figures: str, table: str
-) -> list[str]:
-    settings, config = comparison.settings, first.config
-    concurrency = f"{settings.workers} runs at once" if settings.workers > 1 else "one run at a time"
-    has_reference = len(ranked) > 1 and any(summary.group == REFERENCE for summary in ranked)
-    return [
-        f"# {', '.join(settings.algorithms)} at {config.env_steps:,} environment steps",
-        f"`qmix-jax compare {shlex.join(flag_words(comparison.words()))}` on "
-        f"{task_name(config, make_environment(config).spec)}; "
-        f"{machine_line(RunDirectory(path / first.folder).hparams, config.num_devices)}.",
-        table,
-        _COMPARISON_EXPLANATION.format(figures=figures, concurrency=concurrency),
-        f"## Question by question\n\n{questions_table(ranked, REFERENCE if has_reference else None)}",
-    ]

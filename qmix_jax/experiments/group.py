@@ -1,6 +1,7 @@
 """Trains a group of a sweep's members with one compiled program, and writes a normal run directory for each member."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -17,7 +18,7 @@ from env_jax.types import Environment
 from qmix_jax.analysis.run_record import has_ended
 from qmix_jax.errors import ConfigError, DamagedError, warn_on_failure
 from qmix_jax.experiments.outcomes import last_row
-from qmix_jax.experiments.plan import Group, member_values
+from qmix_jax.experiments.plan import Group, Member, member_values
 from qmix_jax.runs.baselines import play_baselines
 from qmix_jax.runs.compilation import Programs, compile_programs
 from qmix_jax.runs.initial import initial_params, start_from
@@ -77,9 +78,12 @@ def train_group(group: Group, root: Path, stop_signal: StopSignal) -> int | None
             write_hparams(directory.hparams, describe_run(member.config, environment))
         points = common_resume_points(directories, saved_template(make_trainer(config, environment)))
         writer, background = (stack.enter_context(ThreadPoolExecutor(1)) for _ in range(2))
+        turns = -(-len(directories) // jax.local_device_count()) if jax.default_backend() == "cpu" else 1
         recorders = [
             stack.enter_context(
-                Recorder(member.config, directory, extra_names(environment), point, quiet=True, writer=writer)
+                Recorder(
+                    member.config, directory, extra_names(environment), point, quiet=True, writer=writer, turns=turns
+                )
             )
             for member, directory, point in zip(
                 group.members, directories, points or repeat(None, len(directories)), strict=True
@@ -131,6 +135,34 @@ def is_finished(group: Group, root: Path) -> bool:
     if group.alone:
         return has_ended(directories[0])
     return all(has_ended(directory) and directory.diagnostics_plots.is_file() for directory in directories)
+
+
+def split_uneven(group: Group, root: Path) -> list[Group]:
+    """Split a group whose members have made steps, but have no whole checkpoint of one step in common.
+
+    Some of them were trained alone, or in another group: with other `--workers`, or by an earlier version.
+
+    Args:
+        group: members that share a program.
+        root: the experiment's folder.
+
+    Returns:
+        Groups of which each can be trained as one, in the order of their first members.
+    """
+    directories = {member: RunDirectory(root / member.folder) for member in group.members}
+    if group.alone or not any(map(has_rows, directories.values())):
+        return [group]
+    begun = {member: directory for member, directory in directories.items() if directory.models.is_dir()}
+    steps = {member: set(_whole_checkpoints(begun[member])) if member in begun else set() for member in group.members}
+    parts: list[tuple[Member, ...]] = []
+    while steps:
+        counts = Counter(step for found in steps.values() for step in found)
+        most = max(counts, key=lambda step: (counts[step], step), default=None)
+        parts.append(tuple(member for member, found in steps.items() if most is None or most in found))
+        for member in parts[-1]:
+            del steps[member]
+    order = {member: number for number, member in enumerate(group.members)}
+    return [group._replace(members=part) for part in sorted(parts, key=lambda part: order[part[0]])]
 
 
 def common_resume_points(directories: Sequence[RunDirectory], template: Saved) -> list[ResumePoint] | None:

@@ -8,8 +8,10 @@ from typing import Any, Self
 
 from qmix_jax.analysis.run_record import has_ended
 from qmix_jax.config import Config, names_module
-from qmix_jax.experiments.group import is_finished, train_group
+from qmix_jax.errors import DivergedError, StoppedError
+from qmix_jax.experiments.group import is_finished, split_uneven, train_group
 from qmix_jax.experiments.launcher import Job, Outcome
+from qmix_jax.experiments.outcomes import DIVERGED, DONE
 from qmix_jax.experiments.plan import Group, Member
 from qmix_jax.reports.training import resume_run, run
 from qmix_jax.runs.signals import StopSignal
@@ -18,7 +20,8 @@ from qmix_jax.storage.directory import RunDirectory
 
 def group_jobs(path: Path, groups: Sequence[Group]) -> list[Job]:
     """Return a job for each group that earlier processes have not finished; `path` is the experiment's folder."""
-    return [_job(path, group) for group in groups if not is_finished(group, path)]
+    parts = [part for group in groups for part in split_uneven(group, path)]
+    return [_job(path, part) for part in parts if not is_finished(part, path)]
 
 
 def read_group(text: str) -> Group:
@@ -33,7 +36,7 @@ def read_group(text: str) -> Group:
         Member(run["point"], run["seed"], replace(base, **_settings(run["settings"])), run["folder"])
         for run in content["runs"]
     ]
-    return Group(tuple(content["names"]), tuple(members), content["alone"], content["until"])
+    return Group(tuple(content["names"]), tuple(members), content["until"])
 
 
 def train_job(path: Path, group: Group, stop_signal: StopSignal) -> int | None:
@@ -72,9 +75,15 @@ class InProcess:
     def train(self, jobs: Sequence[Job], stop_signal: StopSignal) -> Iterator[Outcome]:
         """Train the jobs in their order."""
         for job in jobs:
-            if train_job(self._path, read_group(job.text), stop_signal) is not None:
+            status, message = DONE, ""
+            try:
+                if train_job(self._path, read_group(job.text), stop_signal) is not None:
+                    return
+            except StoppedError:
                 return
-            yield Outcome(job, 0, "")
+            except DivergedError as error:
+                status, message = DIVERGED, f": error: {error}"
+            yield Outcome(job, status, message)
 
     def ask_to_stop(self, number: int) -> None:
         """Do nothing: the running job polls the signal itself."""

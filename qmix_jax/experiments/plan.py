@@ -25,12 +25,16 @@ class Member(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Members trained one after another by one compiled program: they differ only in seeds and traceable settings."""
+    """Members trained by one compiled program: they differ only in seeds and traceable settings."""
 
     names: tuple[str, ...]  # the settings in which they differ
     members: tuple[Member, ...]
-    alone: bool = False  # a single member, trained as `qmix-jax train` does
     until: int | None = None  # environment steps of each at which it stops, to be continued; None: at its end
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is a single member, trained as `qmix-jax train` does."""
+        return trains_alone(self.members[0].config)
 
 
 def plan_members(
@@ -78,11 +82,17 @@ def is_folder(name: object) -> bool:
     return isinstance(name, str) and re.fullmatch(r"([A-Za-z][A-Za-z0-9._=,-]{0,99})?", name) is not None
 
 
+def trains_alone(config: Config) -> bool:
+    """Return whether a run cannot share a program: its devices share one run, or it may lack a checkpoint of a step."""
+    return config.num_devices > 1 or config.keep_resumable < 2 or not config.checkpoint_replay
+
+
 def group_members(members: Sequence[Member]) -> list[Group]:
     """Group members by the settings that shape their programs, in order of first appearance."""
     groups: dict[Any, list[Member]] = {}
     for member in members:
-        groups.setdefault(_shape(member.config), []).append(member)
+        shape = member.folder if trains_alone(member.config) else _shape(member.config)
+        groups.setdefault(shape, []).append(member)
     return [Group(_differing(found), tuple(found)) for found in groups.values()]
 
 

@@ -11,7 +11,7 @@ from qmix_jax.cli.parser import FlagParser
 from qmix_jax.config import Config
 from qmix_jax.errors import ConfigError
 from qmix_jax.experiments.experiment import Experiment, Kind, experiment_from_flags, read_experiment
-from qmix_jax.experiments.plan import Group
+from qmix_jax.experiments.plan import trains_alone
 from qmix_jax.experiments.workers import WorkerPool, available_cores
 from qmix_jax.runs.shell import check_backend, prepare_libraries
 from qmix_jax.settings import check_setting, read_settings, setting
@@ -72,24 +72,22 @@ def start_experiment(kind: Kind, arguments: dict[str, Any]) -> None:
     own = {declared.name for declared in fields(LaunchSettings)}
     words = {name: arguments.pop(name) for name in own & arguments.keys()}
     launch = LaunchSettings(**read_settings(LaunchSettings, words))
+    if launch.launcher == "ray" and "workers" in arguments:
+        raise ConfigError(f"--workers {arguments['workers']}: cannot be given with --launcher ray, which counts them")
     if "resume" in arguments:
         path, env = Path(arguments.pop("resume")), arguments.pop("env", None)
-        given = {name: arguments.pop(name) for name in ("workers",) if kind.alone and name in arguments}
+        given = {name: arguments.pop(name) for name in ("workers",) if name in arguments}
         for name, text in arguments.items():
             value = " ".join(text) if isinstance(text, list) else text
             raise ConfigError(f"--{name} {value}: cannot be given with --resume")
         experiment = read_experiment(kind, path)
         changes = read_settings(kind.settings, given)
         experiment = experiment._replace(settings=replace(experiment.settings, **changes))
-        _check_workers(experiment)
         with _slots(launch) as slots:
             _prepare(experiment, env, slots)
-            _run(path, experiment, slots)
+            _run(path, _shared(experiment, slots) if given or slots else experiment, slots)
         return
-    if launch.launcher == "ray" and "workers" in arguments:
-        raise ConfigError(f"--workers {arguments['workers']}: cannot be given with --launcher ray, which counts them")
     experiment = experiment_from_flags(kind, arguments)
-    _check_workers(experiment)
     check_output_folder("results_dir", experiment.config.results_dir)
     missing = missing_folders(Path(experiment.config.results_dir))
     with _slots(launch) as slots:
@@ -121,7 +119,7 @@ def _prepare(experiment: Experiment, env: str | None, slots: "Slots | None") -> 
     from qmix_jax.runs.user_module import import_repeated
 
     raise_limit()
-    if experiment.kind.alone or slots is not None:
+    if slots is not None:
         jax.config.update("jax_platforms", "cpu")  # an accelerator is for the processes that train
     check_backend()
     import_repeated(env, experiment.config.env)
@@ -129,7 +127,6 @@ def _prepare(experiment: Experiment, env: str | None, slots: "Slots | None") -> 
 
 def _checked(experiment: Experiment, slots: "Slots | None") -> Experiment:
     """Return a new experiment with its number of processes, after a check that all its runs can be trained."""
-    from qmix_jax.experiments.capacity import count_workers
     from qmix_jax.runs.initial import initial_params
     from qmix_jax.training.environments import choose_environment
 
@@ -138,8 +135,13 @@ def _checked(experiment: Experiment, slots: "Slots | None") -> Experiment:
         choose_environment(config, None, check=True)
     for config in configs:
         initial_params(config, choose_environment(config, None).spec)
-    if experiment.kind.alone:
-        return experiment
+    return _shared(experiment, slots)
+
+
+def _shared(experiment: Experiment, slots: "Slots | None") -> Experiment:
+    """Return the experiment with as many processes as there is room for."""
+    from qmix_jax.experiments.capacity import count_workers
+
     workers = count_workers(experiment) if slots is None else min(slots.jobs, len(experiment.members))
     return experiment.shared_by(workers)
 
@@ -158,10 +160,8 @@ def _run(path: Path, experiment: Experiment, slots: "Slots | None") -> None:
 
         path = path.absolute()  # for nodes, which work elsewhere
         make_launcher = partial(RayLauncher, path, _WORKER, slots.gpus)
-    elif experiment.kind.alone:
-        make_launcher = partial(WorkerPool, workers, _WORKER)
-    elif workers == 1 or jax.default_backend() != "cpu":  # an accelerator belongs to one process
-        make_launcher = partial(InProcess, path)
+    elif jax.default_backend() != "cpu" or (workers == 1 and not _some_alone(experiment)):
+        make_launcher = partial(InProcess, path)  # an accelerator belongs to one process
     else:
         make_launcher = partial(WorkerPool, min(workers, len(available_cores())), _WORKER)
     if _searches(experiment):
@@ -169,13 +169,10 @@ def _run(path: Path, experiment: Experiment, slots: "Slots | None") -> None:
 
         run_search(path, experiment, make_launcher)
         return
-    if experiment.kind.alone:
-        lines, groups = [], [Group((), (member,), True) for member in experiment.members]
-    else:
-        shares = plan_shares(experiment)
-        lines, longest = plan_lines(shares), max(map(len, shares))
-        groups = [share[number] for number in range(longest) for share in shares if number < len(share)]
-    run_experiment(path, experiment, groups, make_launcher(), lines)
+    shares = plan_shares(experiment)
+    longest = max(map(len, shares))
+    groups = [share[number] for number in range(longest) for share in shares if number < len(share)]
+    run_experiment(path, experiment, groups, make_launcher(), plan_lines(shares))
 
 
 def _searches(experiment: Experiment) -> bool:
@@ -183,7 +180,5 @@ def _searches(experiment: Experiment) -> bool:
     return getattr(experiment.settings, "optuna", None) is not None
 
 
-def _check_workers(experiment: Experiment) -> None:
-    workers, cores = experiment.settings.workers, len(available_cores())
-    if experiment.kind.alone and workers > cores:
-        raise ConfigError(f"--workers {workers}: must be at most {cores}, the number of cores")
+def _some_alone(experiment: Experiment) -> bool:
+    return any(trains_alone(member.config) for member in experiment.members)

@@ -46,6 +46,7 @@ class Recorder:
         point: where the run resumes; None for a new run.
         quiet: whether to show no progress.
         writer: the thread that writes checkpoints, see `Checkpoints`.
+        turns: runs that are trained in turn: of the time of all, this one counts its share.
     """
 
     def __init__(
@@ -56,12 +57,15 @@ class Recorder:
         point: ResumePoint | None = None,
         quiet: bool = False,
         writer: ThreadPoolExecutor | None = None,
+        turns: int = 1,
     ) -> None:
         self.evaluation: Evaluation | None = None  # the latest of this process, on the host
         self._config = config
         self._directory = directory
         notes = _NOTHING_YET if point is None else point.notes
-        self._started = time.perf_counter() - notes.seconds
+        self._before = notes.seconds
+        self._started = time.perf_counter()
+        self._turns = turns
         self._env_steps = notes.env_steps
         self._episodes = notes.episodes
         self._best: Params | None = None if point is None else point.saved.best
@@ -177,7 +181,7 @@ class Recorder:
         self._checkpoints.save(name, params, resume_data(state, self._best, notes))
 
     def _seconds(self) -> float:
-        return time.perf_counter() - self._started
+        return self._before + (time.perf_counter() - self._started) / self._turns
 
 
 class Follower:

@@ -15,13 +15,15 @@ from saved_run import listing
 
 from qmix_jax import compare
 from qmix_jax.config import Config
-from qmix_jax.experiments import start
+from qmix_jax.errors import DivergedError, StoppedError
+from qmix_jax.experiments import capacity, jobs, start
 from qmix_jax.experiments.comparison_spec import COMPARISON, ComparisonSettings
 from qmix_jax.experiments.experiment import experiment_from_flags, flag_words, read_experiment, write_experiment
-from qmix_jax.experiments.jobs import group_jobs, read_group
+from qmix_jax.experiments.jobs import InProcess, group_jobs, read_group
 from qmix_jax.experiments.launcher import Outcome
 from qmix_jax.experiments.outcomes import Run, last_row, read_status
-from qmix_jax.experiments.plan import Group
+from qmix_jax.experiments.plan import group_members
+from qmix_jax.experiments.sweep_spec import SWEEP
 from qmix_jax.runs.baselines import play_random
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.hparams import describe_run, write_hparams
@@ -43,7 +45,7 @@ FLAGS = [
     ("--workers 0", "--workers 0:"),
     ("--workers 100000", "--workers 100000:"),
     ("--algorithm qmix", "--algorithm qmix:"),
-    ("--seed 3", "--seed 3:"),
+    ("--seed x", "--seed x:"),
     ("--lr 0", "--lr 0:"),
     ("--batch_size 200000", "--batch_size 200000:"),
     ("--preset fast", "--preset fast:"),
@@ -61,11 +63,11 @@ EDITS = [
     ({"algorithms": "qmix"}, "--algorithms qmix: must be a tuple"),
     ({"algorithms": ["dqn"]}, "--algorithms dqn: did you mean madqn? must be one of"),
     ({"num_seeds": True}, "--num_seeds True: must be a whole number"),
-    ({"workers": ...}, "must hold algorithms, num_seeds, workers and flags"),
-    ({"more": 1}, "must hold algorithms, num_seeds, workers and flags"),
+    ({"workers": ...}, "must hold num_seeds, workers, memory_limit, algorithms and flags"),
+    ({"more": 1}, "must hold num_seeds, workers, memory_limit, algorithms and flags"),
     ({"flags": ...}, "flags must be texts by name"),
     ({"flags": {"nothing": "1"}}, "--nothing: not a valid flag and value"),
-    ({"flags": {"seed": "1"}}, "--seed: not a valid flag and value"),
+    ({"flags": {"algorithm": "vdn"}}, "--algorithm: not a valid flag and value"),
     ({"flags": {"lr": 0.1}}, "--lr: not a valid flag and value"),
     ({"flags": {"hidden_sizes": "4"}}, "--hidden_sizes: not a valid flag and value"),
     ({"flags": {"lr": "0"}}, "--lr 0: must be a number"),
@@ -121,17 +123,48 @@ def test_settings_come_back(tmp_path):
     )
     write_experiment(tmp_path, given)
     assert read_experiment(COMPARISON, tmp_path) == given
-    assert given.settings == ComparisonSettings(("vdn", "iql"), 2, 1)
+    assert given.settings == ComparisonSettings(2, None, None, ("vdn", "iql"))
 
 
-def test_every_run_has_its_folder_and_is_trained_seed_by_seed():
+def test_every_run_has_its_folder_and_an_algorithms_runs_share_a_program():
     """Its process reads back the same settings."""
-    given = {"algorithms": ["vdn", "iql"], "num_seeds": "2", "results_dir": "-x", "lr": " 1e-4"}
+    given = {"algorithms": ["vdn", "iql"], "num_seeds": "2", "results_dir": "-x", "lr": " 1e-4", "seed": "3"}
     members = experiment_from_flags(COMPARISON, given).members
-    assert [member.folder for member in members] == ["vdn/seed_0", "iql/seed_0", "vdn/seed_1", "iql/seed_1"]
+    assert [member.folder for member in members] == ["vdn/seed_0", "vdn/seed_1", "iql/seed_0", "iql/seed_1"]
+    assert [member.config.seed for member in members] == [3, 4, 3, 4]
     assert {(member.config.lr, member.config.results_dir) for member in members} == {(1e-4, "-x")}
-    groups = [Group((), (member,), True) for member in members]
+    groups = group_members(members)
+    assert [group.members for group in groups] == [members[:2], members[2:]]
     assert [read_group(job.text) for job in group_jobs(Path("-x/compare_1"), groups)] == groups
+
+
+@pytest.mark.parametrize("flags", [{"num_devices": "2"}, {"keep_resumable": "1"}, {"checkpoint_replay": "false"}])
+@pytest.mark.parametrize("kind", [COMPARISON, SWEEP])
+def test_a_run_that_cannot_share_a_program_is_trained_alone(kind, flags):
+    groups = group_members(experiment_from_flags(kind, {"num_seeds": "2", **flags}).members)
+    assert all(group.alone and len(group.members) == 1 for group in groups)
+
+
+@pytest.mark.parametrize(
+    ("ends", "statuses"),
+    [(DivergedError("x diverged"), [3]), (StoppedError(Path("x"), 15, "8 of 80 environment steps"), [])],
+)
+def test_how_a_run_alone_ends_in_this_process(monkeypatch, ends, statuses):
+    """As in a process of its own: the others go on where it diverged, and none where a signal stopped it."""
+
+    def train_job(*_):
+        raise ends
+
+    monkeypatch.setattr(jobs, "train_job", train_job)
+    words = {"num_seeds": "1", "algorithms": ["vdn"], "keep_resumable": "1"}
+    waiting = group_jobs(Path("none"), group_members(experiment_from_flags(COMPARISON, words).members))
+    assert [outcome.status for outcome in InProcess(Path("none")).train(waiting, lambda: None)] == statuses
+
+
+def test_settings_that_only_an_algorithm_tried_accepts_are_accepted():
+    """The default, which is not tried, would refuse them."""
+    sweep = experiment_from_flags(SWEEP, {"grid": ["replay=none"], "epochs": "2", "total_steps": "99"})
+    assert sweep.members[0].config.epochs == 2
 
 
 def test_words_are_read_as_the_texts_they_were():
@@ -189,6 +222,8 @@ def save(path, name, status):
     if path.exists():
         shutil.rmtree(path)
     run = save_run(path, [0.1, 0.9], model, skipped=9 if status == SKIPPING else 0)
+    if not model.startswith("checkpoint"):
+        run.diagnostics_plots.write_bytes(b"")  # comes last
     algorithm, _, seed = name.partition("/seed_")
     config = Config(algorithm=algorithm, seed=int(seed))
     write_hparams(run.hparams, describe_run(config, make_environment(config)))
@@ -196,8 +231,13 @@ def save(path, name, status):
 
 @pytest.fixture
 def outcome(folder, monkeypatch, capsys):
-    """Compare vdn and iql over two seeds, runs ending as told. Returns status, stdout, stderr and what was trained."""
+    """Compare vdn and iql over two seeds, runs ending as told. Returns status, stdout, stderr and what was trained.
+
+    Two processes have a seed each.
+    """
     monkeypatch.setattr("qmix_jax.experiments.findings.count_parameters", lambda config: 7)
+    monkeypatch.setattr(capacity, "available_cores", lambda: [0, 1])
+    monkeypatch.setattr(start, "available_cores", lambda: [0, 1])
 
     def run(statuses, *arguments):
         processes = Processes(statuses)
@@ -212,7 +252,7 @@ def is_progress(line):
     return " runs ended, " in line
 
 
-NAMES = ["vdn/seed_0", "iql/seed_0", "vdn/seed_1", "iql/seed_1"]
+NAMES = ["vdn/seed_0", "vdn/seed_1", "iql/seed_0", "iql/seed_1"]
 RESUME = ("--resume", "results/compare_1")
 
 
@@ -222,6 +262,8 @@ def test_all_runs_end_well(outcome, folder):
     assert trained == NAMES
     lines = [line for line in out.splitlines() if not is_progress(line)]
     assert lines.pop(0) == "writing to results/compare_1"
+    assert lines.pop(0).startswith("4 runs, 819200 environment steps together, in 4 groups of 1, 1, 1, 1 on ")
+    assert lines.pop(0).startswith("memory: ")
     assert lines.pop(0).startswith("notice: --buffer_capacity 100000: rounded down")  # each once, not for every run
     assert lines[0] == "vdn/seed_0: optimality 0.900, return 1.800, success rate 90%, 18 s"
     assert lines[-2].startswith("warning: fewer than 5 seeds: ")
@@ -229,7 +271,7 @@ def test_all_runs_end_well(outcome, folder):
     found = {path.name for path in (folder / "results" / "compare_1").iterdir()}
     assert found == {"configs", "vdn", "iql", "evaluations.csv", "summary.csv", "comparison.md", "curves.png"}
     page = (folder / "results" / "compare_1" / "comparison.md").read_text()
-    assert "`qmix-jax compare --algorithms vdn iql --num_seeds 2` on GridWorld25v0 (fixed)" in page
+    assert "`qmix-jax compare --num_seeds 2 --algorithms vdn iql` on GridWorld25v0 (fixed)" in page
     assert f"**Warning**: {lines[-2].removeprefix('warning: ')}." in page
     random_return = np.mean([play_random(Config(seed=seed)) for seed in range(2)])
     assert f"| vdn | 2 | 1.800 [1.800, 1.800] | {random_return:.3f} | 0.900 [0.900, 0.900] |" in page
@@ -266,34 +308,35 @@ def test_failed_runs_are_left_out_and_resumed(outcome, folder):
     assert status == 1
     assert len(trained) == 4
     assert "iql/seed_0: failed, ended by SIGKILL" in out
-    assert "2 of 4 runs failed: iql/seed_0 ended by SIGKILL; vdn/seed_1 reason 1; to continue: --resume" in err
+    assert "2 of 4 runs failed: vdn/seed_1 reason 1; iql/seed_0 ended by SIGKILL; to continue: --resume" in err
     page = folder / "results" / "compare_1" / "comparison.md"
     assert "**2 runs are missing**" in page.read_text()
     shutil.rmtree(folder / "results" / "compare_1" / "vdn" / "seed_0")
     status, _, err, trained = outcome({}, *RESUME)
     assert (status, err) == (0, "")
-    assert trained == NAMES[:3]
+    assert trained == NAMES[:3]  # of which one had ended
     assert "missing" not in page.read_text()
 
 
 def test_what_the_first_run_refuses_leaves_nothing(outcome, folder):
     status, out, err, trained = outcome({"vdn/seed_0": 2})
     assert (status, len(trained)) == (2, 1)
-    assert all(is_progress(line) or line.startswith(("writing to ", "notice: ")) for line in out.splitlines())
+    before = ("writing to ", "4 runs, ", "memory: ", "notice: ")
+    assert all(is_progress(line) or line.startswith(before) for line in out.splitlines())
     assert err.endswith(": error: vdn/seed_0: reason 2\n")
     assert not (folder / "results").exists()
 
 
 def test_what_a_later_run_refuses_leaves_those_before(outcome, folder):
     status, _, err, trained = outcome({"iql/seed_0": 2})
-    assert (status, len(trained)) == (2, 2)
+    assert (status, len(trained)) == (2, 3)
     assert err.endswith(": error: iql/seed_0: reason 2\n")
     assert (folder / "results" / "compare_1" / "vdn" / "seed_0" / "models" / "final_model").is_dir()
 
 
 def test_a_full_disk_ends_it(outcome, folder):
     status, _, err, trained = outcome({"iql/seed_0": 4})
-    assert (status, len(trained)) == (4, 2)
+    assert (status, len(trained)) == (4, 3)
     assert err.endswith(": error: iql/seed_0: reason 4\n")
     assert outcome({}, *RESUME)[0] == 0
 
@@ -355,8 +398,9 @@ def test_a_small_comparison_for_real(folder, monkeypatch, capsys):
     """Two algorithms; then one run is deleted, and only that one is trained again."""
     monkeypatch.setenv("PYTHONWARNINGS", "error")
     assert compare.main(["--algorithms", "vdn", "iql", "--num_seeds", "1", *TINY]) == 0
-    where, notice, *out = capsys.readouterr().out.splitlines()
+    where, plan, memory, notice, *out = capsys.readouterr().out.splitlines()
     assert where == "writing to results/compare_1"
+    assert (plan[:7], memory[:7]) == ("2 runs,", "memory:")
     assert notice.startswith("notice: --total_steps 80: too small for these settings")
     assert out[0] == "compiling, 0 of 2 runs ended, 0 running"
     progress = list(filter(is_progress, out))
@@ -378,7 +422,8 @@ def test_a_small_comparison_for_real(folder, monkeypatch, capsys):
     assert compare.main(RESUME) == 0
     out = [line for line in capsys.readouterr().out.splitlines() if not is_progress(line)]
     assert out.pop(0) == "writing to results/compare_1"
-    assert [line.partition(":")[0] for line in out] == ["notice", "vdn/seed_0", "warning", "comparison directory"]
+    others = ["notice", "vdn/seed_0", "warning", "comparison directory"]
+    assert [line.partition(":")[0] for line in out[2:]] == others
     assert listing(path / "iql") == kept
     assert log.read_bytes() == evaluated
 

@@ -96,9 +96,10 @@ BAD = [
     ({"num_seeds": "0"}, "--num_seeds 0:"),
     ({"memory_limit": "0"}, "--memory_limit 0:"),
     ({"grid": ["lr=1e-3,1e-4"], "lr": "1e-3"}, "--lr:"),
-    ({"num_devices": "2"}, "--num_devices 2:"),
-    ({"keep_resumable": "1"}, "--keep_resumable 1:"),
-    ({"checkpoint_replay": "false"}, "--checkpoint_replay false:"),
+    *(
+        ({"optuna": "4", "ranges": ["lr=1e-4:1e-3"], **alone}, "--optuna 4: must come with --num_devices 1, --keep")
+        for alone in ({"num_devices": "2"}, {"keep_resumable": "1"}, {"checkpoint_replay": "false"})
+    ),
     ({"grid": ["num_envs=7", "buffer_capacity=10"]}, "--buffer_capacity 10:"),
 ]
 

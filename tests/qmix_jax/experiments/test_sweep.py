@@ -25,6 +25,7 @@ from qmix_jax.experiments.sweep_spec import SWEEP
 from qmix_jax.experiments.workers import available_cores
 from qmix_jax.storage.checkpoint import checkpoints, load_params
 from qmix_jax.storage.hparams import read_config
+from qmix_jax.storage.logs import read_log
 
 ROOT = Path(__file__).parents[3]
 FLAGS = (
@@ -69,8 +70,10 @@ def test_it_says_what_it_will_do_and_where(whole):
     path, out = whole
     notices = [line for line in out.splitlines() if line.startswith("notice: ")]
     assert len(set(notices)) == len(notices)  # each once, not for every run
+    ended = [line for line in out.splitlines() if line.startswith("lr=")]
+    assert sorted(line.partition(": optimality ")[0] for line in ended) == sorted(MEMBERS)
     where, first, memory, compiling, *progress, warning, best, last = (
-        line for line in out.splitlines() if line not in notices
+        line for line in out.splitlines() if line not in notices + ended
     )
     assert where == "writing to whole/sweep_1"
     assert first.startswith("4 runs, 3840 environment steps together, in ")
@@ -201,13 +204,15 @@ def test_kills_at_any_moment_change_nothing(folder, whole):
 
 
 def test_members_go_on_from_the_newest_step_that_all_have(folder, whole):
+    """Those that have not begun do so, in a group of their own; and the number of processes may change."""
     path = Path(shutil.copytree(whole[0], folder / "uneven" / "sweep_1"))
     for member in MEMBERS:
         for name in ("final_model", "training_plots.png", "diagnostics_plots.png"):
             target = path / member / ("models" if name == "final_model" else "") / name
             shutil.rmtree(target) if target.is_dir() else target.unlink()
     shutil.rmtree(checkpoints(path / MEMBERS[1] / "models")[0])
-    sweep(folder, "--resume", str(path))
+    shutil.rmtree(path / MEMBERS[2])
+    sweep(folder, "--resume", str(path), *ALONE)
     for member in MEMBERS:
         assert_same_run(path / member, whole[0] / member)
 
@@ -246,10 +251,14 @@ def test_too_little_memory_is_refused_before_anything_is_written(folder):
 
 def test_one_process_makes_the_same_runs(folder, whole):
     """How many members a process has does not matter to any of them."""
+    started = time.perf_counter()
     out, _ = sweep(folder, *FLAGS, *ALONE, "--results_dir", "alone")
+    elapsed = time.perf_counter() - started
     assert "in 1 group of 4 on 1 x cpu (cpu)\n" in out
     for member in MEMBERS:
         assert_same_run(folder / "alone" / "sweep_1" / member, whole[0] / member)
+    logs = [read_log(folder / "alone" / "sweep_1" / member / "timing.csv", ("seconds",)) for member in MEMBERS]
+    assert sum(log["seconds"][-1] for log in logs) < elapsed  # each counts its share
 
 
 def test_a_process_that_dies_is_named_and_the_sweep_goes_on(folder, whole, monkeypatch, capsys):

@@ -11,7 +11,7 @@ from qmix_jax import compare
 from qmix_jax.analysis import run_record
 from qmix_jax.analysis.run_record import RunRecord, read_record, write_evaluations
 from qmix_jax.errors import DamagedError
-from qmix_jax.experiments import start
+from qmix_jax.experiments import capacity
 from qmix_jax.experiments.comparison_spec import COMPARISON
 from qmix_jax.experiments.experiment import experiment_file, experiment_from_flags, write_experiment
 from qmix_jax.experiments.outcomes import last_row
@@ -109,7 +109,7 @@ def test_runs_whose_logs_have_other_columns_are_not_merged(tmp_path):
 
 
 def test_a_comparison_that_is_in_use_is_not_written_to(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(start, "_check_workers", lambda comparison: None)
+    monkeypatch.setattr(capacity, "available_cores", lambda: [0, 1])
     write_experiment(tmp_path, experiment_from_flags(COMPARISON, {"num_seeds": "1"}))
     written = experiment_file(tmp_path, COMPARISON).read_bytes()
     with RunLock(tmp_path):
