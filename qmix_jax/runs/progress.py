@@ -104,7 +104,10 @@ class GroupProgress(Display):
         self._failed += runs
 
     def _describe(self, status: GroupStatus) -> list[str]:
-        fields = [f"{status.ended} of {self._runs} runs ended", f"{status.running} running"]
+        ended = f"{status.ended} of {self._runs} runs ended"
+        if self._bar is not None:  # which has little room
+            ended = f"{status.ended}/{self._runs} ended"
+        fields = [ended, f"{status.running} running"]
         waiting = self._runs - status.ended - status.running - self._failed
         others = {"waiting": waiting, "failed": self._failed}
         fields += [f"{runs} {which}" for which, runs in others.items() if runs > 0]
