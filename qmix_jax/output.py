@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 def print_lines(*lines: str) -> None:
     """Print lines at once, as far as they can be."""
     with forgiving():
-        print(*lines, sep="\n", flush=True)
+        print(*lines, sep="\n", end="\n" if lines else "", flush=True)
 
 
 @contextmanager

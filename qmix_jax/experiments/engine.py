@@ -19,6 +19,7 @@ from qmix_jax.presets import preset_lines
 from qmix_jax.reports.options import ReportOptions
 from qmix_jax.reports.report import report_findings
 from qmix_jax.runs.messages import folder_line
+from qmix_jax.runs.progress import GroupProgress
 from qmix_jax.runs.signals import StopRequest
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.lock import RunLock
@@ -83,14 +84,15 @@ def train_groups(path: Path, groups: Sequence[Group], launcher: Launcher, quiet:
         RunError: a file could not be written, or a signal stopped the training.
     """
     members = [member for group in groups for member in group.members]
+    runs = [run._replace(until=group.until) for group in groups for run in runs_of(path, group.members)]
     jobs = group_jobs(path, groups)
     with (
-        group_progress(runs_of(path, members), quiet) as progress,
+        group_progress(runs, quiet) as progress,
         launcher,
         StopRequest(last_act=launcher.kill) as stop,
     ):
         outcomes = launcher.train(jobs, lambda: stop.signal_number)
-        failures = follow(outcomes, launcher, stop, _say_ended(path, progress.say))
+        failures = follow(outcomes, launcher, stop, _say_ended(path, progress))
         progress.refresh()
     if stop.signal_number is not None:
         done = len(members) - len(unfinished(path, members))
@@ -103,16 +105,18 @@ def runs_of(path: Path, members: Sequence[Member]) -> list[Run]:
     return [Run(member.folder, member.config, RunDirectory(path / member.folder)) for member in members]
 
 
-def _say_ended(path: Path, say: Callable[[str], None]) -> Callable[[Outcome], None]:
+def _say_ended(path: Path, progress: GroupProgress) -> Callable[[Outcome], None]:
     """Return what prints a line for each run of a job that has ended, or why the job failed."""
 
     def say_ended(outcome: Outcome) -> None:
+        members = read_group(outcome.job.text).members
         if outcome.status not in (DONE, DIVERGED):
-            say(f"{outcome.job.name}: failed, {reason(outcome)}")
+            progress.say(f"{outcome.job.name}: failed, {reason(outcome)}")
+            progress.count_failed(len(unfinished(path, members)))
             return
-        for member in read_group(outcome.job.text).members:
+        for member in members:
             if has_ended(RunDirectory(path / member.folder)):
-                say(_ended_line(path, member, outcome))
+                progress.say(_ended_line(path, member, outcome))
 
     return say_ended
 

@@ -26,6 +26,11 @@ class Run(NamedTuple):
     name: str  # as shown to users
     config: Config
     directory: RunDirectory
+    until: int | None = None  # environment steps at which it stops, to be continued; None: at its end
+
+    def env_steps(self) -> int:
+        """Return how many environment steps it makes."""
+        return self.config.env_steps if self.until is None else min(self.until, self.config.env_steps)
 
 
 def follow(
@@ -72,15 +77,19 @@ def reason(outcome: Outcome) -> str:
 
 def group_progress(runs: Sequence[Run], quiet: bool = False) -> GroupProgress:
     """Return the progress display of runs, read from the files that they write; `quiet` shows nothing."""
-    return GroupProgress(sum(run.config.env_steps for run in runs), len(runs), partial(read_status, runs), quiet)
+    return GroupProgress(sum(run.env_steps() for run in runs), len(runs), partial(read_status, runs), quiet)
 
 
 def read_status(runs: Sequence[Run]) -> GroupStatus:
     """Read how far runs are, while they are written."""
-    ended = [has_ended(run.directory) for run in runs]
+    over = [has_ended(run.directory) for run in runs]
     steps = [
-        run.config.env_steps if done else int(last_row(run.directory.timing).get("env_steps", 0))
-        for run, done in zip(runs, ended, strict=True)
+        run.env_steps() if done else min(run.env_steps(), int(last_row(run.directory.timing).get("env_steps", 0)))
+        for run, done in zip(runs, over, strict=True)
+    ]
+    ended = [
+        done or made == run.env_steps() < run.config.env_steps  # at `until`
+        for run, done, made in zip(runs, over, steps, strict=True)
     ]
     running = sum((run.directory.path / "lock").exists() and not done for run, done in zip(runs, ended, strict=True))
     rows = [(run.name, last_row(run.directory.evaluation_log)) for run in runs]

@@ -5,13 +5,13 @@ import os
 import signal
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from qmix_jax.errors import ConfigError, missing
 from qmix_jax.experiments.launcher import Job, Outcome
-from qmix_jax.experiments.workers import WorkerPool, signal_name
+from qmix_jax.experiments.workers import WorkerPool, available_cores, signal_name
 from qmix_jax.runs.signals import StopSignal
 
 _WAIT = 0.2  # seconds between polls
@@ -30,8 +30,11 @@ class DiedError(Exception):
     """A job's process was killed, and may be started again."""
 
 
-def connect(address: str | None) -> Slots:
+@contextmanager
+def connected(address: str | None) -> Iterator[Slots]:
     """Connect to a running Ray, or start one on this machine where `address` is None, without usage statistics.
+
+    Leaving the context disconnects, and ends what was started here.
 
     Raises:
         ConfigError: Ray is not installed or cannot be reached.
@@ -45,17 +48,21 @@ def connect(address: str | None) -> Slots:
     try:
         if host:
             socket.create_connection((host, int(port)), _REACH).close()
-        ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, include_dashboard=None)
+        cores = None if address else len(available_cores())  # Ray itself would count those of the whole machine
+        ray.init(address or "local", num_cpus=cores, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, ValueError, OverflowError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ConfigError(f"--ray_address {address}: cannot be reached: {reason}") from None
-    found = ray.cluster_resources()
-    gpus = int(found.get("GPU", 0))
-    return Slots(gpus or max(1, int(found.get("CPU", 0))), int(gpus > 0))
+    try:
+        found = ray.cluster_resources()
+        gpus = int(found.get("GPU", 0))
+        yield Slots(gpus or max(1, int(found.get("CPU", 0))), int(gpus > 0))
+    finally:
+        ray.shutdown()
 
 
 class RayLauncher:
-    """Runs each job as a task with one CPU or GPU, after `connect`.
+    """Runs each job as a task with one CPU or GPU, where `connected`.
 
     A task starts the same process as `WorkerPool` does. If that process, the task's or its node dies, Ray runs the task
     again, and the job continues from its newest checkpoints. All nodes must see the experiment's folder: a file `stop`
@@ -72,6 +79,7 @@ class RayLauncher:
         self._module = module
         self._gpus = gpus
         self._stop = path / "stop"
+        self._waiting: dict[Any, Job] = {}  # by Ray's references
 
     def __enter__(self) -> Self:
         self._stop.unlink(missing_ok=True)
@@ -80,7 +88,8 @@ class RayLauncher:
     def __exit__(self, *error: Any) -> None:
         import ray
 
-        ray.shutdown()
+        for reference in self._waiting:
+            ray.cancel(reference, force=True)
         self._stop.unlink(missing_ok=True)
 
     def kill(self) -> None:
@@ -97,13 +106,13 @@ class RayLauncher:
         task = ray.remote(_train).options(
             num_cpus=1, num_gpus=self._gpus, max_retries=_RETRIES, retry_exceptions=[DiedError]
         )
-        waiting = {task.remote(self._path, self._module, job, os.getcwd()): job for job in jobs}
-        while waiting:
+        self._waiting = {task.remote(self._path, self._module, job, os.getcwd()): job for job in jobs}
+        while self._waiting:
             number = stop_signal()
             if number is not None:
                 self.ask_to_stop(number)
-            for reference in ray.wait(list(waiting), timeout=_WAIT)[0]:
-                job = waiting.pop(reference)
+            for reference in ray.wait(list(self._waiting), timeout=_WAIT)[0]:
+                job = self._waiting.pop(reference)
                 try:
                     status, message = ray.get(reference)
                 except ray.exceptions.RayTaskError as error:

@@ -1,6 +1,7 @@
 """Starts or resumes an experiment as a command's flags say. Imports at the top stay light, see `train`."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -82,31 +83,35 @@ def start_experiment(kind: Kind, arguments: dict[str, Any]) -> None:
         experiment = read_experiment(kind, path)
         changes = read_settings(kind.settings, given)
         experiment = experiment._replace(settings=replace(experiment.settings, **changes))
-        slots = _prepare(experiment, env, launch)
-        _run(path, _shared(experiment, slots) if given or slots else experiment, slots)
+        with _slots(launch) as slots:
+            _prepare(experiment, env, slots)
+            _run(path, _shared(experiment, slots) if given or slots else experiment, slots)
         return
     experiment = experiment_from_flags(kind, arguments)
     check_output_folder("results_dir", experiment.config.results_dir)
     missing = missing_folders(Path(experiment.config.results_dir))
-    slots = _prepare(experiment, experiment.config.env, launch)
-    experiment = _checked(experiment, slots)
-    path = create_numbered(experiment.config.results_dir, kind.command)
-    try:
-        _run(path, experiment, slots)
-    except ConfigError:  # which only a run could find, such as too little memory
-        remove_refused(path, [RunDirectory(path / member.folder) for member in experiment.members], missing)
-        raise
+    with _slots(launch) as slots:
+        _prepare(experiment, experiment.config.env, slots)
+        experiment = _checked(experiment, slots)
+        path = create_numbered(experiment.config.results_dir, kind.command)
+        try:
+            _run(path, experiment, slots)
+        except ConfigError:  # which only a run could find, such as too little memory
+            remove_refused(path, [RunDirectory(path / member.folder) for member in experiment.members], missing)
+            raise
 
 
-def _prepare(experiment: Experiment, env: str | None, launch: LaunchSettings) -> "Slots | None":
-    """Import JAX, and the environment that the command line's --env names; return what Ray offers if it launches."""
-    slots = None
-    if launch.launcher == "ray" and _searches(experiment):
-        raise ConfigError("--launcher ray: cannot be given with --optuna, whose batches are trained on this machine")
-    if launch.launcher == "ray":
-        from qmix_jax.experiments.ray_launcher import connect
+def _slots(launch: LaunchSettings) -> "AbstractContextManager[Slots | None]":
+    """Return a context with what Ray offers if it launches, None otherwise."""
+    if launch.launcher != "ray":
+        return nullcontext()
+    from qmix_jax.experiments.ray_launcher import connected
 
-        slots = connect(launch.ray_address)
+    return connected(launch.ray_address)
+
+
+def _prepare(experiment: Experiment, env: str | None, slots: "Slots | None") -> None:
+    """Import JAX, and the environment that the command line's --env names."""
     prepare_libraries()
     import jax
 
@@ -118,7 +123,6 @@ def _prepare(experiment: Experiment, env: str | None, launch: LaunchSettings) ->
         jax.config.update("jax_platforms", "cpu")  # an accelerator is for the processes that train
     check_backend()
     import_repeated(env, experiment.config.env)
-    return slots
 
 
 def _checked(experiment: Experiment, slots: "Slots | None") -> Experiment:

@@ -86,6 +86,7 @@ class GroupProgress(Display):
         self._status = look
         self._begun = look()
         self._ended = self._begun.ended
+        self._failed = 0
         super().__init__(env_steps, self._begun.env_steps, quiet, self.refresh)
         self._fields = self._describe(self._begun)
 
@@ -98,9 +99,19 @@ class GroupProgress(Display):
         self.update(status.env_steps, self._describe(status), is_news=status.ended != self._ended)
         self._ended = status.ended
 
+    def count_failed(self, runs: int) -> None:
+        """Take note of runs that will not be trained further."""
+        self._failed += runs
+
     def _describe(self, status: GroupStatus) -> list[str]:
-        best = [f"best so far {status.best[0]}", *status.best[1:]] if status.best else []
-        return [f"{status.ended} of {self._runs} runs ended", f"{status.running} running", *best]
+        ended = f"{status.ended} of {self._runs} runs ended"
+        if self._bar is not None:  # which has little room
+            ended = f"{status.ended}/{self._runs} ended"
+        fields = [ended, f"{status.running} running"]
+        waiting = self._runs - status.ended - status.running - self._failed
+        others = {"waiting": waiting, "failed": self._failed}
+        fields += [f"{runs} {which}" for which, runs in others.items() if runs > 0]
+        return [*fields, f"best so far {status.best[0]}", *status.best[1:]] if status.best else fields
 
 
 def evaluation_fields(row: Mapping[str, float]) -> list[str]:

@@ -387,6 +387,8 @@ def test_how_far_runs_are_is_read_from_their_files(tmp_path):
     (runs[1].directory.path / "lock").write_text("")
     steps = int(last_row(runs[1].directory.timing)["env_steps"])
     assert read_status(runs) == (1_000 + steps, 1, 1, ("b", "optimality 50%", "success rate 50%"))
+    rung = [run._replace(until=until) for run, until in zip(runs, (1_000, steps, 10, 10), strict=True)]
+    assert read_status(rung)[:3] == (1_000 + steps, 2, 0)
 
 
 def test_quiet_prints_nothing(outcome):
@@ -402,7 +404,7 @@ def test_a_small_comparison_for_real(folder, monkeypatch, capsys):
     assert where == "writing to results/compare_1"
     assert (plan[:7], memory[:7]) == ("2 runs,", "memory:")
     assert notice.startswith("notice: --total_steps 80: too small for these settings")
-    assert out[0] == "compiling, 0 of 2 runs ended, 0 running"
+    assert out[0] == "compiling, 0 of 2 runs ended, 0 running, 2 waiting"
     progress = list(filter(is_progress, out))
     assert ", 2 of 2 runs ended, 0 running, best so far " in progress[-1]
     others = [line.partition(":")[0] for line in out if line not in progress]

@@ -78,7 +78,7 @@ def test_it_says_what_it_will_do_and_where(whole):
     assert where == "writing to whole/sweep_1"
     assert first.startswith("4 runs, 3840 environment steps together, in ")
     assert memory.startswith("memory: ")
-    assert compiling == "compiling, 0 of 4 runs ended, 0 running"
+    assert compiling == "compiling, 0 of 4 runs ended, 0 running, 4 waiting"
     assert progress[-1].startswith("3,840 of 3,840 steps (100%), ")
     assert ", 4 of 4 runs ended, 0 running, best so far lr=0.0" in progress[-1]
     assert warning.startswith("warning: fewer than 5 seeds: ")

@@ -95,13 +95,17 @@ def test_a_group_tells_its_runs_and_the_best_of_them(capsys):
             seen.append(status)
             progress.refresh()
         progress.say("vdn/seed_0: done")
+        progress.count_failed(1)
+        seen.append(GroupStatus(800, 2, 1, ()))
+        progress.refresh()
     out, err = capsys.readouterr()
     assert err == ""
-    first, news, said = out.splitlines()
-    assert first == "compiling, 0 of 4 runs ended, 0 running"
+    first, news, said, last = out.splitlines()
+    assert first == "compiling, 0 of 4 runs ended, 0 running, 4 waiting"
     assert news.startswith("500 of 1,000 steps (50%), ")
-    assert news.endswith(", 1 of 4 runs ended, 2 running, best so far lr=0.001 seed_0, optimality 90%")
+    assert news.endswith(", 1 of 4 runs ended, 2 running, 1 waiting, best so far lr=0.001 seed_0, optimality 90%")
     assert said == "vdn/seed_0: done"
+    assert last.endswith(", 2 of 4 runs ended, 1 running, 1 failed")
 
 
 def test_a_group_that_is_through_does_not_compile(capsys):
