@@ -16,6 +16,7 @@ from env_jax.types import EnvSpec, TimeStep
 
 # Whose cells each agent sees: its own, then those of agents i+1, i+2, i+3 (mod 4), or of its neighbour.
 _ALL = (np.arange(NUM_AGENTS)[:, None] + np.arange(NUM_AGENTS)[None]) % NUM_AGENTS
+_HIDDEN = np.roll(np.eye(NUM_AGENTS, NUM_FOODS, dtype=bool), -1, axis=1)  # [agent, food], while all foods are there
 _TWO = np.stack([np.arange(NUM_AGENTS), NEIGHBOUR], axis=1)
 
 
@@ -24,18 +25,22 @@ class Sight:
     """`inner`, where agents see all agents, all foods, or both.
 
     An agent's observation: its own cell (x, y) and those of the other agents it sees, then its foods as (x, y, 1), or
-    0 0 0: all four in their original order, or the grid's three slots. The feature map has the same features for each
-    agent and food as `env_jax.gridworld.encoding`. The global state is the four observations, one after another.
+    0 0 0: all four in their original order, the same but for the one that the grid hides while all four are there (what
+    a perfect memory of the foods would know, `remembered`), or the grid's three slots. The feature map has the same
+    features for each agent and food as `env_jax.gridworld.encoding`. The global state is the four observations, one
+    after another.
     """
 
     all_agents: bool = True
     all_foods: bool = True
+    remembered: bool = False
     inner: GridWorld25 = field(default_factory=partial(GridWorld25, "random"))
 
     @property
     def spec(self) -> EnvSpec:
         """The grid's spec with these observations, without its baseline, which reads the grid's own."""
-        agents, foods = self.order.shape[1], NUM_FOODS if self.all_foods else NUM_FOOD_SLOTS
+        agents = self.order.shape[1]
+        foods = NUM_FOODS if self.all_foods or self.remembered else NUM_FOOD_SLOTS
         size = 2 * agents + 3 * foods
         return replace(
             self.inner.spec,
@@ -66,10 +71,12 @@ class Sight:
     def _show(self, state: State, time_step: TimeStep) -> tuple[State, TimeStep]:
         agents = state.agent_positions[self.order].reshape(NUM_AGENTS, -1)
         foods = time_step.observations[:, 6 : 6 + 3 * NUM_FOOD_SLOTS]
-        if self.all_foods:
-            present = state.food_present.astype(jnp.int32)[:, None]
-            same = jnp.concatenate([state.food_positions * present, present], axis=1).reshape(1, -1)
-            foods = jnp.broadcast_to(same, (NUM_AGENTS, same.size))
+        if self.all_foods or self.remembered:
+            shown = jnp.broadcast_to(state.food_present, (NUM_AGENTS, NUM_FOODS))
+            if not self.all_foods:
+                shown &= ~(_HIDDEN & state.food_present.all())
+            shown = shown.astype(jnp.int32)[:, :, None]
+            foods = jnp.concatenate([state.food_positions[None] * shown, shown], axis=2).reshape(NUM_AGENTS, -1)
         views = jnp.concatenate([agents.astype(jnp.float32), foods.astype(jnp.float32)], axis=1)
         return state, replace(time_step, observations=views, state=views.reshape(-1))
 

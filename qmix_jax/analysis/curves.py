@@ -72,7 +72,7 @@ def plot_curves(path: Path, title: str, records: Sequence[RunRecord], score: str
         title: what was trained.
         records: runs of all groups.
         score: column of the score, see `score_name`.
-        wall_time: whether a second panel shows them against time, which means nothing for runs trained in turn.
+        wall_time: whether a second panel shows them against time, which sweeps of many points have no room for.
     """
     figure = curve_figure(f"{title}\ninterquartile mean over seeds, 95% bootstrap intervals", 1 + wall_time)
     left, *right = figure.subplots(1, 1 + wall_time, sharey=True, squeeze=False)[0]

@@ -10,6 +10,7 @@ from limits.study import Scores, limit_rows
 from numpy_environment import NumpyGridWorld
 
 from env_jax.gridworld.layouts import fixed_start
+from env_jax.gridworld.observations import food_in_slot
 
 # With the returns of env_jax's planner, which ignores collisions. Paths that are planned one after another conflict on
 # layout 0 and on the last two starts, of which the last needs another of several equally good dealings.
@@ -46,6 +47,20 @@ def test_full_sight_shows_agents_from_its_own_on_and_foods_until_they_are_gone()
     _, time_step = quick_jit(environment.step)(jax.random.key(1), state, np.zeros(4, int))
     assert not np.asarray(time_step.observations)[:, 8:].any()
     assert (environment.spec.observation_size, environment.spec.state_size) == (20, time_step.state.size)
+
+
+def test_memory_knows_every_food_but_the_one_that_the_grid_hides_until_one_is_gone():
+    environment = Sight(all_agents=False, all_foods=False, remembered=True)
+    state, time_step = quick_jit(environment.reset)(jax.random.key(0))
+    foods = np.asarray(time_step.observations)[:, 4:].reshape(4, 4, 3)
+    assert [set(np.flatnonzero(row[:, 2])) for row in foods] == [
+        {food_in_slot(4, agent, slot) for slot in range(3)} for agent in range(4)
+    ]
+    state = state.replace(food_present=state.food_present.at[1].set(False))
+    _, time_step = quick_jit(environment.step)(jax.random.key(1), state, np.full(4, 5))
+    foods = np.asarray(time_step.observations)[:, 4:].reshape(4, 4, 3)
+    assert (foods[:, :, 2] == [1, 0, 1, 1]).all()
+    assert (foods[:, [0, 2, 3], :2] == np.asarray(state.food_positions)[[0, 2, 3]]).all()
 
 
 def test_with_the_grids_own_sight_the_networks_see_what_they_see_of_the_grid():
