@@ -116,7 +116,8 @@ class RayLauncher:
                 try:
                     status, message = ray.get(reference)
                 except ray.exceptions.RayTaskError as error:
-                    status, message = 1, f": error: {error.cause}"
+                    times = f", {_RETRIES + 1} times" if isinstance(error.cause, DiedError) else ""
+                    status, message = 1, f": error: {error.cause}{times}"
                 except ray.exceptions.RayError as error:
                     status, message = 1, f": error: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
                 yield Outcome(job, status, message)
@@ -137,6 +138,6 @@ def _train(path: Path, module: str, job: Job, folder: str) -> tuple[int, str]:
     with WorkerPool(1, module) as pool:
         for outcome in pool.train([job], lambda: signal.SIGTERM if stop.exists() else None):
             if outcome.status < 0:
-                raise DiedError(f"ended by {signal_name(outcome.status)}, {_RETRIES + 1} times")
+                raise DiedError(f"ended by {signal_name(outcome.status)}")  # Ray shows it, and tries again
             return outcome.status, outcome.message
     return 128 + signal.SIGTERM, ""

@@ -30,6 +30,7 @@ from qmix_jax.reports.options import ReportOptions
 from qmix_jax.reports.report import report_findings
 from qmix_jax.runs.loop import chunk_ends, evaluation_due
 from qmix_jax.runs.messages import folder_line
+from qmix_jax.storage.checkpoint import keep_parameters
 from qmix_jax.storage.directory import RunDirectory
 from qmix_jax.storage.lock import RunLock
 from qmix_jax.storage.logs import EVALUATION_COLUMNS, read_log
@@ -93,6 +94,9 @@ class Search:
             kept = survivors(values, 1) if env_steps == rungs[-1] else survivors(values)
             for number in values.keys() - kept:
                 study.tell(number, None)
+            for member in members:
+                if member.point not in kept:  # it will not be trained further, and its replay takes most of the disk
+                    keep_parameters(RunDirectory(self._path / member.folder).models)
             values = {number: values[number] for number in kept}
         for number, value in values.items():
             study.tell(number, value)

@@ -117,19 +117,19 @@ class Checkpoints:
             write_sums(temporary)
             _rename_into_place(temporary, self._models / name)
             if resume is not None:
-                self._prune()
+                keep_parameters(self._models, self._keep_resumable)
         except Exception as error:  # tensorstore has its own error for a full disk
             for path in (temporary, arrays):
                 _remove(path)
             reason = (isinstance(error, OSError) and error.strerror) or str(error)
             raise CannotWriteError(f"cannot write {self._models / name}: {' '.join(reason.split())[:200]}") from error
 
-    def _prune(self) -> None:
-        """Delete the training state of all but the newest checkpoints."""
-        resumable = [path for path in checkpoints(self._models) if (path / RESUME_ARRAYS).exists()]
-        for path in resumable[self._keep_resumable :]:
-            (path / RESUME_ARRAYS).unlink()
-            (path / RESUME_NOTES).unlink(missing_ok=True)
+
+def keep_parameters(models: Path, resumable: int = 0) -> None:
+    """Delete the training state of checkpoints, but for the newest `resumable` ones that have it."""
+    for path in [path for path in checkpoints(models) if (path / RESUME_ARRAYS).exists()][resumable:]:
+        (path / RESUME_ARRAYS).unlink()
+        (path / RESUME_NOTES).unlink(missing_ok=True)
 
 
 def checkpoints(models: Path) -> list[Path]:

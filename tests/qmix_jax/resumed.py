@@ -12,6 +12,8 @@ EXACT = ("training_log.csv", "evaluation_log.csv", "diagnostics_log.csv")
 
 def saved_state(run):
     newest = checkpoints(run / "models")[0]
+    if not (newest / "resume.npz").exists():  # a suggestion that was pruned
+        return newest.name, {}
     with np.load(newest / "resume.npz", allow_pickle=False) as file:
         return newest.name, dict(file)
 
