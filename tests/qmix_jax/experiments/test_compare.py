@@ -399,7 +399,7 @@ def test_quiet_prints_nothing(outcome):
 def test_a_small_comparison_for_real(folder, monkeypatch, capsys):
     """Two algorithms; then one run is deleted, and only that one is trained again."""
     monkeypatch.setenv("PYTHONWARNINGS", "error")
-    assert compare.main(["--algorithms", "vdn", "iql", "--num_seeds", "1", *TINY]) == 0
+    assert compare.main(["--algorithms", "vdn", "iql", "--num_seeds", "1", "--workers", "1", *TINY]) == 0
     where, plan, memory, notice, *out = capsys.readouterr().out.splitlines()
     assert where == "writing to results/compare_1"
     assert (plan[:7], memory[:7]) == ("2 runs,", "memory:")

@@ -59,7 +59,7 @@ def test_a_sweep_over_its_arguments(folder):
 
 def test_a_comparison_that_is_continued(folder):
     words = ["--env", ENV, "--env_args", "actions=4", "--algorithms", "vdn", "iql", "--num_seeds", "1", *TINY]
-    status, _, err = qmix_jax(folder, "compare", *words)
+    status, _, err = qmix_jax(folder, "compare", "--workers", "1", *words)
     assert status == 0, err
     comparison = folder / "results" / "compare_1"
     assert "on Agree (actions=4)" in (comparison / "comparison.md").read_text()

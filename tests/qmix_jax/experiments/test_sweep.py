@@ -19,7 +19,8 @@ from qmix_jax import sweep as sweep_program
 from qmix_jax.errors import ConfigError
 from qmix_jax.experiments import capacity, workers
 from qmix_jax.experiments.experiment import experiment_file, experiment_from_flags, read_experiment, write_experiment
-from qmix_jax.experiments.plan import is_folder, point_folders
+from qmix_jax.experiments.group import split_uneven
+from qmix_jax.experiments.plan import group_members, is_folder, point_folders
 from qmix_jax.experiments.points import grid_points
 from qmix_jax.experiments.sweep_spec import SWEEP
 from qmix_jax.experiments.workers import available_cores
@@ -204,17 +205,27 @@ def test_kills_at_any_moment_change_nothing(folder, whole):
 
 
 def test_members_go_on_from_the_newest_step_that_all_have(folder, whole):
-    """Those that have not begun do so, in a group of their own; and the number of processes may change."""
+    """Also where the number of processes changes, and so their groups."""
     path = Path(shutil.copytree(whole[0], folder / "uneven" / "sweep_1"))
     for member in MEMBERS:
         for name in ("final_model", "training_plots.png", "diagnostics_plots.png"):
             target = path / member / ("models" if name == "final_model" else "") / name
             shutil.rmtree(target) if target.is_dir() else target.unlink()
     shutil.rmtree(checkpoints(path / MEMBERS[1] / "models")[0])
-    shutil.rmtree(path / MEMBERS[2])
     sweep(folder, "--resume", str(path), *ALONE)
     for member in MEMBERS:
         assert_same_run(path / member, whole[0] / member)
+
+
+def test_members_without_a_checkpoint_in_common_are_groups_of_their_own(folder, whole):
+    path = Path(shutil.copytree(whole[0], folder / "parts" / "sweep_1"))
+    (group,) = group_members(read_experiment(SWEEP, path).members)
+    for older in checkpoints(path / MEMBERS[1] / "models")[1:]:
+        shutil.rmtree(older)
+    shutil.rmtree(path / MEMBERS[2])
+    shutil.rmtree(checkpoints(path / MEMBERS[3] / "models")[0])
+    parts = [[member.folder for member in part.members] for part in split_uneven(group, path)]
+    assert parts == [[MEMBERS[0], MEMBERS[1]], [MEMBERS[2]], [MEMBERS[3]]]
 
 
 def test_runs_of_other_settings_are_refused(folder, whole, capsys):

@@ -19,7 +19,7 @@ from qmix_jax.experiments.jobs import group_jobs
 from qmix_jax.experiments.plan import Group, Member
 
 ROOT = Path(__file__).parents[3]
-# A comparison's process, whose run saves for a second once it is asked to stop. Nothing is compiled.
+# A comparison's process, whose run, trained alone, saves for a second once it is asked to stop. Nothing is compiled.
 SHARE = """
 import runpy, sys, time
 from pathlib import Path
@@ -42,7 +42,7 @@ shell.prepare_libraries = lambda: None
 sys.argv[1:] = ["--folder=results"]
 runpy.run_module("qmix_jax.experiments.worker", run_name="__main__")
 """
-JOB = group_jobs(Path("results"), [Group((), (Member(0, 0, Config(), "vdn/seed_0"),), True)])[0].text
+JOB = group_jobs(Path("results"), [Group((), (Member(0, 0, Config(keep_resumable=1), "vdn/seed_0"),))])[0].text
 
 
 @pytest.fixture
