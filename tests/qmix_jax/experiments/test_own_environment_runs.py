@@ -1,8 +1,7 @@
-"""Sweeps and comparisons on an environment of the user's own, whose processes import it too."""
+"""Sweeps on an environment of the user's own, whose processes import it too; comparisons are the same engine."""
 
 import csv
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -49,24 +48,10 @@ def test_a_sweep_over_its_arguments(folder):
         assert (config.env, config.env_args) == (ENV, (f"actions={actions}",))
     assert {row["settings"] for row in rows(sweep / "summary.csv")} == {"env_args.actions=3", "env_args.actions=4"}
     assert f"--env {ENV}" in (sweep / "sweep.md").read_text()
+    assert "on Agree (" in (sweep / "sweep.md").read_text()
     (sweep / "sweep.md").unlink()
     status, _, err = qmix_jax(folder, "sweep", "--resume", "results/sweep_1")
     assert (status, err.count("\n")) == (2, 1)
     assert f"error: --env {ENV}: must be given again" in err
     assert qmix_jax(folder, "sweep", "--resume", "results/sweep_1", "--env", ENV)[0] == 0
     assert (sweep / "sweep.md").exists()
-
-
-def test_a_comparison_that_is_continued(folder):
-    words = ["--env", ENV, "--env_args", "actions=4", "--algorithms", "vdn", "iql", "--num_seeds", "1", *TINY]
-    status, _, err = qmix_jax(folder, "compare", "--workers", "1", *words)
-    assert status == 0, err
-    comparison = folder / "results" / "compare_1"
-    assert "on Agree (actions=4)" in (comparison / "comparison.md").read_text()
-    shutil.rmtree(comparison / "iql" / "seed_0" / "models" / "final_model")  # it has not ended after all
-    status, _, err = qmix_jax(folder, "compare", "--resume", "results/compare_1")
-    assert (status, err.count("\n")) == (2, 1)
-    assert f"error: --env {ENV}: must be given again" in err
-    status, _, err = qmix_jax(folder, "compare", "--resume", "results/compare_1", "--env", ENV)
-    assert status == 0, err
-    assert (comparison / "iql" / "seed_0" / "models" / "final_model").exists()

@@ -212,9 +212,18 @@ def test_members_go_on_from_the_newest_step_that_all_have(folder, whole):
             target = path / member / ("models" if name == "final_model" else "") / name
             shutil.rmtree(target) if target.is_dir() else target.unlink()
     shutil.rmtree(checkpoints(path / MEMBERS[1] / "models")[0])
-    sweep(folder, "--resume", str(path), *ALONE)
+    before = sum(map(seconds, MEMBERS, [path] * 4))
+    started = time.perf_counter()
+    out, _ = sweep(folder, "--resume", str(path), *ALONE)
+    elapsed = time.perf_counter() - started
+    assert "in 1 group of 4 on 1 x cpu (cpu)\n" in out  # how many members a process has does not matter to any of them
     for member in MEMBERS:
         assert_same_run(path / member, whole[0] / member)
+    assert sum(map(seconds, MEMBERS, [path] * 4)) - before < elapsed  # in turn, each counts its share
+
+
+def seconds(member, path):
+    return read_log(path / member / "timing.csv", ("seconds",))["seconds"][-1]
 
 
 def test_members_without_a_checkpoint_in_common_are_groups_of_their_own(folder, whole):
@@ -258,18 +267,6 @@ def test_too_little_memory_is_refused_before_anything_is_written(folder):
     _, err = sweep(folder, *FLAGS, "--memory_limit", "1e-6", "--results_dir", "small", status=2)
     assert "--memory_limit 1e-06: must be at least" in err
     assert not (folder / "small").exists()
-
-
-def test_one_process_makes_the_same_runs(folder, whole):
-    """How many members a process has does not matter to any of them."""
-    started = time.perf_counter()
-    out, _ = sweep(folder, *FLAGS, *ALONE, "--results_dir", "alone")
-    elapsed = time.perf_counter() - started
-    assert "in 1 group of 4 on 1 x cpu (cpu)\n" in out
-    for member in MEMBERS:
-        assert_same_run(folder / "alone" / "sweep_1" / member, whole[0] / member)
-    logs = [read_log(folder / "alone" / "sweep_1" / member / "timing.csv", ("seconds",)) for member in MEMBERS]
-    assert sum(log["seconds"][-1] for log in logs) < elapsed  # each counts its share
 
 
 def test_a_process_that_dies_is_named_and_the_sweep_goes_on(folder, whole, monkeypatch, capsys):

@@ -31,7 +31,7 @@ FLAGS = (
     "--num_envs 8 --total_episodes 64 --max_steps_per_ep 20 --min_buffer_size 100 --batch_size 8 --hidden_sizes 16 "
     "--mixing_size 8 --hypernet_size 8 --eval_interval 80 --eval_episodes 4 --save_interval 8 --buffer_capacity 4000"
 ).split()
-KILLS = 20
+KILLS = [10, pytest.param(20, marks=pytest.mark.slow)]
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +69,11 @@ def test_a_whole_run_keeps_the_newest_states_and_all_parameters(whole):
     assert not (whole / "lock").exists()
 
 
-def test_kills_at_any_moment_change_nothing(folder, whole):
-    kill_often(folder, FLAGS, folder / "killed" / "run_1", KILLS)
-    assert_same_run(folder / "killed" / "run_1", whole)
+@pytest.mark.parametrize("kills", KILLS)
+def test_kills_at_any_moment_change_nothing(folder, whole, kills):
+    run = folder / f"killed_{kills}" / "run_1"
+    kill_often(folder, FLAGS, run, kills)
+    assert_same_run(run, whole)
 
 
 def kill_often(folder, flags, run, kills):

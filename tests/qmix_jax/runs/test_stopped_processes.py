@@ -39,10 +39,10 @@ sys.modules["qmix_jax.reports.training"] = ModuleType("qmix_jax.reports.training
 sys.modules["qmix_jax.reports.training"].run = run
 sys.modules["qmix_jax.reports.training"].resume_run = None
 shell.prepare_libraries = lambda: None
-sys.argv[1:] = ["--folder=results"]
+sys.argv[1:] = ["--folder=nowhere"]
 runpy.run_module("qmix_jax.experiments.worker", run_name="__main__")
 """
-JOB = group_jobs(Path("results"), [Group((), (Member(0, 0, Config(keep_resumable=1), "vdn/seed_0"),))])[0].text
+JOB = group_jobs(Path("nowhere"), [Group((), (Member(0, 0, Config(keep_resumable=1), "vdn/seed_0"),))])[0].text
 
 
 @pytest.fixture
