@@ -82,6 +82,7 @@ def results(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow  # trains both sides
 def test_both_sides_are_measured_alike(results):
     ours, theirs = (
         json.loads((results / "out" / "switch_riddle" / f"{side}_vdn_seed0.json").read_text())
@@ -136,11 +137,13 @@ def test_stopping_loses_only_the_run_under_way(tmp_path):
     assert not list(tmp_path.rglob("*"))
 
 
+@pytest.mark.slow  # trains both sides
 def test_a_finished_run_is_not_repeated(results):
     done = run("--sides", "ours", "--out", str(results / "out"))
     assert (done.returncode, done.stdout) == (0, "")
 
 
+@pytest.mark.slow  # trains both sides
 def test_table_and_plot(results):
     text = table.write(results / "out", "seconds")
     assert "## Switch riddle (indicative)" in text

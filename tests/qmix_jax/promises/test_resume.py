@@ -128,7 +128,7 @@ def test_a_signal_ends_a_run_well(folder, whole, number):
     assert_same_run(run, whole)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_signal_during_compilation_ends_a_run_at_once(folder, whole, number):
     run = folder / f"compiling_{number.name}" / "run_1"
     process = start(folder, *FLAGS, "--results_dir", run.parent.name, environment={"JAX_ENABLE_COMPILATION_CACHE": "0"})
@@ -283,7 +283,7 @@ def test_kills_without_replay_change_nothing(folder):
     assert_same_run(run, whole)
 
 
-@pytest.mark.parametrize("kibibytes", [100, 300])
+@pytest.mark.parametrize("kibibytes", [100, pytest.param(300, marks=pytest.mark.slow)])
 def test_a_full_disk_ends_the_run_in_one_line(folder, whole, kibibytes):
     """Files larger than the limit cannot be written, a stand-in for a disk that is full."""
     run = copy_of(whole, folder, f"full_{kibibytes}")
