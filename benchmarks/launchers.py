@@ -11,9 +11,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from measuring import finish, make_options, make_parser, number, pin, table
+from measuring import finish, look, make_options, make_parser, number, pin, table
 
 LAUNCHERS = {"local": [], "ray": ["--launcher", "ray"]}
 _DESCRIPTORS = 256
@@ -22,13 +22,6 @@ _TINY = (
     "--num_envs 8 --total_steps 320 --max_steps_per_ep 20 --min_buffer_size 100 --batch_size 8 --hidden_sizes 16 "
     "--mixing_size 8 --hypernet_size 8 --eval_interval 160 --eval_episodes 4 --buffer_capacity 400 --report false"
 ).split()
-
-
-class Look(NamedTuple):
-    """What a process takes at one moment."""
-
-    memory: float  # MiB, resident
-    descriptors: int
 
 
 def measure_launcher(launcher: str, runs: int) -> dict[str, Any]:
@@ -64,13 +57,6 @@ def measure_launcher(launcher: str, runs: int) -> dict[str, Any]:
         "log_kib": logs / runs / 2**10,
         "all_kib": size / runs / 2**10,
     }
-
-
-def look(pid: int) -> Look:
-    """Read what a running process takes."""
-    folder = Path("/proc", str(pid))
-    status = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines())
-    return Look(float(status["VmRSS"].split()[0]) / 2**10, len(list((folder / "fd").iterdir())))
 
 
 def cpu_seconds(pid: int) -> dict[int, float]:

@@ -178,3 +178,17 @@ def finish(arguments: argparse.Namespace, figures: dict[str, Any], text: str) ->
     print(text)
     if arguments.json:
         arguments.json.write_text(json.dumps({"machine": machine(), **figures}, indent=2, default=str) + "\n")
+
+
+class Look(NamedTuple):
+    """What a process takes at one moment."""
+
+    memory: float  # MiB, resident
+    descriptors: int
+
+
+def look(pid: int) -> Look:
+    """Read what a running process takes."""
+    folder = Path("/proc", str(pid))
+    pages = int((folder / "statm").read_text().split()[1])
+    return Look(pages * os.sysconf("SC_PAGE_SIZE") / 2**20, len(list((folder / "fd").iterdir())))

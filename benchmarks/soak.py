@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from measuring import ROOT, has_rows
+from measuring import ROOT, has_rows, look
 
 from qmix_jax.storage.checkpoint import RESUME_ARRAYS, RESUME_NOTES, checkpoints
 from qmix_jax.storage.directory import RunDirectory
@@ -24,7 +24,6 @@ from qmix_jax.storage.files import check_sums
 from qmix_jax.storage.logs import read_log
 
 FLAGS = ["--num_envs", "512", "--total_steps", "2000000000", "--epsilon_decay_steps", "1000000"]
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 # Seconds without a new program in JAX's cache, from the first chunk on: then all are compiled. At most what is watched.
 _WARM_UP = 30.0
 _MOST_GROWTH = 0.03  # of resident memory, from the second to the last fifth of the time: the allocator's own noise
@@ -69,9 +68,8 @@ def watch(flags: list[str], folder: Path, seconds: float) -> tuple[list[Sample],
         time.sleep(0.1)
     began, samples = time.monotonic(), []
     while process.poll() is None and time.monotonic() - began < seconds:
-        pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
-        files = len(os.listdir(f"/proc/{process.pid}/fd"))
-        samples.append(Sample(time.monotonic() - began, pages * _PAGE / 2**20, files, len(os.listdir(cache))))
+        taken = look(process.pid)
+        samples.append(Sample(time.monotonic() - began, taken.memory, taken.descriptors, len(os.listdir(cache))))
         time.sleep(min(1.0, seconds / 50))
     process.send_signal(signal.SIGTERM)
     return samples, process.wait()

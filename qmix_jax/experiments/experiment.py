@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from qmix_jax.config import Config
 from qmix_jax.errors import ConfigError, DamagedError
-from qmix_jax.experiments.plan import Member, group_members, is_folder, plan_members, share_groups
+from qmix_jax.experiments.plan import Member, is_folder, plan_members, trains_alone
 from qmix_jax.experiments.points import Point
 from qmix_jax.presets import PRESETS, make_config, with_preset
 from qmix_jax.settings import check_setting, is_tuple, read_settings, setting
@@ -80,6 +80,11 @@ class Experiment(NamedTuple):
     folders: list[str]  # of the points
     members: tuple[Member, ...]
 
+    @property
+    def some_alone(self) -> bool:
+        """Whether a run cannot share a program, see `trains_alone`."""
+        return any(trains_alone(member.config) for member in self.members)
+
     def words(self) -> dict[str, Any]:
         """Return the flags that start the same experiment on any machine, as text by name."""
         own = {name: value for name, value in asdict(self.settings).items() if value is not None and name != "workers"}
@@ -113,7 +118,8 @@ def resolve(
             raise ConfigError(f"--{name}: cannot be given beside --grid or --ranges, which try values of it")
     folders = name_folders(points)
     members = plan_members(config, points, settings.num_seeds, folders)
-    share_groups(group_members(members), settings.workers or 1)  # refuses more workers than runs
+    if settings.workers is not None and settings.workers > len(members):
+        raise ConfigError(f"--workers {settings.workers}: must be at most {len(members)}, the runs there are")
     experiment = Experiment(kind, settings, flags, config, points, folders, members)
     kind.check(experiment)
     return experiment

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from qmix_jax.analysis.groups import settings_name
 from qmix_jax.config import TRACEABLE, Config
-from qmix_jax.errors import ConfigError
 from qmix_jax.experiments.points import Point, at_point
 
 _LONGEST_FOLDER = 100  # characters
@@ -99,14 +98,9 @@ def group_members(members: Sequence[Member]) -> list[Group]:
 def share_groups(groups: Sequence[Group], count: int) -> list[list[Group]]:
     """Deal members to `count` processes, so that their shares of every group differ by at most one member.
 
-    A part keeps its group's traced settings, even where its own members agree on them.
-
-    Raises:
-        ConfigError: there are more processes than members.
+    A part keeps its group's traced settings, even where its own members agree on them. There are at least as many
+    members as processes.
     """
-    runs = sum(len(group.members) for group in groups)
-    if count > runs:
-        raise ConfigError(f"--workers {count}: must be at most {runs}, the runs there are")
     shares: list[list[Group]] = [[] for _ in range(count)]
     done = 0
     for group in groups:

@@ -11,7 +11,6 @@ from qmix_jax.cli.parser import FlagParser
 from qmix_jax.config import Config
 from qmix_jax.errors import ConfigError
 from qmix_jax.experiments.experiment import Experiment, Kind, experiment_from_flags, read_experiment
-from qmix_jax.experiments.plan import trains_alone
 from qmix_jax.experiments.workers import WorkerPool, available_cores
 from qmix_jax.runs.shell import check_backend, prepare_libraries
 from qmix_jax.settings import check_setting, read_settings, setting
@@ -160,7 +159,7 @@ def _run(path: Path, experiment: Experiment, slots: "Slots | None") -> None:
 
         path = path.absolute()  # for nodes, which work elsewhere
         make_launcher = partial(RayLauncher, path, _WORKER, slots.gpus)
-    elif jax.default_backend() != "cpu" or (workers == 1 and not _some_alone(experiment)):
+    elif jax.default_backend() != "cpu" or (workers == 1 and not experiment.some_alone):
         make_launcher = partial(InProcess, path)  # an accelerator belongs to one process
     else:
         make_launcher = partial(WorkerPool, min(workers, len(available_cores())), _WORKER)
@@ -178,7 +177,3 @@ def _run(path: Path, experiment: Experiment, slots: "Slots | None") -> None:
 def _searches(experiment: Experiment) -> bool:
     """Whether points are suggested while runs are trained; only sweeps can."""
     return getattr(experiment.settings, "optuna", None) is not None
-
-
-def _some_alone(experiment: Experiment) -> bool:
-    return any(trains_alone(member.config) for member in experiment.members)

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 
 from qmix_jax.errors import ConfigError, missing
 from qmix_jax.experiments.experiment import Experiment, ExperimentSettings, Kind
-from qmix_jax.experiments.plan import numbered_folders, point_folders, trains_alone
+from qmix_jax.experiments.plan import numbered_folders, point_folders
 from qmix_jax.experiments.points import Point, grid_points, random_points, spread_points
 from qmix_jax.settings import as_text, setting
 
@@ -93,7 +93,7 @@ def _check(sweep: Experiment) -> None:
     flag = f"--optuna {sweep.settings.optuna}"
     if find_spec("optuna") is None:
         raise ConfigError(f"{flag}: {missing('optuna', 'optuna')}")
-    if any(trains_alone(member.config) for member in sweep.members):
+    if sweep.some_alone:
         raise ConfigError(
             f"{flag}: must come with --num_devices 1, --keep_resumable 2 or more and --checkpoint_replay true, since "
             "runs share programs and go on from checkpoints"
