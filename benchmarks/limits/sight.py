@@ -18,6 +18,7 @@ from env_jax.types import EnvSpec, TimeStep
 _ALL = (np.arange(NUM_AGENTS)[:, None] + np.arange(NUM_AGENTS)[None]) % NUM_AGENTS
 _HIDDEN = np.roll(np.eye(NUM_AGENTS, NUM_FOODS, dtype=bool), -1, axis=1)  # [agent, food], while all foods are there
 _TWO = np.stack([np.arange(NUM_AGENTS), NEIGHBOUR], axis=1)
+_FURTHEST_LEAD = 8  # steps
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,8 @@ class Sight:
     An agent's observation: its own cell (x, y) and those of the other agents it sees, then its foods as (x, y, 1), or
     0 0 0: all four in their original order, the same but for the one that the grid hides while all four are there (what
     a perfect memory of the foods would know, `remembered`), or the grid's three slots. The feature map has the same
-    features for each agent and food as `env_jax.gridworld.encoding`. The global state is the four observations, one
-    after another.
+    features for each agent and food as `env_jax.gridworld.encoding`, and comparisons (`encode`). The global state is
+    the four observations, one after another.
     """
 
     all_agents: bool = True
@@ -84,7 +85,10 @@ class Sight:
 def encode(agents: int, observations: jax.Array) -> jax.Array:
     """Turn observations of `agents` agents and F foods, float32[4, 2 agents + 3 F], into network inputs.
 
-    Own cell (2), each other agent (4), each food (7), and the nearest food's 7 again.
+    Own cell (2), each other agent (4), each food (7), and the nearest food's 7 again. Then comparisons, 0 where there
+    is no food: for each other agent and food how near they are to each other, and by how many steps the agent is nearer
+    to the food than the other one, up to 8; for each two foods how near they are. A network finds it hard to build
+    these from offsets, and who takes which food depends on them.
     """
     rows, far = observations.shape[0], GRID_SIZE - 1
     here = observations[:, 0:2]
@@ -96,17 +100,30 @@ def encode(agents: int, observations: jax.Array) -> jax.Array:
     food_nearness = food_nearness * filled
     food_features = jnp.concatenate([filled, foods / far, food_nearness, food_adjacent, jnp.sign(foods)], axis=-1)
     is_nearest = jnp.argmax(food_nearness, axis=1, keepdims=True) == jnp.arange(slots.shape[1])[None, :, None]
+
+    there = filled[:, :, 0]
+    theirs = _distance(foods[:, None] - others[:, :, None])  # [4, other agents, F]
+    lead = jnp.clip((theirs - _distance(foods)[:, None]) / _FURTHEST_LEAD, -1, 1)
+    first, second = np.triu_indices(slots.shape[1], 1)
+    apart = NEARNESS_DECAY ** _distance(foods[:, first] - foods[:, second]) * there[:, first] * there[:, second]
     return jnp.concatenate(
         [
             here / far * 2 - 1,
             jnp.concatenate([others / far, *_closeness(others)], axis=-1).reshape(rows, -1),
             food_features.reshape(rows, -1),
             jnp.sum(jnp.where(is_nearest, food_features, 0.0), axis=1),
+            (NEARNESS_DECAY**theirs * there[:, None]).reshape(rows, -1),
+            (lead * there[:, None]).reshape(rows, -1),
+            apart,
         ],
         axis=-1,
     )
 
 
+def _distance(offset: jax.Array) -> jax.Array:
+    return jnp.abs(offset).sum(axis=-1)
+
+
 def _closeness(offset: jax.Array) -> tuple[jax.Array, jax.Array]:
-    distance = jnp.abs(offset).sum(axis=-1, keepdims=True)
+    distance = _distance(offset)[..., None]
     return NEARNESS_DECAY**distance, (distance == 1).astype(jnp.float32)

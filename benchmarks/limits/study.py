@@ -1,12 +1,14 @@
 """What limits a policy on random starts, and how it plays others: `python benchmarks/limits/study.py RUN FULL_SIGHT`.
 
-RUN is a finished run of `--preset random`, FULL_SIGHT one whose agents see everything, trained in this folder by
+FULL_SIGHT is a finished run whose agents see everything, RUN one whose agents see what the grid shows them, both
+trained in this folder by
 
-    qmix-jax train --preset random --env_mode fixed --env sight:Sight
+    qmix-jax train --preset pqn --env_mode fixed --env sight:Sight
 
-and more runs may follow, such as with `--env_args all_agents=false`. Their returns are compared, start by start, with
-the best play that respects the rules (`planner.py`), whose actions are played in the environment. The first two also
-play the starts of `docs/examples/layouts.py`. Prints Markdown tables; `--json PATH` also writes the figures.
+RUN with `--env_args all_agents=false all_foods=false`. More runs may follow, also of `--preset random`. Their returns
+are compared, start by start, with the best play that respects the rules (`planner.py`), whose actions are played in the
+environment. The first two also play the starts of `docs/examples/layouts.py`. Prints Markdown tables; `--json PATH`
+also writes the figures.
 """
 
 import sys
@@ -54,7 +56,7 @@ _SIGHTS = {
     "GridWorld25v0": Sight(False, False),
     **{sight.spec.name: sight for sight in (Sight(*shown) for shown in product((False, True), repeat=2))},
 }
-_SEES = {"FullSight": "all", "SightOfAgents": "all agents", "SightOfFoods": "all foods"}
+_SEES = {"FullSight": "all", "SightOfAgents": "all agents", "SightOfFoods": "all foods", "OwnSight": "its own part"}
 
 
 class Scores(NamedTuple):
@@ -75,7 +77,7 @@ def load(folder: Path) -> tuple[str, TrainedPolicy]:
     config, derived = read_config(RunDirectory(folder).hparams), read_json(RunDirectory(folder).hparams)["derived"]
     name = derived["environment"]
     policy = load_policy(folder, environment=_SIGHTS[name] if config.env != "gridworld25" else None)
-    return f"sees {_SEES.get(name, 'its own part')}, {derived['env_steps'] / 1e6:.1f} million steps", policy
+    return f"sees {_SEES.get(name, 'the grid as it is')}, {derived['env_steps'] / 1e6:.1f} million steps", policy
 
 
 def play_all(starts: GridWorld25, policies: Mapping[str, TrainedPolicy], episodes: int) -> Scores:
@@ -166,11 +168,13 @@ def start_rows(all_scores: Mapping[str, Scores]) -> list[list[str]]:
 
 def main() -> None:
     parser = make_parser(__doc__)
-    parser.add_argument("runs", type=Path, nargs="+", help="a run of --preset random, one with full sight, any others")
+    parser.add_argument(
+        "runs", type=Path, nargs="+", help="a run with the grid's own sight, one with full sight, any others"
+    )
     parser.add_argument("--episodes", type=int, default=4_000, help="starts of each kind")
     arguments = parser.parse_args()
     if len(arguments.runs) < 2:
-        parser.error("two runs must be given: one of --preset random, and one with full sight")
+        parser.error("two runs must be given: one with the grid's sight, and one with full sight")
     policies = dict(map(load, arguments.runs))
     own, full, *_ = policies
     episodes = 40 if arguments.quick else arguments.episodes

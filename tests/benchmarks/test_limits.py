@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from helpers import quick_jit
 from limits.planner import actions_of, best_play
-from limits.sight import Sight
+from limits.sight import Sight, encode
 from limits.study import Scores, limit_rows
 from numpy_environment import NumpyGridWorld
 
@@ -63,7 +63,7 @@ def test_memory_knows_every_food_but_the_one_that_the_grid_hides_until_one_is_go
     assert (foods[:, [0, 2, 3], :2] == np.asarray(state.food_positions)[[0, 2, 3]]).all()
 
 
-def test_with_the_grids_own_sight_the_networks_see_what_they_see_of_the_grid():
+def test_with_the_grids_own_sight_the_networks_see_what_they_see_of_the_grid_and_comparisons():
     environment = Sight(all_agents=False, all_foods=False)
 
     def features(key):
@@ -71,7 +71,25 @@ def test_with_the_grids_own_sight_the_networks_see_what_they_see_of_the_grid():
         return environment.spec.encode_observations(seen[0]), environment.inner.spec.encode_observations(seen[1])
 
     ours, theirs = quick_jit(features)(jax.random.key(0))
-    np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+    size = theirs.shape[1]
+    np.testing.assert_allclose(ours[:, :size], theirs, rtol=1e-6)
+    assert ours.shape == (4, size + 3 + 3 + 3)
+
+
+def test_comparisons_of_one_view_by_hand():
+    view = np.zeros((4, 13), np.float32)
+    # At (5, 5), another agent at (8, 5), foods at (6, 5) and (8, 24), no third one.
+    view[0] = [5, 5, 8, 5, 6, 5, 1, 8, 24, 1, 0, 0, 0]
+    features = np.asarray(encode(2, view))[0]
+    theirs, lead, apart = features[-9:-6], features[-6:-3], features[-3:]
+    np.testing.assert_allclose(theirs, [0.95**2, 0.95**19, 0], rtol=1e-6)
+    np.testing.assert_allclose(lead, [(2 - 1) / 8, (19 - 22) / 8, 0], rtol=1e-6)
+    np.testing.assert_allclose(apart, [0.95 ** (2 + 19), 0, 0], rtol=1e-6)
+    view[0, 8] = 5  # the second food at (8, 5): the other agent is on it, and 3 steps are far from the most
+    view[0, 4] = 24  # the first at (24, 5), 19 steps from the agent and 16 from the other one
+    np.testing.assert_allclose(np.asarray(encode(2, view))[0, -6:-3], [-3 / 8, -3 / 8, 0], rtol=1e-6)
+    view[0, 2:4] = [24, 24]  # 19 steps from the first food and 35 from the second, which the agent reaches in 3
+    np.testing.assert_allclose(np.asarray(encode(2, view))[0, -6:-3], [0, 1, 0], rtol=1e-6)
 
 
 def test_parts_add_up_to_the_whole_loss():
