@@ -5,10 +5,10 @@ trained in this folder by
 
     qmix-jax train --preset pqn --env_mode fixed --env sight:Sight
 
-RUN with `--env_args all_agents=false all_foods=false`. More runs may follow, also of `--preset random`. Their returns
-are compared, start by start, with the best play that respects the rules (`planner.py`), whose actions are played in the
-environment. The first two also play the starts of `docs/examples/layouts.py`. Prints Markdown tables; `--json PATH`
-also writes the figures.
+RUN with `--env_args all_agents=false all_foods=false`. More runs may follow; greedy-nearest plays too if one of them is
+of the grid itself (`--env_mode random`). All play random starts and those of `docs/examples/layouts.py`, and their
+returns are compared, start by start, with the best play that respects the rules (`planner.py`), whose actions are
+played in the environment. Prints Markdown tables; `--json PATH` also writes the figures.
 """
 
 import sys
@@ -91,7 +91,10 @@ def play_all(starts: GridWorld25, policies: Mapping[str, TrainedPolicy], episode
         for agents, foods in zip(first.agent_positions, first.food_positions, strict=True)
     ]
     values, solved = {_PLANNED: check_plays(starts, first, plays)}, {_PLANNED: np.ones(len(plays))}
-    columns = {name: each.values[LEARNED] for name, each in played.items()} | {_BASELINE: one.values[BASELINE]}
+    columns = {name: each.values[LEARNED] for name, each in played.items()}
+    for each in played.values():
+        if BASELINE in each.values:
+            columns[_BASELINE] = each.values[BASELINE]
     for name, column in columns.items():
         values[name], solved[name] = column.returns[kept].astype(np.float64), column.solved[kept].astype(np.float64)
     bounds = np.array([play.bound for play in plays])
@@ -178,9 +181,7 @@ def main() -> None:
     policies = dict(map(load, arguments.runs))
     own, full, *_ = policies
     episodes = 40 if arguments.quick else arguments.episodes
-    scores = {"random": play_all(_STARTS["random"](), policies, episodes)}
-    two = {name: policies[name] for name in (own, full)}
-    scores |= {kind: play_all(make(), two, episodes) for kind, make in _STARTS.items() if kind != "random"}
+    scores = {kind: play_all(make(), policies, episodes) for kind, make in _STARTS.items()}
     parts, rows = limit_rows(scores["random"], own, full), start_rows(scores)
     exact = {kind: f"{one.num_exact} of {len(one.bounds)}" for kind, one in scores.items()}
     text = "\n\n".join(
