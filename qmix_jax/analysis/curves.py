@@ -43,12 +43,14 @@ def make_bands(
 ) -> dict[str, Band]:
     """Return the interquartile mean of each group's scores with bootstrap intervals.
 
-    A run keeps its last score after its end, so that each curve reaches the end of its group's longest run.
+    A run keeps its last score after its end, so that each curve reaches the end of its group's longest run. Scores are
+    compared at equal environment steps, also against time: at equal times, runs of which one is slightly ahead of the
+    other would draw a stair.
 
     Args:
         records: runs of all groups.
         score: column of the score.
-        positions: returns where a run's evaluations lie on the x axis.
+        positions: returns where a run's evaluations lie on the x axis, of which the curve has the runs' mean.
 
     Returns:
         Bands by group, in the order of the records.
@@ -58,10 +60,23 @@ def make_bands(
         groups.setdefault(record.group, []).append(record)
     bands = {}
     for name, members in groups.items():
-        points = common_points([positions(run) for run in members], _MOST_POINTS)
-        values = [step_values(positions(run), run.evaluations[score], points) for run in members]
-        bands[name] = make_band(points, np.array(values))
+        points = common_points([training_steps(run) for run in members], _MOST_POINTS)
+        values = [step_values(training_steps(run), run.evaluations[score], points) for run in members]
+        bands[name] = make_band(_mean_positions(members, positions, points), np.array(values))
     return bands
+
+
+def _mean_positions(
+    members: Sequence[RunRecord], positions: Callable[[RunRecord], np.ndarray], points: np.ndarray
+) -> np.ndarray:
+    """Return the mean position of the runs at `points`, in steps, of those that got as far: float64[P], ascending."""
+    reached = [
+        np.interp(points, training_steps(run), positions(run), left=np.nan, right=np.nan)
+        for run in members
+        if len(training_steps(run))
+    ]
+    # Where the runs become fewer, the mean can fall.
+    return np.maximum.accumulate(np.nanmean(reached, axis=0)) if reached else points
 
 
 def plot_curves(path: Path, title: str, records: Sequence[RunRecord], score: str, wall_time: bool = True) -> None:

@@ -111,17 +111,9 @@ def step_values(x: np.ndarray, y: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def common_points(xs: Sequence[np.ndarray], most: int | None = None) -> np.ndarray:
-    """Return all points of several curves, ascending; with `most`, as a plot needs them.
-
-    Then points that nearly coincide are one, since steps of one curve after the other would look like a stair, and more
-    than `most` are replaced by evenly spaced ones over their range.
-    """
+    """Return all points of several curves, ascending; if more than `most`, evenly spaced ones over their range."""
     points = np.unique(np.concatenate([*xs, np.zeros(0)]))
-    if most is None or len(points) < 2:
-        return points
-    apart = np.diff(points) > (points[-1] - points[0]) / (10 * most)
-    points = points[np.append(apart, True)]
-    return points if len(points) <= most else np.linspace(points[0], points[-1], most)
+    return points if most is None or len(points) <= most else np.linspace(points[0], points[-1], most)
 
 
 def with_interval(

@@ -253,9 +253,18 @@ def test_curves_stand_on_common_points(records):
     np.testing.assert_array_equal(bands["b"].x, [200, 400, 600])
     np.testing.assert_allclose(bands["b"].value, [0.1, 1 / 3, 0.3])  # the diverged run's 0.5 stands
     by_time = make_bands(records, "optimality", training_seconds)["b"]
-    np.testing.assert_array_equal(by_time.x, [2, 4, 6, 10, 12, 20])
-    assert np.isnan(by_time.value[0])  # b0 has no policy yet, and of three seeds none is left out
-    np.testing.assert_allclose(by_time.value[-1], 0.3)
+    # b0 needs twice the others' time: 4, 12, 20 seconds for 2, 6, 10; b1 has diverged before the last.
+    np.testing.assert_allclose(by_time.x, [(4 + 2 + 2) / 3, (12 + 6 + 6) / 3, (20 + 10) / 2])
+    np.testing.assert_array_equal(by_time.value, bands["b"].value)
+
+
+def test_a_curve_against_time_never_turns_back(tmp_path):
+    runs = [
+        save_run(tmp_path / "slow", [0.1, 0.2], model="diverged_ep7", seconds_per_chunk=40.0),
+        save_run(tmp_path / "quick", [0.1, 0.3, 0.5]),
+    ]
+    band = make_bands([read("a", seed, run) for seed, run in enumerate(runs)], "optimality", training_seconds)["a"]
+    np.testing.assert_allclose(band.x, [(40 + 2) / 2, (120 + 6) / 2, (120 + 6) / 2])  # the quick run ends after 10
 
 
 @pytest.mark.parametrize("groups", [1, 9])
