@@ -46,7 +46,7 @@ test-browser: .venv/installed-dev
 # Every notebook from its first cell to its last, with small parameters; outputs are left as they are. Nearly all of the
 # time is compilation, so XLA is told to hurry.
 notebooks: .venv/installed-dev .venv/installed-notebooks
-	QMIX_NOTEBOOK_SMALL=1 JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/python -m pytest --nbmake notebooks
+	QMIX_NOTEBOOK_SMALL=1 JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/python -m pytest -n auto --nbmake notebooks
 
 docs: .venv/installed-docs
 	$(BIN)/python -m mkdocs build --strict
