@@ -15,7 +15,6 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,11 +30,13 @@ from limits.sight import Sight
 from measuring import finish, make_parser, table
 
 from env_jax import GridWorld25
+from env_jax.arguments import parameters_of, read_arguments
 from env_jax.last_action import LastAction
 from env_jax.recording import record
 from env_jax.types import Environment
 from qmix_jax import load_policy
 from qmix_jax.analysis.stats import Estimate, with_interval
+from qmix_jax.config import Config
 from qmix_jax.reports.assessment import BASELINE, LEARNED, Assessment, assess
 from qmix_jax.runs.policy import TrainedPolicy
 from qmix_jax.storage.directory import RunDirectory
@@ -52,10 +53,6 @@ _STARTS = {
     "64 recorded layouts": layouts.Recorded,
 }
 _PLANNED, _BASELINE = "best play within the rules", "greedy-nearest"
-_SIGHTS = {
-    "GridWorld25v0": Sight(False, False),
-    **{sight.spec.name: sight for sight in (Sight(*shown) for shown in product((False, True), repeat=2))},
-}
 _SEES = {"FullSight": "all", "SightOfAgents": "all agents", "SightOfFoods": "all foods", "OwnSight": "its own part"}
 
 
@@ -75,9 +72,12 @@ class Scores(NamedTuple):
 def load(folder: Path) -> tuple[str, TrainedPolicy]:
     """Return a run's policy and its name in the tables: what its agents see, and its environment steps."""
     config, derived = read_config(RunDirectory(folder).hparams), read_json(RunDirectory(folder).hparams)["derived"]
-    name = derived["environment"]
-    policy = load_policy(folder, environment=_SIGHTS[name] if config.env != "gridworld25" else None)
-    return f"sees {_SEES.get(name, 'the grid as it is')}, {derived['env_steps'] / 1e6:.1f} million steps", policy
+    own, sees = None, "the grid as it is"
+    if config.env != Config.env:
+        own = Sight(**read_arguments(config.env_arguments, parameters_of(Sight)))
+        sees = _SEES[own.spec.name] + (" with a memory of the foods" if own.remembered else "")
+    policy = load_policy(folder, environment=own)
+    return f"sees {sees}, {derived['env_steps'] / 1e6:.1f} million steps", policy
 
 
 def play_all(starts: GridWorld25, policies: Mapping[str, TrainedPolicy], episodes: int) -> Scores:
